@@ -1,0 +1,235 @@
+"""The contract of a method: what a plugin author reads and subclasses.
+
+A method is one file that defines one subclass of `Method`. It sees low-resolution volumes, the task and, where it
+learns, training batches; never a split, a subject's name or the truth of a test volume.
+
+All volumes are (slices, rows, columns) = (D, h, w) at low resolution (LR) and (D, H, W) at high resolution (HR).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray
+Batch = tuple[Array, Array]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One LR volume as a method sees it."""
+
+    array: Array
+    """(D, h, w) float32, in the intensity units of the file."""
+    spacing: tuple[float, float, float]
+    """Distance of neighbouring LR voxels along (slices, rows, columns), in mm."""
+    contrast: str
+    guides: Mapping[str, Scan] = field(default_factory=dict)
+    """Scans of other contrasts of the same subject; empty unless the protocol gives guides."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a cell asks of a method."""
+
+    factors: tuple[int, int, int]
+    """HR voxels per LR voxel along (slices, rows, columns), e.g. (1, 2, 2)."""
+    degradation: str = "bicubic"
+    slices: int | None = None
+    """Slices in every volume where the protocol's crop fixes it, else None."""
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "32-true"
+    """Precision of training; inference is always float32."""
+
+    @property
+    def scale(self) -> int:
+        """The in-plane factor, equal along rows and columns."""
+        if self.factors[1] != self.factors[2]:
+            raise ValueError(f"factors {self.factors} have no single in-plane scale")
+        return self.factors[1]
+
+    def hr_shape(self, lr_shape: Sequence[int]) -> tuple[int, ...]:
+        """The HR shape of an LR volume (D, h, w): always exactly shape × factors."""
+        return tuple(n * f for n, f in zip(lr_shape, self.factors, strict=True))
+
+
+class TrainingSet(Protocol):
+    """Training pairs, each volume divided by its own `intensity_scale`, the LR's for both."""
+
+    def batch(self, step: int) -> Batch:
+        """LR (B, d, h, w) and HR (B, d, H, W) float32 patches: a pure function of (seed, step)."""
+        ...
+
+    def volumes(self) -> Iterator[Batch]:
+        """Every training subject's whole LR (D, h, w) and HR (D, H, W), float32."""
+        ...
+
+
+class Run(Protocol):
+    """A method's line to the suite while it fits."""
+
+    scratch: Path
+    """A folder of the cell's own for temporary files."""
+
+    @property
+    def should_stop(self) -> bool:
+        """True once the suite wants `fit` to return early."""
+        ...
+
+    def report(self, step: int, **values: float) -> None:
+        """Log figures of `step` (e.g. loss=0.1): they go to the progress line, train.csv and MLflow."""
+        ...
+
+
+def intensity_scale(lr: Array) -> float:
+    """The 99.9th percentile of an LR volume: the one scalar that takes its intensities to about [0, 1].
+
+    From the LR alone, the same in training and test (the maximum is one hot voxel; a statistic of HR would leak).
+    Where that percentile is not positive, the largest magnitude; for an all-zero volume 1.
+    """
+    scale = float(np.percentile(lr, 99.9))
+    if scale > 0:
+        return scale
+    return float(np.abs(lr).max()) or 1.0
+
+
+class MethodOptions(BaseModel):
+    """Base of a method's declared options: typed, with defaults, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(BaseModel):
+    """How a network is trained. A class gives its published recipe; a protocol may override any field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: Literal["l1", "mse"] = "l1"
+    optimizer: str = "adam"
+    """Any name that `timm.optim.create_optimizer_v2` knows."""
+    optimizer_args: dict[str, Any] = Field(default_factory=dict)
+    lr: float = Field(1e-4, gt=0)
+    """Learning rate at the start (after any warm-up)."""
+    schedule: str = "step"
+    """Any name that `timm.scheduler.create_scheduler_v2` knows, in units of steps."""
+    schedule_args: dict[str, Any] = Field(default_factory=lambda: {"decay_epochs": 200_000, "decay_rate": 0.5})
+    steps: int = Field(1_000_000, ge=1)
+    batch: int = Field(16, ge=1)
+    lr_patch: int = Field(48, ge=4)
+    """Side of a square LR patch in pixels; a smaller slice gives a patch of its shorter side."""
+    augment: Literal["none", "dihedral"] = "dihedral"
+    """dihedral: flips and quarter turns, all eight equally likely."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Bound on the global gradient norm."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class Method(ABC):
+    """A super-resolution method. Subclass it, name the file as the method, and implement `upscale`.
+
+    Attributes
+    ----------
+    version: raise it whenever outputs change; it is part of every key.
+    paper: the source, for `bench list` and the docs.
+    Options: the method's options, a subclass of `MethodOptions`.
+    presets: named sets of options.
+    """
+
+    version: ClassVar[str] = "1"
+    paper: ClassVar[str] = ""
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    learns: ClassVar[bool] = False
+    """True where the method has a `fit`; set when the class is made."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.fit is not Method.fit:
+            cls.learns = True
+
+    def __init__(self, preset: str | None = None, **options: Any) -> None:
+        """Options come from the class, then `preset`, then `options`; pydantic.ValidationError where one is wrong."""
+        if preset is not None and preset not in self.presets:
+            raise UsageError(f"unknown preset '{preset}'. {did_you_mean(preset, self.presets)}")
+        chosen = self.presets[preset] if preset else {}
+        self.options = self.Options(**{**chosen, **options})
+
+    def unsupported(self, task: Task) -> str | None:
+        """Why this method cannot do `task`, or None: such a cell is skipped, not failed."""
+        return None
+
+    def fit(self, task: Task, train: TrainingSet, val: Sequence[Batch], run: Run) -> None:  # noqa: B027
+        """Learn from `train`; `val` holds fixed centre crops (lr, hr), the same for all methods."""
+
+    @abstractmethod
+    def upscale(self, scan: Scan, task: Task) -> Array:
+        """The (D, H, W) float32 reconstruction of `scan`, in the scan's intensity units, not rounded or clipped."""
+
+    def state(self) -> dict[str, Array]:
+        """What `fit` learned, as named arrays; stored as safetensors."""
+        return {}
+
+    def load_state(self, state: dict[str, Array], task: Task) -> None:  # noqa: B027
+        """Take back what `state` gave; afterwards `upscale` gives bit-identical results."""
+
+
+class TorchMethod(Method):
+    """A network and its recipe: give `build` and `recipe`, and the suite's one training loop does the rest."""
+
+    learns: ClassVar[bool] = True
+    recipe: ClassVar[Recipe] = Recipe()
+    slices_per_sample: ClassVar[int] = 1
+    """Slices of a volume that the network takes as channels of one sample."""
+    network: torch.nn.Module | None = None
+
+    @abstractmethod
+    def build(self, task: Task) -> torch.nn.Module:
+        """A freshly initialised network: (B, slices_per_sample, h, w) to (B, slices_per_sample, s·h, s·w), in [0, 1]."""
+
+    def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        """Groups for the optimiser; give a group its own `lr` to train some layers more slowly."""
+        return [{"params": list(network.parameters())}]
+
+    def unsupported(self, task: Task) -> str | None:
+        if task.factors[0] != 1 or task.factors[1] != task.factors[2]:
+            return f"upscales within slices, rows and columns alike; not by {task.factors}"
+        if task.slices is not None and task.slices % self.slices_per_sample:
+            return f"takes {self.slices_per_sample} slices at a time; the volumes have {task.slices}"
+        return None
+
+    def upscale(self, scan: Scan, task: Task) -> Array:
+        import torch
+
+        if self.network is None:
+            raise RuntimeError("upscale before training or load_state")
+        scale = intensity_scale(scan.array)
+        network = self.network.to(task.device).eval()
+        volume = torch.from_numpy(np.asarray(scan.array, np.float32) / np.float32(scale))
+        with torch.inference_mode():
+            parts = [
+                network(part[None].to(task.device))[0].float().cpu() for part in volume.split(self.slices_per_sample)
+            ]
+        return torch.cat(parts).numpy() * np.float32(scale)
+
+    def state(self) -> dict[str, Array]:
+        if self.network is None:
+            return {}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
+
+    def load_state(self, state: dict[str, Array], task: Task) -> None:
+        import torch
+
+        self.network = self.build(task)
+        self.network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True)

@@ -1,0 +1,1 @@
+"""Methods: one file, one method; the stem is its name. Files with a leading underscore are shared blocks."""

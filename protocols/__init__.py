@@ -1,0 +1,1 @@
+"""Protocols: *.yaml, their splits, and the digests of released versions."""
