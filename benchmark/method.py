@@ -196,7 +196,7 @@ class TorchMethod(Method):
 
     @abstractmethod
     def build(self, task: Task) -> torch.nn.Module:
-        """A freshly initialised network: (B, slices_per_sample, h, w) to (B, slices_per_sample, s·h, s·w), in [0, 1]."""
+        """A freshly initialised network: (B, d, h, w) to (B, d, s·h, s·w), d = slices_per_sample."""
 
     def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
         """Groups for the optimiser; give a group its own `lr` to train some layers more slowly."""
@@ -232,4 +232,6 @@ class TorchMethod(Method):
         import torch
 
         self.network = self.build(task)
-        self.network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True)
+        self.network.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True
+        )

@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test test-all lint mlflow clean
+
+help:  ## Say what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## Train and evaluate seven methods on embedded data, then print the table (10 minutes on 2 cores)
+	$(BIN)/bench run --protocol demo --methods bicubic,linear,nlm,srcnn,edsr,poan,poan+
+	$(BIN)/bench table
+
+test: $(INSTALLED)  ## Run the fast tests
+	$(BIN)/pytest
+
+test-all: $(INSTALLED)  ## Run all tests, the slow ones too
+	$(BIN)/pytest -m ''
+
+lint: $(INSTALLED)  ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf .typed build && $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .typed .
+	cd .typed && ../$(BIN)/mypy --config-file ../pyproject.toml -p mrsr_bench
+
+mlflow: $(INSTALLED)  ## Open MLflow's page on the runs in results/ (http://127.0.0.1:5000)
+	$(BIN)/mlflow server --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
+
+clean:  ## Remove the environment and what tools left; results stay
+	rm -rf $(VENV) .typed build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,264 @@
+"""Cells: method × contrast × scale × degradation × seed, with keys over all that could change their result.
+
+A *training* is the unit that runs: a cell and, where asked for, its self-ensemble (`name+`): one process, two records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from . import registry
+from .degradation import DEGRADATIONS
+from .errors import UsageError, did_you_mean
+from .method import Method, Recipe, Task, TorchMethod
+from .protocol import Degradation, Loaded, MethodSpec, digest
+from .registry import BrokenPlugin, Source
+from .scoring import METRICS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: where its record lies, and the keys that say what it stands for."""
+
+    label: str
+    """Column header and folder name; with a + for the self-ensemble."""
+    contrast: str
+    factors: tuple[int, int, int]
+    degradation: Degradation
+    seed: int
+    train_key: str
+    """Over all that could change the weights."""
+    score_key: str
+    """Over all that could change the scores."""
+
+    @property
+    def scale(self) -> str:
+        """'x2', or 'x4x1x1' where the factors are not those of in-plane upscaling."""
+        depth, rows, columns = self.factors
+        return f"x{rows}" if depth == 1 and rows == columns else f"x{depth}x{rows}x{columns}"
+
+    @property
+    def folder(self) -> Path:
+        """Relative to the protocol's folder."""
+        return Path(self.degradation.name, f"{self.contrast}-{self.scale}", self.label, f"seed{self.seed}")
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.contrast} {self.scale} {self.degradation.name} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fit and the cells that come of it. Picklable: its process loads the method from `source`."""
+
+    loaded: Loaded
+    source: Source
+    options: dict[str, Any]
+    """The method's options, all of them."""
+    recipe: Recipe | None
+    """What trains the network; None where the suite's loop does not train."""
+    base: Cell
+    plus: Cell | None
+    version: str
+    task: Task
+    broken: str | None = None
+    """Why the method cannot be loaded: its cells fail."""
+    unsupported: str | None = None
+    """Why the method cannot do the task: its cells are skipped."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [self.base, *([self.plus] if self.plus else [])]
+
+    def make_method(self) -> Method:
+        """The method with its options, untrained."""
+        return registry.load_method(self.source)(**self.options)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides this training, as plain data for the record."""
+        data = self.loaded.protocol.data
+        return {
+            "method": self.source.name,
+            "version": self.version,
+            "options": self.options,
+            "recipe": self.recipe.model_dump(mode="json") if self.recipe else None,
+            "dataset": data.dataset,
+            "contrast": self.base.contrast,
+            "plane": data.plane[self.base.contrast],
+            "crop": data.crop,
+            "factors": self.base.factors,
+            "degradation": self.base.degradation.model_dump(),
+            "seed": self.base.seed,
+        }
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A label of the protocol or the command line with its method made ready, before contrast, scale and seed."""
+
+    label: str
+    source: Source
+    method: Method | None
+    broken: str | None
+    recipe: Recipe | None
+    with_plus: bool
+
+
+def plan(loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Training]:
+    """The trainings of a protocol, in table order: degradation, contrast, scale, column, seed.
+
+    `labels` as on the command line: labels of the protocol, `name`, `name:preset` or `file.py[:preset]`, each with an
+    optional +; default all of the protocol's. Raises UsageError for any name that is not known.
+    """
+    protocol = loaded.protocol
+    resolve_names(loaded)
+    columns = _columns(loaded, labels or list(protocol.methods))
+    trainings = []
+    for number, degradation in enumerate(protocol.degradation):
+        if any(other.name == degradation.name for other in protocol.degradation[:number]):
+            raise loaded.error(("degradation", number, "name"), f"'{degradation.name}' stands twice")
+        for contrast in protocol.data.contrasts:
+            for factors in protocol.scales:
+                for column in columns:
+                    learns = column.method.learns if column.method else True
+                    for seed in (seeds or protocol.seeds) if learns else (seeds or protocol.seeds)[:1]:
+                        trainings.append(_training(loaded, column, contrast, factors, degradation, seed))
+    return trainings
+
+
+def resolve_names(loaded: Loaded) -> None:
+    """Check the names of data set, degradations and metrics. Raises UsageError at the key's line."""
+    protocol = loaded.protocol
+    known = registry.datasets()
+    if protocol.data.dataset not in known:
+        name = protocol.data.dataset
+        raise loaded.error(("data", "dataset"), f"unknown data set '{name}'. {did_you_mean(name, known)}")
+    for number, degradation in enumerate(protocol.degradation):
+        if (name := degradation.name) not in DEGRADATIONS:
+            message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
+            raise loaded.error(("degradation", number, "name"), message)
+    for metric, convention in protocol.scoring.metrics.items():
+        path = ("scoring", "metrics", metric)
+        if metric not in METRICS:
+            raise loaded.error(path, f"unknown metric. {did_you_mean(metric, METRICS)}")
+        try:
+            METRICS[metric](**convention)
+        except ValidationError as error:
+            raise loaded.error(path, _explain(error, METRICS[metric].model_fields)) from None
+
+
+def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
+    """Labels grouped by what trains together: `x` and `x+` are one column pair."""
+    asked: dict[str, bool] = {}
+    for label in labels:
+        name = label.removesuffix("+")
+        asked[name] = asked.get(name, False) or label.endswith("+")
+    specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
+    files = [label.partition(":")[0] for label in asked if _is_file(label)]
+    known = registry.methods(files)
+    columns = []
+    for label, with_plus in asked.items():
+        path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
+        name, spec = _spec(label, specs)
+        if name not in known:
+            hint = did_you_mean(name, {*known, *specs})
+            message = f"unknown method '{name}'. {hint}"
+            raise loaded.error(path, message) if path[1] in loaded.protocol.methods else UsageError(message)
+        columns.append(_column(loaded, path, label, known[name], spec, with_plus))
+    return columns
+
+
+def _is_file(label: str) -> bool:
+    return label.partition(":")[0].endswith(".py") or "/" in label
+
+
+def _spec(label: str, specs: dict[str, MethodSpec]) -> tuple[str, MethodSpec]:
+    """The method name and spec of a label as written in the protocol or on the command line."""
+    if label in specs:
+        return specs[label].method or label, specs[label]
+    name, _, preset = label.partition(":")
+    return (Path(name).stem if _is_file(label) else name), MethodSpec(preset=preset or None)
+
+
+def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool) -> _Column:
+    tidy = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
+    try:
+        cls = registry.load_method(source)
+    except BrokenPlugin as error:
+        return _Column(tidy, source, None, str(error), None, plus)
+    try:
+        method = cls(spec.preset, **spec.options)
+    except ValidationError as error:
+        raise loaded.error((*path, "options"), _explain(error, cls.Options.model_fields)) from None
+    except UsageError as error:
+        raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
+    recipe = None
+    if isinstance(method, TorchMethod):
+        changes = loaded.protocol.training.overrides()
+        if "steps" in loaded.overrides:
+            changes["steps"] = loaded.overrides["steps"]
+        recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
+    return _Column(tidy, source, method, None, recipe, plus)
+
+
+def _explain(error: ValidationError, fields: Iterable[str]) -> str:
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{name}'. {did_you_mean(name, fields)}"
+    return f"{name}: {first['msg']}" + ("" if first["type"] == "missing" else f" (got {first['input']!r})")
+
+
+def _training(
+    loaded: Loaded,
+    column: _Column,
+    contrast: str,
+    factors: tuple[int, int, int],
+    degradation: Degradation,
+    seed: int,
+) -> Training:
+    data = loaded.protocol.data
+    task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
+    if column.recipe:
+        task = replace(task, precision=column.recipe.precision)
+    base = Cell(column.label, contrast, factors, degradation, seed, "", "")
+    training = Training(
+        loaded,
+        column.source,
+        column.method.options.model_dump(mode="json") if column.method else {},
+        column.recipe,
+        base,
+        None,
+        column.method.version if column.method else "",
+        task,
+        column.broken,
+        column.method.unsupported(task) if column.method else None,
+    )
+    train_key = digest(_train_content(training, column.method))
+    base = replace(base, train_key=train_key, score_key=_score_key(loaded, train_key, "plain"))
+    plus = replace(base, label=f"{column.label}+", score_key=_score_key(loaded, train_key, "ensemble"))
+    return replace(training, base=base, plus=plus if column.with_plus else None)
+
+
+def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
+    """What the train key is made of. A method that does not learn depends on no training data."""
+    content = {k: v for k, v in training.resolved.items() if k != "seed"}
+    if method is not None and not method.learns:
+        return content
+    loaded = training.loaded
+    content |= {"seed": training.base.seed, "train": loaded.split["train"]}
+    if training.recipe:
+        validation = loaded.protocol.validation.model_dump(mode="json")
+        content |= {"val": loaded.split["val"], "validation": validation}
+    return content
+
+
+def _score_key(loaded: Loaded, train_key: str, inference: str) -> str:
+    scoring = loaded.protocol.scoring.model_dump(mode="json")
+    return digest([train_key, loaded.split["test"], scoring, inference])

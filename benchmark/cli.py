@@ -1,0 +1,221 @@
+"""The command line. Only click is imported here; each command imports what it uses, so that --help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from .runner import Step
+
+_RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of records.",
+)
+_DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of the protocol's data set. Default: $MRSR_DATA/<data set>.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class _Group(click.Group):
+    """Turns the suite's errors into messages: status 2 for a request that cannot be carried out, else 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2 if isinstance(error, UsageError) else 1)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mrsr-bench")
+def main() -> None:
+    """Benchmark MR image super-resolution: train and evaluate methods under fixed protocols, print the table.
+
+    \b
+    bench run                                       the demo: embedded data, seven columns
+    bench run --protocol ixi_midslice --data DIR    240 real subjects
+    bench run --methods edsr,./mine.py,poan+        a new method beside others; + is the self-ensemble
+    bench table --format latex                      the table of the protocol run last
+    """
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["methods", "protocols", "datasets"]), required=False)
+@_JSON
+def list_(what: str | None, as_json: bool) -> None:
+    """List methods, protocols and data sets with one line about each.
+
+    With --json, methods also show version, options, presets and recipe.
+    """
+    from . import listing
+
+    chosen = [what] if what else ["methods", "protocols", "datasets"]
+    content = {name: listing.details(name) if as_json else listing.summaries(name) for name in chosen}
+    if as_json:
+        click.echo(json.dumps(content[what] if what else content, indent=2))
+        return
+    for name in chosen:
+        click.echo(f"{name}:")
+        for entry, line in content[name].items():
+            click.echo(f"  {entry:14} {line}")
+
+
+@main.command("protocol")
+@click.argument("name")
+def protocol_(name: str) -> None:
+    """Show a protocol, by name or path, with everything resolved, and its digest."""
+    from . import cell, protocol
+
+    loaded = protocol.load(name)
+    cell.resolve_names(loaded)
+    click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(number) for number in _names(ctx, param, value))
+    except ValueError:
+        raise click.BadParameter(f"expected whole numbers with commas between, e.g. 0,1,2; got {value!r}") from None
+    if any(number < 0 or number >= 2**31 for number in numbers):
+        raise click.BadParameter("seeds are 0 to 2147483647")
+    return numbers
+
+
+@main.command()
+@click.option("--protocol", default="demo", show_default=True, help="A built-in protocol's name, or a YAML file.")
+@click.option(
+    "--methods",
+    callback=_names,
+    help="Labels with commas between: a label of the protocol, name, name:preset or file.py, each with an optional + "
+    "for the self-ensemble. Default: all of the protocol's.",
+)
+@_DATA
+@click.option("--seeds", callback=_numbers, help="E.g. 0,1,2. Default: the protocol's.")
+@click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted.")
+@_RESULTS
+@click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
+@click.option("--tracking-uri", help="MLflow tracker; 'none' for no mirror. Default: mlflow.db in the results folder.")
+def run(
+    protocol: str,
+    methods: tuple[str, ...],
+    data: Path | None,
+    seeds: tuple[int, ...],
+    limit: int | None,
+    steps: int | None,
+    dry_run: bool,
+    results: Path,
+    **options: Any,
+) -> None:
+    """Train and evaluate methods under a protocol: every cell that is not done yet.
+
+    Done cells are kept, failed ones tried again, killed ones resumed where they were. Exit status: 0 all done, 3 some
+    cells have no figure, 2 wrong usage.
+    """
+    from . import runner
+
+    if dry_run:
+        from .records import Store
+
+        _, trainings = runner.request_plan(protocol, methods, seeds, limit, steps)
+        store = Store(results)
+        chosen = {name: options[name] for name in ("redo", "keep_volumes")}
+        _print_steps([step for training in trainings for step in runner.steps_of(store, training, **chosen)])
+        return
+    outcomes = runner.run(
+        protocol, methods, data=data, seeds=seeds, limit=limit, steps=steps, results=results, **options
+    )
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
+    for outcome in bad:
+        click.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
+    sys.exit(3 if bad else 0)
+
+
+def _print_steps(steps: Sequence[Step]) -> None:
+    for step in steps:
+        recipe = step.training.recipe
+        budget = f"{recipe.steps} steps × {recipe.batch} patches" if recipe and step.action in ("run", "resume") else ""
+        click.echo(f"{step.action:8} {step.cell!s:45} {budget} {step.why}".rstrip())
+
+
+@main.command()
+@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@_RESULTS
+@_JSON
+def status(protocol: str | None, results: Path, as_json: bool) -> None:
+    """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale or changed."""
+    from .records import Store
+    from .runner import recall
+
+    store = Store(results)
+    loaded, trainings = recall(store, protocol)
+    rows = []
+    for training in trainings:
+        for cell in training.cells:
+            record = store.read(loaded, cell) or {}
+            about = {"label": cell.label, "contrast": cell.contrast, "scale": cell.scale, "seed": cell.seed}
+            place = str(store.folder(loaded, cell))
+            state = store.state(training, cell)
+            error = record.get("error") if state in ("failed", "timeout", "skipped") else None
+            rows.append(
+                {**about, "degradation": cell.degradation.name, "state": state, "error": error, "folder": place}
+            )
+    if as_json:
+        click.echo(json.dumps({"protocol": loaded.folder, "digest": loaded.digest, "cells": rows}, indent=2))
+        return
+    click.echo(f"{loaded.folder}, version {loaded.protocol.version}, digest {loaded.digest[:12]}")
+    for row in rows:
+        name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
+        click.echo(f"{row['state']:8} {name}" + (f": {row['error']}" if row["error"] else ""))
+
+
+@main.command()
+@click.option("--clear", is_flag=True, help="Delete the cache; it is made again when needed.")
+def data(clear: bool) -> None:
+    """Show where data and the cache of prepared volumes lie, and how large they are."""
+    from . import listing
+
+    if clear:
+        click.echo(f"freed {listing.clear_cache() / 1e6:.1f} MB")
+    for line in listing.data_places():
+        click.echo(line)
+
+
+@main.command()
+@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
+@_RESULTS
+def table(protocol: str | None, format_: Any, results: Path) -> None:
+    """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption."""
+    from .records import Store
+    from .reporting.table import build, render
+    from .runner import recall
+
+    store = Store(results)
+    click.echo(render(build(store, *recall(store, protocol)), format_), nl=False)

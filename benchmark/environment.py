@@ -1,0 +1,62 @@
+"""Where a figure was made: machine, versions, commit, memory. Recorded with every figure, never part of a key."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("mrsr-bench", "torch", "numpy", "timm", "lightning-fabric", "scipy", "nibabel", "numba")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The environment of this process, as plain data; `device` is torch's name for it, e.g. 'cpu' or 'cuda'."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": git_commit(),
+    }
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: the most that this process has held resident, or on CUDA the most that torch allocated."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package is run from, with -dirty where it has changes; None when installed."""
+    folder = Path(__file__).resolve().parent
+    if not (folder.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "cpu")

@@ -1,0 +1,134 @@
+"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from .cell import Cell, Training
+    from .runner import Outcome
+
+_LINE_SECONDS = 10.0
+
+
+class Listener:
+    """Hears of everything that happens in a run; prints plain lines."""
+
+    def __init__(self) -> None:
+        self._total = self._settled = 0
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """One line for the reader."""
+        print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something that costs no result."""
+        self.say(f"warning: {text}")
+
+    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome]) -> None:
+        """The cells that will run, and those that need not."""
+        self._total = len(cells)
+        done = [outcome for outcome in settled if outcome.state == "done"]
+        if done:
+            self.say(f"{len(done)} cells are done and kept")
+        for outcome in settled:
+            if outcome.state != "done":
+                self.say(f"{outcome.cell}: {outcome.state}: {outcome.message}")
+
+    def event(self, training: Training, event: dict[str, Any]) -> None:
+        """An event of the running job (see `worker.run_job`)."""
+        if event["kind"] == "started":
+            self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
+        elif event["kind"] in ("progress", "upscale") and time.monotonic() - self._last_line > _LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(f"    {describe(event)}")
+
+    def settled(self, outcome: Outcome) -> None:
+        """A cell has its record."""
+        self._settled += 1
+        self.say(f"    {outcome.cell.label}: {outcome.state}  {figures(outcome)}")
+
+
+class LiveListener(Listener):
+    """The same on a terminal: bars for all cells and for the running one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        self._cells = self._running = TaskID(0)
+
+    def __exit__(self, *_: Any) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome]) -> None:
+        super().planned(cells, settled)
+        if cells:
+            self._progress.start()
+            self._cells = self._progress.add_task("cells", total=len(cells), note="")
+
+    def event(self, training: Training, event: dict[str, Any]) -> None:
+        if event["kind"] == "started":
+            self._running = self._progress.add_task(str(training.base), total=None, note="")
+        elif event["kind"] == "progress":
+            self._progress.update(
+                self._running, completed=event["step"], total=event["steps"] or None, note=describe(event)
+            )
+        elif event["kind"] == "upscale":
+            description = f"{event['label']}: test subjects"
+            self._progress.update(
+                self._running, description=description, completed=event["subject"], total=event["subjects"], note=""
+            )
+        elif event["kind"] == "ended":
+            self._progress.remove_task(self._running)
+
+    def settled(self, outcome: Outcome) -> None:
+        self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
+        self._progress.advance(self._cells)
+
+
+def default_listener() -> Listener:
+    """Bars on a terminal, lines in a pipe."""
+    console = Console(stderr=False)
+    return LiveListener(console) if sys.stdout.isatty() else Listener()
+
+
+def describe(event: dict[str, Any]) -> str:
+    """An event in words, e.g. 'step 200/1000  loss 0.0123  val PSNR 31.20 dB'."""
+    if event["kind"] == "upscale":
+        return f"{event['label']}: test subject {event['subject']}/{event['subjects']}"
+    parts = [f"step {event['step']}" + (f"/{event['steps']}" if event["steps"] else "")]
+    if "loss" in event:
+        parts.append(f"loss {event['loss']:.5f}")
+    if event.get("val_psnr") is not None:
+        parts.append(f"val PSNR {event['val_psnr']:.2f} dB")
+    if event.get("seconds") and event["steps"]:
+        left = event["seconds"] / event["step"] * (event["steps"] - event["step"])
+        parts.append(f"{left:.0f} s left")
+    return "  ".join(parts)
+
+
+def figures(outcome: Outcome) -> str:
+    """A cell's mean metrics, or why it has none."""
+    if outcome.metrics is None:
+        return outcome.message
+    return "  ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items())

@@ -1,0 +1,171 @@
+"""What there is: methods and data sets, found by file name and loaded only when used.
+
+Methods come from the package's `methods/` folder, from loose files (`--methods ./mine.py`) and from installed
+packages (entry points in the group `mrsr_bench.methods`). Listing reads files as text and imports nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeVar
+
+from .errors import BenchError, UsageError, did_you_mean
+from .method import Method
+from .volumes import Dataset
+
+T = TypeVar("T")
+ENTRY_POINTS = "mrsr_bench.methods"
+_IMPORT_SECONDS = 60
+
+
+class BrokenPlugin(BenchError):
+    """A file that does not load as a plugin; only its own cells fail."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a method or data set is defined. Picklable: a cell's process loads it anew."""
+
+    name: str
+    path: Path
+    kind: Literal["built-in", "file", "package"]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the file's docstring, read without importing it."""
+        try:
+            lines = (ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or "").splitlines()
+        except (OSError, SyntaxError, UnicodeDecodeError) as error:
+            return f"(broken: {error})"
+        return lines[0] if lines else ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file: recorded, so that an edit without a new version shows as 'changed'."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+def _scan(folder: str) -> list[Source]:
+    spec = importlib.util.find_spec(f"mrsr_bench.{folder}")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    paths = [path for place in spec.submodule_search_locations for path in sorted(Path(place).glob("*.py"))]
+    return [Source(path.stem, path, "built-in") for path in paths if not path.stem.startswith("_")]
+
+
+def datasets() -> dict[str, Source]:
+    """Name → source of every data set."""
+    return {source.name: source for source in _scan("datasets")}
+
+
+def methods(files: Iterable[str | Path] = ()) -> dict[str, Source]:
+    """Name → source of every method: built-in, installed, and the loose `files`.
+
+    Raises UsageError for a missing file and for a name that two sources offer.
+    """
+    found: dict[str, Source] = {}
+    for source in [*_scan("methods"), *_installed(), *(_loose(Path(file)) for file in files)]:
+        other = found.setdefault(source.name, source)
+        if other.path.resolve() != source.path.resolve():
+            raise UsageError(f"method '{source.name}' is offered twice: {other.path} and {source.path}; rename one")
+    return found
+
+
+def _installed() -> list[Source]:
+    sources = []
+    for point in entry_points(group=ENTRY_POINTS):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin is not None:
+            sources.append(Source(point.name, Path(spec.origin), "package"))
+    return sources
+
+
+def _loose(path: Path) -> Source:
+    if not path.is_file():
+        raise UsageError(f"no such method file: {path}")
+    return Source(path.stem, path.resolve(), "file")
+
+
+def find(name: str, sources: dict[str, Source], what: str) -> Source:
+    """The source called `name`, or a UsageError with the nearest one."""
+    if name not in sources:
+        raise UsageError(f"unknown {what} '{name}'. {did_you_mean(name, sources)}")
+    return sources[name]
+
+
+def load_method(source: Source) -> type[Method]:
+    """The method class that a source defines. Raises BrokenPlugin with the reason."""
+    return _load(source, Method)
+
+
+def load_dataset(source: Source) -> type[Dataset]:
+    """The data set class that a source defines. Raises BrokenPlugin with the reason."""
+    return _load(source, Dataset)
+
+
+@cache
+def _load(source: Source, base: type[T]) -> type[T]:
+    try:
+        module = _import(source, "methods" if base is Method else "datasets")
+    except (Exception, SystemExit) as error:
+        raise BrokenPlugin(f"{source.path} does not import: {type(error).__name__}: {error}") from error
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        names = ", ".join(c.__name__ for c in classes) or "none"
+        raise BrokenPlugin(f"{source.path} must define exactly one subclass of {base.__name__}; it defines {names}")
+    return classes[0]
+
+
+def _import(source: Source, folder: str) -> ModuleType:
+    if source.kind == "built-in":
+        return importlib.import_module(f"mrsr_bench.{folder}.{source.name}")
+    if multiprocessing.parent_process() is None:
+        _try_in_child(source)
+    name = f"mrsr_bench_plugin_{source.name}"
+    spec = importlib.util.spec_from_file_location(name, source.path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _try_in_child(source: Source) -> None:
+    """Import a foreign file in a fork first, so that a crash or hang at import ends the fork and not the suite."""
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_IMPORT_SECONDS)
+        with contextlib.suppress(BaseException):  # an exception is reported by the import that follows
+            runpy.run_path(str(source.path))
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        reason = f"takes over {_IMPORT_SECONDS} s" if number == signal.SIGALRM else signal.Signals(number).name
+        raise ImportError(f"the import ends its process: {reason}")

@@ -1,0 +1,186 @@
+"""The table: rows contrast × scale, columns methods, every figure from a record, and a caption that says what it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from ..cell import Cell, Training
+from ..protocol import Loaded
+from ..records import Record, Store
+
+Format = Literal["markdown", "latex", "csv"]
+DECIMALS = {"psnr": 2, "ssim": 4}
+"""Digits after the point, as in the published tables; other metrics get four."""
+UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+
+@dataclass
+class Table:
+    """The figures of one protocol, and what is not among them."""
+
+    loaded: Loaded
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """(contrast, scale), with the degradation first where the protocol has several."""
+    labels: list[str] = field(default_factory=list)
+    values: dict[tuple[tuple[str, ...], str], list[Record]] = field(default_factory=dict)
+    """(row, label) → one record a seed."""
+    absent: dict[str, list[str]] = field(default_factory=dict)
+    """Why → the cells that have no figure here."""
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.loaded.protocol.scoring.metrics)
+
+    def frame(self) -> pd.DataFrame:
+        """Mean over seeds: index row, columns (label, metric); NaN where there is no figure; caption in attrs."""
+        columns = pd.MultiIndex.from_product([self.labels, self.metrics], names=["method", "metric"])
+        names = ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
+        frame = pd.DataFrame(index=pd.MultiIndex.from_tuples(self.rows, names=names), columns=columns, dtype=float)
+        for (row, label), found in self.values.items():
+            for metric in self.metrics:
+                frame.loc[row, (label, metric)] = math.fsum(r["metrics"][metric] for r in found) / len(found)
+        frame.attrs["caption"] = self.caption()
+        return frame
+
+    def caption(self) -> str:
+        """Protocol, version, digest, convention, n, seeds, budget, and what is missing, failed or stale."""
+        protocol, found = self.loaded.protocol, [record for records in self.values.values() for record in records]
+        subjects = sorted({record["n"] for record in found})
+        seeds = sorted({record["resolved"]["seed"] for record in found})
+        parts = [
+            f"Protocol {self.loaded.folder}, version {protocol.version}, digest {self.loaded.digest[:12]}: "
+            f"{' '.join(protocol.description.split())}",
+            f"{_conventions(self.loaded)}; mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
+            f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
+            + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
+            f"Budget: {_budget(self.loaded, found)}.",
+        ]
+        presets = {label: _options(records[0]) for (_, label), records in self.values.items()}
+        if any(presets.values()):
+            parts.append("Options: " + "; ".join(f"{label} ({text})" for label, text in presets.items() if text) + ".")
+        if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
+            parts.append("Some figures come from uncommitted code.")
+        parts += [f"{why}: {', '.join(cells)}." for why, cells in self.absent.items()]
+        return "\n".join(parts)
+
+
+def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
+    """Collect the figures of a plan. Figures of stale cells, or made on other data than their row's, are left out."""
+    table = Table(loaded)
+    several = len(loaded.protocol.degradation) > 1
+    for training in trainings:
+        for cell in training.cells:
+            row = ((cell.degradation.name,) if several else ()) + (cell.contrast, cell.scale)
+            if row not in table.rows:
+                table.rows.append(row)
+            if cell.label not in table.labels:
+                table.labels.append(cell.label)
+            record, state = store.read(loaded, cell), store.state(training, cell)
+            if state == "changed":
+                table.absent.setdefault("The method's file has changed since", []).append(str(cell))
+            if state in ("done", "changed") and record is not None:
+                table.values.setdefault((row, cell.label), []).append(record)
+            else:
+                table.absent.setdefault(state.capitalize(), []).append(_brief(cell, record, state))
+    _demand_same_data(table)
+    return table
+
+
+def _demand_same_data(table: Table) -> None:
+    """Every figure of a row must come from the same test volumes; the newest record says which."""
+    for row in table.rows:
+        found = [(label, r) for (where, label), records in table.values.items() if where == row for r in records]
+        if not found:
+            continue
+        newest = max(found, key=lambda item: item[1]["written"])[1]["test_data_digest"]
+        for label, record in found:
+            if record["test_data_digest"] != newest:
+                table.values[row, label].remove(record)
+                table.absent.setdefault("Left out, made on other test data than the rest of its row", []).append(
+                    f"{label} {' '.join(row)}"
+                )
+                if not table.values[row, label]:
+                    del table.values[row, label]
+
+
+def _brief(cell: Cell, record: Record | None, state: str) -> str:
+    error = record.get("error") if record and state in ("failed", "timeout", "skipped") else None
+    return f"{cell}" + (f" ({str(error).splitlines()[0]})" if error else "")
+
+
+def _conventions(loaded: Loaded) -> str:
+    scoring = loaded.protocol.scoring
+    parts = [
+        f"{UNITS.get(name, name)} with {', '.join(f'{key} {value}' for key, value in convention.items())}"
+        for name, convention in scoring.metrics.items()
+    ]
+    return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
+
+
+def _budget(loaded: Loaded, found: list[Record]) -> str:
+    recipes = {
+        (r["recipe"]["steps"], r["recipe"]["batch"], r["recipe"]["lr_patch"])
+        for r in (record["resolved"] for record in found)
+        if r["recipe"]
+    }
+    budgets = [f"{steps} steps of {batch} LR patches {side}×{side}" for steps, batch, side in sorted(recipes)]
+    return f"track {loaded.protocol.training.track}; {' / '.join(budgets) or 'nothing trained by the loop'}"
+
+
+def _options(record: Record) -> str:
+    return ", ".join(f"{key} {value}" for key, value in record["resolved"]["options"].items())
+
+
+def render(table: Table, format: Format) -> str:
+    """The table as Markdown, LaTeX (needs the package booktabs) or CSV."""
+    if format == "csv":
+        frame = table.frame()
+        frame.columns = pd.Index([f"{label} {metric}" for label, metric in frame.columns])
+        return frame.to_csv()
+    best = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}[format]
+    second = {"markdown": "<u>{}</u>", "latex": r"\underline{{{}}}"}[format]
+    cells = _cells(table, best, second)
+    if format == "markdown":
+        return f"{cells.reset_index().to_markdown(index=False, tablefmt='github')}\n\n{table.caption()}\n"
+    cells.columns = pd.Index([_latex(label) for label in cells.columns])
+    cells.index = pd.MultiIndex.from_tuples(
+        [tuple(_latex(part) for part in row) for row in table.rows], names=[_latex(str(n)) for n in cells.index.names]
+    )
+    caption = _latex(table.caption().replace("\n", " "))
+    return cells.reset_index().to_latex(
+        index=False, escape=False, caption=caption, label=f"tab:{table.loaded.protocol.name}", position="tbp"
+    )
+
+
+def _cells(table: Table, best: str, second: str) -> pd.DataFrame:
+    """Every cell as 'PSNR/SSIM', the best of each metric in a row and the second marked, ties alike."""
+    frame = table.frame()
+    text = pd.DataFrame("–", index=frame.index, columns=table.labels)
+    for row in frame.index:
+        parts: dict[str, list[str]] = {label: [] for label in table.labels}
+        for metric in table.metrics:
+            digits = DECIMALS.get(metric, 4)
+            shown = {label: f"{frame.loc[row, (label, metric)]:.{digits}f}" for label in table.labels}
+            ranked = sorted({float(value) for value in shown.values() if value != "nan"}, reverse=True)
+            for label, value in shown.items():
+                mark = {0: best, 1: second}.get(ranked.index(float(value)), "{}") if value != "nan" else "{}"
+                parts[label].append(mark.format(value))
+        for label in table.labels:
+            if "nan" not in parts[label]:
+                text.loc[row, label] = "/".join(parts[label])
+    return text
+
+
+_LATEX: dict[str, Any] = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -1,0 +1,248 @@
+"""Plan the cells of a protocol, hand what is missing to an executor, and record what becomes of each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from . import protocol as protocols
+from . import records
+from .cell import Cell, Training, plan
+from .errors import BenchError
+from .preparation import open_dataset
+from .progress import Listener, default_listener
+from .protocol import Loaded
+from .records import Store
+from .tracking import Mirror
+
+Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a run will do about one cell, and why where that is not plain."""
+
+    training: Training
+    cell: Cell
+    action: Action
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a cell stands after a run."""
+
+    cell: Cell
+    state: str
+    message: str = ""
+    metrics: dict[str, float] | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("done", "changed", "skipped")
+
+
+def request_plan(
+    protocol: str,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    limit: int | None = None,
+    steps: int | None = None,
+) -> tuple[Loaded, list[Training]]:
+    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
+    loaded = protocols.load(protocol).override(limit, steps)
+    return loaded, plan(loaded, methods, seeds)
+
+
+def run(
+    protocol: str = "demo",
+    methods: Sequence[str] = (),
+    *,
+    data: str | Path | None = None,
+    seeds: Sequence[int] = (),
+    limit: int | None = None,
+    steps: int | None = None,
+    timeout: float | None = None,
+    redo: bool = False,
+    results: str | Path = "results",
+    keep_volumes: bool = False,
+    tracking_uri: str | None = None,
+    listener: Listener | None = None,
+) -> list[Outcome]:
+    """Train and evaluate methods under a protocol: every cell that is not done yet.
+
+    Parameters are those of `bench run`. Done cells are kept, failed ones tried again, killed ones resumed. Returns
+    the outcome of every cell asked for. Raises UsageError for a request that cannot be carried out.
+    """
+    from .executors.local import LocalExecutor
+    from .worker import Job
+
+    loaded, trainings = request_plan(protocol, methods, seeds, limit, steps)
+    folder = Path(data) if data is not None else None
+    open_dataset(loaded.protocol.data.dataset, folder)
+    store = Store(Path(results))
+    store.check_writable()
+    remember(store, loaded, protocol, methods, seeds, limit, steps)
+
+    listener = listener or default_listener()
+    mirror = Mirror(store, tracking_uri, listener.warn)
+    outcomes: dict[Cell, Outcome] = {}
+    jobs = []
+    with listener:
+        for training in trainings:
+            todo = []
+            for step in steps_of(store, training, redo=redo, keep_volumes=keep_volumes):
+                if step.action in ("run", "resume", "score"):
+                    todo.append(step)
+                else:
+                    outcomes[step.cell] = _settle(store, step)
+            if todo:
+                _clear(store, training, todo)
+                jobs.append(Job(training, tuple(step.cell for step in todo), store.results, folder, keep_volumes))
+        listener.planned([cell for job in jobs for cell in job.cells], list(outcomes.values()))
+        mirror.sync(loaded, trainings)
+        for job, event in LocalExecutor(timeout).run(jobs):
+            if event["kind"] == "progress":
+                mirror.follow(job.training)
+            elif event["kind"] == "ended":
+                outcomes |= _end(store, job.training, job.cells, event["state"], event["message"])
+                for cell in job.cells:
+                    listener.settled(outcomes[cell])
+                mirror.sync(loaded, [job.training])
+            listener.event(job.training, event)
+    return [outcomes[cell] for training in trainings for cell in training.cells]
+
+
+def remember(
+    store: Store,
+    loaded: Loaded,
+    protocol: str,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    limit: int | None,
+    steps: int | None,
+) -> None:
+    """Note the request: a later `bench table` or `bench status` shows all that was ever asked under this protocol."""
+    before = store.request(loaded.folder) or {"methods": [], "seeds": []}
+    builtin = protocol in protocols.builtin()
+    request = {
+        "protocol": protocol if builtin else str(loaded.path),
+        "methods": list(dict.fromkeys([*before["methods"], *map(_absolute, methods or loaded.protocol.methods)])),
+        "seeds": sorted({*before["seeds"], *(seeds or loaded.protocol.seeds)}),
+        "limit": limit,
+        "steps": steps,
+    }
+    store.remember(loaded, request)
+
+
+def _absolute(label: str) -> str:
+    """A label that still names its loose file when asked from another folder."""
+    name, colon, preset = label.partition(":")
+    file = name.removesuffix("+")
+    if not file.endswith(".py"):
+        return label
+    return f"{Path(file).resolve()}{name[len(file) :]}{colon}{preset}"
+
+
+def recall(store: Store, protocol: str | None) -> tuple[Loaded, list[Training]]:
+    """The plan that stands behind a protocol's records; None means the protocol run last.
+
+    `protocol` may be a name, a path, or a folder below results/runs such as demo~steps=10.
+    """
+    name = protocol
+    if protocol is not None and "~" not in protocol and store.request(protocol) is None:
+        with contextlib.suppress(BenchError):
+            name = protocols.load(protocol).folder
+    request = store.request(name)
+    if request is None:
+        if protocol is None:
+            raise BenchError(f"nothing has been run yet below {store.runs}; start with: bench run")
+        return request_plan(protocol)
+    return request_plan(request["protocol"], request["methods"], request["seeds"], request["limit"], request["steps"])
+
+
+def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volumes: bool = False) -> list[Step]:
+    """What to do about each cell of a training."""
+    base = store.read(training.loaded, training.base)
+    if store.state(training, training.base) == "running":
+        return [Step(training, cell, "running", "another process is working on it") for cell in training.cells]
+    if training.broken:
+        return [Step(training, cell, "fail", training.broken) for cell in training.cells]
+    if training.unsupported:
+        return [Step(training, cell, "skip", training.unsupported) for cell in training.cells]
+    if base and base["state"] == "done" and base["train_key"] != training.base.train_key:
+        why = "recorded under another protocol, split, recipe or method version"
+        action: Action = "run" if redo else "stale"
+        return [Step(training, cell, action, why) for cell in training.cells]
+    started = (store.folder(training.loaded, training.base) / records.CHECKPOINT).is_file()
+    steps = []
+    for cell in training.cells:
+        record = store.read(training.loaded, cell)
+        volumes = store.folder(training.loaded, cell) / records.VOLUMES
+        if record is None or record["state"] != "done":
+            why = f"{record['state']} before" if record else ""
+            steps.append(Step(training, cell, "resume" if started else "run", why))
+        elif record["score_key"] != cell.score_key:
+            steps.append(Step(training, cell, "score", "the scoring or the test set is another; nothing is trained"))
+        elif keep_volumes and not volumes.is_dir():
+            steps.append(Step(training, cell, "score", "its volumes were not kept"))
+        else:
+            changed = "" if record["source_digest"] == training.source.digest else "the method's file has changed"
+            steps.append(Step(training, cell, "keep", changed))
+    return steps
+
+
+def _clear(store: Store, training: Training, todo: list[Step]) -> None:
+    """Set aside what the steps replace."""
+    base = store.read(training.loaded, training.base)
+    if base and base["state"] == "done" and base["train_key"] != training.base.train_key:
+        for cell in training.cells:
+            if (folder := store.folder(training.loaded, cell)).exists():
+                records.set_aside(folder, "stale")
+        return
+    for step in todo:
+        folder = store.folder(training.loaded, step.cell)
+        if step.action == "score":
+            for name in (records.RECORD, records.SCORES):
+                records.set_aside(folder / name, "old")
+
+
+def _settle(store: Store, step: Step) -> Outcome:
+    """The outcome of a cell that needs no process."""
+    if step.action == "keep":
+        record = store.read(step.training.loaded, step.cell)
+        assert record is not None
+        return Outcome(step.cell, "changed" if step.why else "done", step.why, record["metrics"])
+    state = {"skip": "skipped", "fail": "failed"}.get(step.action, step.action)
+    if step.action in ("skip", "fail"):
+        return _write(store, step.training, step.cell, state, step.why)
+    return Outcome(step.cell, state, step.why + ("; run it again with --redo" if state == "stale" else ""))
+
+
+def _end(store: Store, training: Training, cells: Sequence[Cell], state: str, message: str) -> dict[Cell, Outcome]:
+    """The outcomes of a job's cells; those without a record get one that says why."""
+    outcomes: dict[Cell, Outcome] = {}
+    for cell in cells:
+        record = store.read(training.loaded, cell)
+        if record and record["state"] == "done" and record["score_key"] == cell.score_key:
+            outcomes[cell] = Outcome(cell, "done", "", record["metrics"])
+        elif state == "stopped":
+            outcomes[cell] = Outcome(cell, "missing", message)
+        else:
+            base = outcomes.get(training.base)
+            why = f"{training.base.label} {base.state}: {message}" if base and base.state != "done" else message
+            outcomes[cell] = _write(store, training, cell, state, why)
+    return outcomes
+
+
+def _write(store: Store, training: Training, cell: Cell, state: str, why: str) -> Outcome:
+    """Record a cell that has no figures. A record that cannot be written is said, not lost."""
+    record: dict[str, Any] = {**records.describe(training, cell), "state": state, "error": why}
+    try:
+        records.write_record(store.folder(training.loaded, cell), record)
+    except OSError as error:
+        return Outcome(cell, state, f"{why} (and this could not be recorded: {error})")
+    return Outcome(cell, state, why)

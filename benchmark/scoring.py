@@ -1,0 +1,56 @@
+"""Scoring: rounding, then every metric of the protocol on one volume. The only room that sees a test volume's truth."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import metrics
+from .protocol import Scoring
+from .volumes import Grid
+
+
+class _Convention(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    range: Literal["volume_minmax", "volume_max"]
+
+
+class Psnr(_Convention):
+    """`metrics.psnr` of the whole volume's MSE."""
+
+    def __call__(self, prediction: np.ndarray, truth: np.ndarray) -> float:
+        return metrics.psnr(prediction, truth, metrics.RANGES[self.range](truth))
+
+
+class Ssim(_Convention):
+    """`metrics.ssim` of all slices (dims 2) or of the volume (dims 3)."""
+
+    window: Literal["gaussian11", "uniform7"]
+    dims: Literal[2, 3] = Field(2)
+    map: Literal["whole", "cropped"]
+
+    def __call__(self, prediction: np.ndarray, truth: np.ndarray) -> float:
+        data_range = metrics.RANGES[self.range](truth)
+        return metrics.ssim(prediction, truth, data_range, self.window, self.dims, self.map)
+
+
+METRICS: dict[str, type[Psnr] | type[Ssim]] = {"psnr": Psnr, "ssim": Ssim}
+"""Metric name in a protocol → its convention's fields and its function."""
+
+
+def score(prediction: np.ndarray, truth: np.ndarray, grid: Grid, scoring: Scoring) -> dict[str, float]:
+    """Metric → value for one predicted volume (D, H, W) in the file's intensity units.
+
+    Raises ValueError where the shape differs from the truth's or a value is not finite.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"the prediction has shape {prediction.shape}, the truth {truth.shape}")
+    if bad := int(np.count_nonzero(~np.isfinite(prediction))):
+        raise ValueError(f"the prediction holds {bad} values that are NaN or infinite")
+    final = np.asarray(grid.round(prediction) if scoring.round == "stored" else prediction, np.float64)
+    truth = np.asarray(truth, np.float64)
+    if border := scoring.border:
+        final, truth = (array[:, border:-border, border:-border] for array in (final, truth))
+    return {name: METRICS[name](**convention)(final, truth) for name, convention in scoring.metrics.items()}

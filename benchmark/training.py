@@ -1,0 +1,210 @@
+"""The one training loop of all networks: deterministic batches, exact resuming, the best weights by validation PSNR.
+
+Resuming is exact because nothing random has a state: batch k and the generator of step k follow from (seed, k), the
+learning rate from k, and the checkpoint holds the rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+
+from .errors import BenchError
+from .files import atomic_file, write_text
+from .method import Batch, Recipe, Run, Task, TorchMethod, TrainingSet
+from .records import CHECKPOINT, CURVE
+
+_LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
+_CURVE_POINTS = 200
+_CHECKPOINT_SECONDS = 60.0
+_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds")
+
+
+class TrainingStopped(BenchError):
+    """The suite asked for an end; the checkpoint is written and the next run goes on from it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a training went; recorded with the weights."""
+
+    steps: int
+    best_step: int
+    best_val_psnr: float
+    """Mean over the validation crops of each crop's PSNR in dB; peak = the subject's intensity scale."""
+    seconds: float
+    parameters: int
+
+
+def train(
+    method: TorchMethod,
+    task: Task,
+    recipe: Recipe,
+    data: TrainingSet,
+    val: Sequence[Batch],
+    every: int,
+    run: Run,
+    folder: Path,
+    key: str,
+) -> Fit:
+    """Train `method.network` from scratch, or on from `folder`/state.pt where it has the same `key`.
+
+    Writes train.csv and state.pt as it goes; leaves the weights of the best validation in `method.network`.
+    Raises TrainingStopped where the run should stop, BenchError where the loss is no longer finite.
+    """
+    loop = _Loop(method, task, recipe, val, folder, key)
+    points = max(1, min(every, recipe.steps // _CURVE_POINTS))
+    saved = time.monotonic()
+    while loop.step < recipe.steps:
+        loop.advance(data.batch(loop.step))
+        if loop.step % points and loop.step % every and loop.step < recipe.steps and not run.should_stop:
+            continue
+        validated = loop.step % every == 0 or loop.step == recipe.steps
+        row = loop.row(loop.validate() if validated else None)
+        run.report(**row)
+        if validated or run.should_stop or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            loop.save()
+            saved = time.monotonic()
+        if run.should_stop:
+            raise TrainingStopped(f"stopped at step {loop.step} of {recipe.steps}; the next run goes on from there")
+    return loop.finish()
+
+
+class _Loop:
+    """The state of a training between two steps."""
+
+    def __init__(
+        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: Path, key: str
+    ) -> None:
+        self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
+        self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
+        torch.manual_seed(task.seed)
+        self.network = method.build(task)
+        self.optimizer = create_optimizer_v2(
+            method.parameter_groups(self.network), opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args
+        )
+        self.scheduler = _scheduler(self.optimizer, recipe)
+        self.model, self.optimizer = self.fabric.setup(self.network, self.optimizer)
+        self.val = [tuple(torch.from_numpy(array)[None].to(self.fabric.device) for array in crop) for crop in val]
+        self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
+        self.best: dict[str, Tensor] = {}
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
+        self.loss_count = 0
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.started = time.monotonic()
+        self._resume()
+
+    def advance(self, batch: Batch) -> None:
+        """One optimiser step on one batch."""
+        self.model.train()
+        torch.manual_seed((self.seed << 32) + self.step)
+        self.scheduler.step_update(self.step)
+        lr, hr = (torch.from_numpy(array).to(self.fabric.device, non_blocking=True) for array in batch)
+        loss = _LOSSES[self.recipe.loss](self.model(lr), hr)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if self.recipe.clip_norm is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.recipe.clip_norm)
+        self.optimizer.step()
+        self.loss_sum += loss.detach()
+        self.loss_count += 1
+        self.step += 1
+
+    def validate(self) -> float:
+        """Mean PSNR of the crops in float32; the weights are kept where it is the best so far."""
+        self.network.eval()
+        with torch.inference_mode():
+            errors = [torch.mean((self.network(lr).float() - hr) ** 2) for lr, hr in self.val]
+        value = float(torch.mean(-10 * torch.log10(torch.stack(errors).double().clamp(min=1e-20))))
+        if value > self.best_psnr:
+            self.best_step, self.best_psnr = self.step, value
+            self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        return value
+
+    def row(self, val_psnr: float | None) -> dict[str, Any]:
+        """The next row of train.csv: the mean loss since the last one."""
+        loss = float(self.loss_sum) / self.loss_count
+        if not math.isfinite(loss):
+            raise BenchError(f"training diverged: the loss is {loss} near step {self.step}; lower the learning rate")
+        self.loss_sum.zero_()
+        self.loss_count = 0
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        row = {"step": self.step, "loss": loss, "lr": rate, "seconds": round(self._elapsed(), 3)}
+        if val_psnr is not None:
+            row["val_psnr"] = val_psnr
+        self.rows.append(row)
+        self._append_row(row)
+        return row
+
+    def save(self) -> None:
+        """Write the checkpoint; with it, and only with it, the next run goes on."""
+        state = {
+            "key": self.key,
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "best_step": self.best_step,
+            "best_psnr": self.best_psnr,
+            "rows": self.rows,
+            "seconds": self._elapsed(),
+        }
+        with atomic_file(self.folder / CHECKPOINT) as file:
+            torch.save(state, file)
+
+    def finish(self) -> Fit:
+        """Leave the best weights in the method."""
+        self.network.load_state_dict(self.best)
+        self.method.network = self.network
+        parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+        return Fit(self.step, self.best_step, self.best_psnr, round(self._elapsed(), 3), parameters)
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        if path.is_file():
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            if state["key"] == self.key:
+                self.network.load_state_dict(state["network"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
+                self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
+        # Rows after the checkpoint, from a run that was killed, go: their steps are done again.
+        text = io.StringIO()
+        rows = csv.DictWriter(text, _FIELDS, lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(self.rows)
+        write_text(self.folder / CURVE, text.getvalue())
+
+    def _append_row(self, row: dict[str, Any]) -> None:
+        with (self.folder / CURVE).open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, _FIELDS, lineterminator="\n").writerow(row)
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.started
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
+    """The recipe's timm schedule, counted in steps."""
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=recipe.schedule,
+        num_epochs=recipe.steps,
+        step_on_epochs=False,
+        updates_per_epoch=1,
+        **{"warmup_epochs": 0, **recipe.schedule_args},
+    )
+    return scheduler
