@@ -1,0 +1,99 @@
+"""Fixtures: real data where it is at hand, a small folder data set and protocols that run in seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference answers and real MR data, which the project may lack."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the reference folder ../shared (or MRSR_SHARED), which is not here")
+    return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor fill the user's cache, and find no data of theirs."""
+    os.environ["MRSR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("MRSR_DATA", None)
+
+
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def textured(seed: int, shape: tuple[int, ...] = (36, 48, 4)) -> np.ndarray:
+    """An int16 image in 0–1000 with smooth and sharp parts, different for every seed."""
+    random = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij"))
+    waves = sum(
+        np.sin(2 * np.pi * (random.uniform(1, 9, 3) @ grid.reshape(3, -1)) + random.uniform(0, 6)) for _ in range(6)
+    ).reshape(shape)
+    blocks = np.kron(random.uniform(-2, 2, (shape[0] // 6, shape[1] // 6, shape[2])), np.ones((6, 6, 1)))
+    image = waves + blocks[: shape[0], : shape[1]]
+    image -= image.min()
+    return np.round(image / image.max() * 1000).astype(np.int16)
+
+
+SUBJECTS = {"train": ("anna", "bert", "carl"), "val": ("dora",), "test": ("emil", "fine")}
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder data set of six subjects, one T1 of 4 axial slices each."""
+    root = tmp_path_factory.mktemp("images")
+    for number, subject in enumerate(name for names in SUBJECTS.values() for name in names):
+        write_image(root / f"{subject}-T1.nii.gz", textured(number))
+    return root
+
+
+def small_protocol(**changes: Any) -> dict[str, Any]:
+    """A protocol over `images` whose trainings take seconds; `changes` replace top-level keys."""
+    convention = {"range": "volume_minmax"}
+    content = {
+        "schema": 1,
+        "name": "small",
+        "version": 1,
+        "description": "a small protocol for tests",
+        "data": {"dataset": "folder", "contrasts": ["T1"], "split": "split.csv", "plane": "axial"},
+        "degradation": {"name": "bicubic", "round": "stored"},
+        "scales": [2],
+        "methods": {"bicubic": {}},
+        "training": {"track": "equal", "steps": 30, "batch": 2, "lr_patch": 8, "augment": "dihedral", "lr": 1e-3},
+        "validation": {"every": 10, "patches": 2, "lr_patch": 12},
+        "seeds": [0],
+        "scoring": {
+            "round": "stored",
+            "metrics": {"psnr": convention, "ssim": {**convention, "window": "gaussian11", "dims": 2, "map": "whole"}},
+        },
+    }
+    return {**content, **changes}
+
+
+@pytest.fixture
+def write_protocol(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small protocol with its split and give its path."""
+
+    def write(folds: dict[str, tuple[str, ...]] = SUBJECTS, **changes: Any) -> Path:
+        rows = [f"{subject},{fold}\n" for fold, subjects in folds.items() for subject in subjects]
+        (tmp_path / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
+        path = tmp_path / "small.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            YAML().dump(small_protocol(**changes), file)
+        return path
+
+    return write
