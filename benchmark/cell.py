@@ -17,7 +17,7 @@ from . import registry
 from .degradation import DEGRADATIONS
 from .errors import UsageError, did_you_mean
 from .method import Method, Recipe, Task, TorchMethod
-from .protocol import Degradation, Loaded, MethodSpec, digest
+from .protocol import Degradation, KeyPath, Loaded, MethodSpec, digest
 from .registry import BrokenPlugin, Source
 from .scoring import METRICS
 
@@ -40,8 +40,7 @@ class Cell:
     @property
     def scale(self) -> str:
         """'x2', or 'x4x1x1' where the factors are not those of in-plane upscaling."""
-        depth, rows, columns = self.factors
-        return f"x{rows}" if depth == 1 and rows == columns else f"x{depth}x{rows}x{columns}"
+        return f"x{scale_name(self.factors)}"
 
     @property
     def folder(self) -> Path:
@@ -50,6 +49,12 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.label} {self.contrast} {self.scale} {self.degradation.name} seed {self.seed}"
+
+
+def scale_name(factors: tuple[int, int, int]) -> str:
+    """'2', or '4x1x1' where the factors are not those of in-plane upscaling."""
+    depth, rows, columns = factors
+    return f"{rows}" if depth == 1 and rows == columns else f"{depth}x{rows}x{columns}"
 
 
 @dataclass(frozen=True)
@@ -110,25 +115,32 @@ class _Column:
     with_plus: bool
 
 
-def plan(loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Training]:
+def plan(
+    loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
+) -> list[Training]:
     """The trainings of a protocol, in table order: degradation, contrast, scale, column, seed.
 
     `labels` as on the command line: labels of the protocol, `name`, `name:preset` or `file.py[:preset]`, each with an
-    optional +; default all of the protocol's. Raises UsageError for any name that is not known.
+    optional +; `scales` such as '2' or '4x1x1'; default all of the protocol's. Raises UsageError for any name that is
+    not known.
     """
     protocol = loaded.protocol
+    known = {scale_name(factors): factors for factors in protocol.scales}
+    if unknown := [scale for scale in scales if scale not in known]:
+        raise UsageError(f"protocol '{protocol.name}' has no scale '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
     resolve_names(loaded)
     columns = _columns(loaded, labels or list(protocol.methods))
     trainings = []
+    chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
         if any(other.name == degradation.name for other in protocol.degradation[:number]):
             raise loaded.error(("degradation", number, "name"), f"'{degradation.name}' stands twice")
         for contrast in protocol.data.contrasts:
-            for factors in protocol.scales:
+            for factors in [known[scale] for scale in scales] or protocol.scales:
                 for column in columns:
                     learns = column.method.learns if column.method else True
-                    for seed in (seeds or protocol.seeds) if learns else (seeds or protocol.seeds)[:1]:
-                        trainings.append(_training(loaded, column, contrast, factors, degradation, seed))
+                    for_seeds = chosen if learns else chosen[:1]
+                    trainings += [_training(loaded, column, contrast, factors, degradation, s) for s in for_seeds]
     return trainings
 
 
@@ -150,7 +162,7 @@ def resolve_names(loaded: Loaded) -> None:
         try:
             METRICS[metric](**convention)
         except ValidationError as error:
-            raise loaded.error(path, _explain(error, METRICS[metric].model_fields)) from None
+            raise _refused(loaded, path, error, METRICS[metric].model_fields) from None
 
 
 def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
@@ -159,6 +171,10 @@ def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
     for label in labels:
         name = label.removesuffix("+")
         asked[name] = asked.get(name, False) or label.endswith("+")
+    for label, spec in loaded.protocol.methods.items():
+        if label.endswith("+") and spec != MethodSpec():
+            message = f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them there"
+            raise loaded.error(("methods", label), message)
     specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
     files = [label.partition(":")[0] for label in asked if _is_file(label)]
     known = registry.methods(files)
@@ -167,10 +183,13 @@ def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
         path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
         name, spec = _spec(label, specs)
         if name not in known:
-            hint = did_you_mean(name, {*known, *specs})
-            message = f"unknown method '{name}'. {hint}"
-            raise loaded.error(path, message) if path[1] in loaded.protocol.methods else UsageError(message)
-        columns.append(_column(loaded, path, label, known[name], spec, with_plus))
+            written = path[1] in loaded.protocol.methods
+            message = f"unknown method '{name}'. {did_you_mean(name, known if written else {*known, *specs})}"
+            raise loaded.error((*path, "method"), message) if written else UsageError(message)
+        column = _column(loaded, path, label, known[name], spec, with_plus)
+        if any(other.label == column.label for other in columns):
+            raise UsageError(f"the column '{column.label}' is asked for twice; give one another label in the protocol")
+        columns.append(column)
     return columns
 
 
@@ -195,7 +214,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     try:
         method = cls(spec.preset, **spec.options)
     except ValidationError as error:
-        raise loaded.error((*path, "options"), _explain(error, cls.Options.model_fields)) from None
+        raise _refused(loaded, (*path, "options"), error, cls.Options.model_fields) from None
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     recipe = None
@@ -207,12 +226,17 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     return _Column(tidy, source, method, None, recipe, plus)
 
 
-def _explain(error: ValidationError, fields: Iterable[str]) -> str:
-    first = error.errors()[0]
-    name = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{name}'. {did_you_mean(name, fields)}"
-    return f"{name}: {first['msg']}" + ("" if first["type"] == "missing" else f" (got {first['input']!r})")
+def _refused(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
+    """What pydantic found wrong below the key at `path`, a line each."""
+    problems = []
+    for problem in error.errors():
+        place, message = (*path, *problem["loc"]), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key. {did_you_mean(str(place[-1]), fields)}"
+        elif problem["type"] != "missing":
+            message += f" (got {problem['input']!r})"
+        problems.append(str(loaded.error(place, message)))
+    return UsageError("\n".join(problems))
 
 
 def _training(
@@ -253,10 +277,8 @@ def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
         return content
     loaded = training.loaded
     content |= {"seed": training.base.seed, "train": loaded.split["train"]}
-    if training.recipe:
-        validation = loaded.protocol.validation.model_dump(mode="json")
-        content |= {"val": loaded.split["val"], "validation": validation}
-    return content
+    validation = loaded.protocol.validation.model_dump(mode="json")
+    return content | {"val": loaded.split["val"], "validation": validation}
 
 
 def _score_key(loaded: Loaded, train_key: str, inference: str) -> str:

@@ -113,6 +113,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 )
 @_DATA
 @click.option("--seeds", callback=_numbers, help="E.g. 0,1,2. Default: the protocol's.")
+@click.option("--scales", callback=_names, help="E.g. 2,4. Default: the protocol's.")
 @click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")
@@ -126,6 +127,7 @@ def run(
     methods: tuple[str, ...],
     data: Path | None,
     seeds: tuple[int, ...],
+    scales: tuple[str, ...],
     limit: int | None,
     steps: int | None,
     dry_run: bool,
@@ -142,14 +144,14 @@ def run(
     if dry_run:
         from .records import Store
 
-        _, trainings = runner.request_plan(protocol, methods, seeds, limit, steps)
+        _, trainings = runner.request_plan(protocol, methods, seeds, scales, limit, steps)
         store = Store(results)
-        chosen = {name: options[name] for name in ("redo", "keep_volumes")}
-        _print_steps([step for training in trainings for step in runner.steps_of(store, training, **chosen)])
+        redo, keep = options["redo"], options["keep_volumes"]
+        steps_ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
+        _print_steps([step for ahead in steps_ahead for step in ahead])
         return
-    outcomes = runner.run(
-        protocol, methods, data=data, seeds=seeds, limit=limit, steps=steps, results=results, **options
-    )
+    chosen = {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
+    outcomes = runner.run(protocol, methods, data=data, results=results, **chosen, **options)
     bad = [outcome for outcome in outcomes if not outcome.good]
     click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
     for outcome in bad:

@@ -10,7 +10,7 @@ from .method import Array, Method, Scan, Task
 
 
 def dihedral(array: np.ndarray, index: int) -> np.ndarray:
-    """Element `index` (0–7) of the square's symmetry group on the last two axes: flips first, then the transposition."""
+    """Element `index` (0–7) of the square's symmetries on the last two axes: flips first, then the transposition."""
     if index & 1:
         array = array[..., :, ::-1]
     if index & 2:
@@ -28,7 +28,7 @@ def undo_dihedral(array: np.ndarray, index: int) -> np.ndarray:
 def self_ensemble(method: Method, scan: Scan, task: Task) -> Array:
     """The mean of `method` over the eight symmetries, each undone, in float64 before any rounding.
 
-    Source: EDSR (Lim et al., CVPR workshops 2017), section 3.4.
+    Source: EDSR (Lim et al., CVPR workshops 2017), section 4.3.
     """
     total = np.zeros(task.hr_shape(scan.array.shape))
     for index in range(8):

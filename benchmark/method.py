@@ -199,7 +199,7 @@ class TorchMethod(Method):
         """A freshly initialised network: (B, d, h, w) to (B, d, s·h, s·w), d = slices_per_sample."""
 
     def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
-        """Groups for the optimiser; give a group its own `lr` to train some layers more slowly."""
+        """Groups for the optimiser; `lr_scale` in a group multiplies the recipe's learning rate."""
         return [{"params": list(network.parameters())}]
 
     def unsupported(self, task: Task) -> str | None:

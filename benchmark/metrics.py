@@ -71,6 +71,7 @@ def ssim(
     """Mean SSIM of a volume: the map of every slice (dims=2) or of the volume (dims=3), averaged.
 
     `map` "whole" averages all of it; "cropped" leaves out the window's radius at each border, as scikit-image does.
+    Raises ValueError where that leaves nothing.
     """
     maps = (
         [ssim_map(prediction, truth, data_range, window)]
@@ -80,4 +81,7 @@ def ssim(
     if map == "cropped":
         inner = slice(WINDOWS[window][1], -WINDOWS[window][1])
         maps = [m[(inner,) * m.ndim] for m in maps]
+        if not maps[0].size:
+            shape = prediction.shape[-dims:]
+            raise ValueError(f"an image of {shape} is too small for the SSIM window {window} with map 'cropped'")
     return float(np.mean(np.concatenate([m.ravel() for m in maps])))

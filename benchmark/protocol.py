@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -25,20 +25,32 @@ from .errors import UsageError, did_you_mean
 FOLDS = ("train", "val", "test")
 Plane = Literal["axial", "sagittal", "coronal"]
 KeyPath = tuple[str | int, ...]
+# These become names of folders.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values, none of which may stand twice: each makes cells of its own."""
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise ValueError(f"{value} stands twice")
+    return values
+
+
 class Data(_Block):
     """Which volumes, how they are cut, and who is on which side."""
 
     dataset: str
-    contrasts: tuple[str, ...] = Field(min_length=1)
+    contrasts: tuple[Name, ...] = Field(min_length=1)
     split: str
     """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
-    crop: tuple[int, int, int] | None = None
+    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     """(slices, rows, columns) of the centre crop; none: rows and columns to a multiple of 12."""
     plane: dict[str, Plane] = Field(default_factory=dict)
     """Contrast → plane; one word for all."""
@@ -51,6 +63,11 @@ class Data(_Block):
             names = contrasts if isinstance(contrasts, list) else []
             values = {**values, "plane": {str(name): values.get("plane", "axial") for name in names}}
         return values
+
+    @field_validator("contrasts")
+    @classmethod
+    def _contrasts_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _once(value)
 
     @model_validator(mode="after")
     def _a_plane_for_each(self) -> Self:
@@ -125,17 +142,17 @@ class Protocol(_Block):
     """The content of a protocol file."""
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: Name
     version: int = Field(ge=1)
     """Raise it on any change of the file."""
     description: str
     data: Data
     degradation: tuple[Degradation, ...] = Field(min_length=1)
     scales: tuple[tuple[int, int, int], ...] = Field(min_length=1)
-    methods: dict[str, MethodSpec] = Field(min_length=1)
+    methods: dict[Label, MethodSpec] = Field(min_length=1)
     training: Training
     validation: Validation = Validation.model_construct()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     scoring: Scoring
 
     @field_validator("degradation", mode="before")
@@ -154,7 +171,12 @@ class Protocol(_Block):
         for factors in value:
             if min(factors) < 1 or max(factors) < 2:
                 raise ValueError(f"{list(factors)} does not upscale; give 2, 3, 4 or [slices, rows, columns]")
-        return value
+        return _once(value)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return _once(value)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -229,9 +251,9 @@ def load(name_or_path: str) -> Loaded:
     try:
         protocol = Protocol.model_validate(content)
     except ValidationError as error:
-        messages = [
-            f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in error.errors()
-        ]
+        # A list whose only item is wrong is also said to be too short.
+        problems = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
+        messages = [f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in problems]
         raise UsageError("\n".join(messages)) from None
     loaded = Loaded(protocol, {}, path.resolve(), _lines=lines)
     return replace(loaded, split=_read_split(loaded))
@@ -246,7 +268,7 @@ def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UsageError(f"{where}: {str(error.problem or error).splitlines()[0]}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # ruamel does not wrap all of its own
         raise UsageError(f"{path}: not YAML ({error})") from None
     if not isinstance(content, CommentedMap):
         raise UsageError(f"{path}:1: a protocol is a mapping of keys, e.g. 'name: my_protocol'")
@@ -258,7 +280,8 @@ def _plain(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
     """The node as plain Python data, noting the line of every key on the way."""
     if isinstance(node, CommentedMap):
         for key in node:
-            lines[(*path, key)] = node.lc.key(key)[0] + 1
+            if key in (node.lc.data or {}):  # a key that a merge (<<) brings has no line of its own
+                lines[(*path, key)] = node.lc.key(key)[0] + 1
         return {key: _plain(value, (*path, key), lines) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):
@@ -288,7 +311,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         got = (
             f" (got {error['input']!r})" if error["type"] != "missing" and not isinstance(error["input"], dict) else ""
         )
-        return f"{error['msg']}{got}"
+        return f"{error['msg'].removeprefix('Value error, ')}{got}"
     for part in error["loc"][:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         model = next((block for block in _Block.__subclasses__() if block.__name__ in repr(annotation)), model)
@@ -305,17 +328,19 @@ def _read_split(loaded: Loaded) -> dict[str, tuple[str, ...]]:
         raise loaded.error(("data", "split"), f"no such file: {places[0]}")
     split: dict[str, list[str]] = {fold: [] for fold in FOLDS}
     seen: dict[str, int] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        if next(rows, None) != ["subject", "fold"]:
-            raise UsageError(f"{path}:1: the first line must be 'subject,fold'")
-        for line, row in enumerate(rows, start=2):
-            if len(row) != 2 or row[1] not in FOLDS:
-                raise UsageError(f"{path}:{line}: expected 'subject,fold' with fold one of {', '.join(FOLDS)}: {row}")
-            if row[0] in seen:
-                raise UsageError(f"{path}:{line}: subject '{row[0]}' stands already in line {seen[row[0]]}")
-            seen[row[0]] = line
-            split[row[1]].append(row[0])
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    if rows[:1] != [["subject", "fold"]]:
+        raise UsageError(f"{path}:1: the first line must be 'subject,fold'")
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) != 2 or not row[0] or row[1] not in FOLDS:
+            raise UsageError(f"{path}:{line}: expected 'subject,fold' with fold one of {', '.join(FOLDS)}: {row}")
+        if row[0] in seen:
+            raise UsageError(f"{path}:{line}: subject '{row[0]}' stands already in line {seen[row[0]]}")
+        seen[row[0]] = line
+        split[row[1]].append(row[0])
     if empty := [fold for fold in FOLDS if not split[fold]]:
         raise UsageError(f"{path}: no subject in {' and '.join(empty)}")
     return {fold: tuple(names) for fold, names in split.items()}

@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -53,10 +53,17 @@ class Source:
             return f"(broken: {error})"
         return lines[0] if lines else ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file: recorded, so that an edit without a new version shows as 'changed'."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """SHA-256 of the file and the shared blocks it names, as they were found.
+
+        Recorded, so that an edit without a new version shows as 'changed'.
+        """
+        blocks = {path.stem: path.read_bytes() for path in sorted(self.path.parent.glob("_[!_]*.py"))}
+        texts = [self.path.read_bytes()]
+        for text in texts:  # grows: a block may name another
+            texts += [blocks.pop(stem) for stem in list(blocks) if stem.encode() in text]
+        return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 def _scan(folder: str) -> list[Source]:
@@ -109,16 +116,16 @@ def find(name: str, sources: dict[str, Source], what: str) -> Source:
 
 def load_method(source: Source) -> type[Method]:
     """The method class that a source defines. Raises BrokenPlugin with the reason."""
-    return _load(source, Method)
+    return _load(source, source.digest, Method)
 
 
 def load_dataset(source: Source) -> type[Dataset]:
     """The data set class that a source defines. Raises BrokenPlugin with the reason."""
-    return _load(source, Dataset)
+    return _load(source, source.digest, Dataset)
 
 
 @cache
-def _load(source: Source, base: type[T]) -> type[T]:
+def _load(source: Source, digest: str, base: type[T]) -> type[T]:
     try:
         module = _import(source, "methods" if base is Method else "datasets")
     except (Exception, SystemExit) as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from . import protocol as protocols
 from . import records
-from .cell import Cell, Training, plan
+from .cell import Cell, Training, plan, scale_name
 from .errors import BenchError
 from .preparation import open_dataset
 from .progress import Listener, default_listener
@@ -49,12 +49,13 @@ def request_plan(
     protocol: str,
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    scales: Sequence[str] = (),
     limit: int | None = None,
     steps: int | None = None,
 ) -> tuple[Loaded, list[Training]]:
     """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
     loaded = protocols.load(protocol).override(limit, steps)
-    return loaded, plan(loaded, methods, seeds)
+    return loaded, plan(loaded, methods, seeds, scales)
 
 
 def run(
@@ -63,6 +64,7 @@ def run(
     *,
     data: str | Path | None = None,
     seeds: Sequence[int] = (),
+    scales: Sequence[str] = (),
     limit: int | None = None,
     steps: int | None = None,
     timeout: float | None = None,
@@ -80,12 +82,12 @@ def run(
     from .executors.local import LocalExecutor
     from .worker import Job
 
-    loaded, trainings = request_plan(protocol, methods, seeds, limit, steps)
+    loaded, trainings = request_plan(protocol, methods, seeds, scales, limit, steps)
     folder = Path(data) if data is not None else None
     open_dataset(loaded.protocol.data.dataset, folder)
     store = Store(Path(results))
     store.check_writable()
-    remember(store, loaded, protocol, methods, seeds, limit, steps)
+    remember(store, loaded, protocol, methods, seeds, scales)
 
     listener = listener or default_listener()
     mirror = Mirror(store, tracking_uri, listener.warn)
@@ -122,18 +124,17 @@ def remember(
     protocol: str,
     methods: Sequence[str],
     seeds: Sequence[int],
-    limit: int | None,
-    steps: int | None,
+    scales: Sequence[str],
 ) -> None:
     """Note the request: a later `bench table` or `bench status` shows all that was ever asked under this protocol."""
-    before = store.request(loaded.folder) or {"methods": [], "seeds": []}
+    before = store.request(loaded.folder) or {"methods": [], "seeds": [], "scales": []}
     builtin = protocol in protocols.builtin()
     request = {
         "protocol": protocol if builtin else str(loaded.path),
         "methods": list(dict.fromkeys([*before["methods"], *map(_absolute, methods or loaded.protocol.methods)])),
         "seeds": sorted({*before["seeds"], *(seeds or loaded.protocol.seeds)}),
-        "limit": limit,
-        "steps": steps,
+        "scales": sorted({*before["scales"], *(scales or (scale_name(f) for f in loaded.protocol.scales))}),
+        "overrides": loaded.overrides,
     }
     store.remember(loaded, request)
 

@@ -20,8 +20,8 @@ class _Convention(BaseModel):
 class Psnr(_Convention):
     """`metrics.psnr` of the whole volume's MSE."""
 
-    def __call__(self, prediction: np.ndarray, truth: np.ndarray) -> float:
-        return metrics.psnr(prediction, truth, metrics.RANGES[self.range](truth))
+    def __call__(self, prediction: np.ndarray, truth: np.ndarray, whole: np.ndarray) -> float:
+        return metrics.psnr(prediction, truth, metrics.RANGES[self.range](whole))
 
 
 class Ssim(_Convention):
@@ -31,26 +31,31 @@ class Ssim(_Convention):
     dims: Literal[2, 3] = Field(2)
     map: Literal["whole", "cropped"]
 
-    def __call__(self, prediction: np.ndarray, truth: np.ndarray) -> float:
-        data_range = metrics.RANGES[self.range](truth)
+    def __call__(self, prediction: np.ndarray, truth: np.ndarray, whole: np.ndarray) -> float:
+        data_range = metrics.RANGES[self.range](whole)
         return metrics.ssim(prediction, truth, data_range, self.window, self.dims, self.map)
 
 
 METRICS: dict[str, type[Psnr] | type[Ssim]] = {"psnr": Psnr, "ssim": Ssim}
-"""Metric name in a protocol → its convention's fields and its function."""
+"""Metric name in a protocol → its convention's fields and its function of (prediction, truth, whole truth).
+
+The first two may have lost a border; the range is of the whole true volume.
+"""
 
 
 def score(prediction: np.ndarray, truth: np.ndarray, grid: Grid, scoring: Scoring) -> dict[str, float]:
     """Metric → value for one predicted volume (D, H, W) in the file's intensity units.
 
-    Raises ValueError where the shape differs from the truth's or a value is not finite.
+    Raises ValueError where the shape differs from the truth's, a value is not finite, or a border leaves nothing.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction has shape {prediction.shape}, the truth {truth.shape}")
     if bad := int(np.count_nonzero(~np.isfinite(prediction))):
         raise ValueError(f"the prediction holds {bad} values that are NaN or infinite")
     final = np.asarray(grid.round(prediction) if scoring.round == "stored" else prediction, np.float64)
-    truth = np.asarray(truth, np.float64)
+    inner = whole = np.asarray(truth, np.float64)
     if border := scoring.border:
-        final, truth = (array[:, border:-border, border:-border] for array in (final, truth))
-    return {name: METRICS[name](**convention)(final, truth) for name, convention in scoring.metrics.items()}
+        final, inner = (array[:, border:-border, border:-border] for array in (final, whole))
+        if not inner.size:
+            raise ValueError(f"a border of {border} leaves nothing of the shape {whole.shape}")
+    return {name: METRICS[name](**convention)(final, inner, whole) for name, convention in scoring.metrics.items()}

@@ -207,4 +207,6 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
         updates_per_epoch=1,
         **{"warmup_epochs": 0, **recipe.schedule_args},
     )
+    if scheduler is None:
+        raise BenchError(f"timm knows no schedule '{recipe.schedule}'; for a constant rate use step with decay_rate 1")
     return scheduler

@@ -99,21 +99,22 @@ def read_nifti(path: Path) -> Volume:
     except (ImageFileError, HeaderDataError, EOFError, zlib.error, OSError, ValueError) as error:
         raise VolumeError(path, f"cannot be read as NIfTI; it is truncated or damaged ({error})") from error
 
+    exact = slope == 1 and intercept == 0
+    if not exact or (data.dtype.kind == "f" and data.dtype.itemsize > 4):
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is infinite, and refused below
+            data = data.astype(np.float32)
     if not np.isfinite(data).all():
         raise VolumeError(path, f"holds {np.count_nonzero(~np.isfinite(data))} values that are NaN or infinite")
     if data.min() == data.max():
         raise VolumeError(path, f"is constant: every value is {data.flat[0]}")
-    exact = slope == 1 and intercept == 0
     grid = Grid(
         stored.kind in "ui", slope if not exact else 1.0, intercept if not exact else 0.0, bool(data.min() >= 0)
     )
-    orientation = io_orientation(affine)
-    if np.isnan(orientation).any() or not np.isfinite(affine).all():
+    orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    if np.isnan(orientation).any():
         raise VolumeError(path, "has an affine that does not say where its axes point")
     affine = affine @ inv_ornt_aff(orientation, data.shape)
     data = apply_orientation(data, orientation)
-    if not exact or data.dtype == np.float64:
-        data = data.astype(np.float32)
     spacing = tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
     return Volume(np.ascontiguousarray(data), (spacing[0], spacing[1], spacing[2]), affine, grid)
 

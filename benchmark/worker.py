@@ -26,7 +26,7 @@ from .preparation import Pair, open_dataset, prepare
 from .protocol import digest
 from .sampling import TrainingPairs, validation_crops
 from .scoring import score
-from .training import train
+from .training import TrainingStopped, train
 from .volumes import write_nifti
 
 Event = dict[str, Any]
@@ -111,6 +111,8 @@ def _fit(job: Job, method: Method, task: Task, pairs: dict[str, list[Pair]], lin
         fit["macs_lr24"] = _macs(method, task)
     else:
         method.fit(task, data, val, line)
+        if line.should_stop:
+            raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = {"seconds": round(time.monotonic() - started, 3)}
     fit["train_data_digest"] = digest([pair.digest for pair in pairs["train"]])
     state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; see executors/local.py
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -1,0 +1,284 @@
+"""The classical methods: non-local means upsampling and the linear floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from safetensors.numpy import load, save
+
+from mrsr_bench.datasets.mni152 import Mni152
+from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.method import Array, Batch, Method, Scan, Task, intensity_scale
+from mrsr_bench.methods.linear import Linear
+from mrsr_bench.methods.nlm import Nlm, compiled_pass
+from mrsr_bench.metrics import psnr
+from mrsr_bench.volumes import Grid, centre_crop, read_nifti, to_plane
+
+GRID = Grid(integer=True, nonnegative=True)
+
+
+class Pairs:
+    """A training set of whole volumes, normalised as the suite does."""
+
+    def __init__(self, pairs: Sequence[Batch]) -> None:
+        self.pairs = pairs
+
+    def batch(self, step: int) -> Batch:
+        raise AssertionError("a closed form needs no batches")
+
+    def volumes(self) -> Iterator[Batch]:
+        for lr, hr in self.pairs:
+            scale = intensity_scale(lr)
+            yield (lr / scale).astype(np.float32), (hr / scale).astype(np.float32)
+
+
+class Quiet:
+    """A line to nobody."""
+
+    scratch = Path()
+    should_stop = False
+
+    def report(self, step: int, **values: float) -> None:
+        assert step > 0
+
+
+def scan(array: Array) -> Scan:
+    return Scan(np.asarray(array, np.float32), (1.0, 1.0, 1.0), "T1")
+
+
+def fitted(task: Task, pairs: Sequence[Batch], **options: float) -> Linear:
+    method = Linear(**options)
+    method.fit(task, Pairs(pairs), [], Quiet())
+    return method
+
+
+def pair(hr: Array, scale: int) -> Batch:
+    return GRID.round(degrade(hr, "bicubic", (1, scale, scale))), np.asarray(hr, np.float64)
+
+
+def mean_gain(method: Method, pairs: Sequence[Batch], task: Task) -> float:
+    """Mean PSNR gain over bicubic, in dB: rounded, per volume, range max − min."""
+    gains = []
+    for lr, hr in pairs:
+        truth = float(hr.max() - hr.min())
+        ours, theirs = GRID.round(method.upscale(scan(lr), task)), GRID.round(bicubic(lr, hr.shape))
+        gains.append(psnr(ours, hr, truth) - psnr(theirs, hr, truth))
+    return float(np.mean(gains))
+
+
+@pytest.fixture(scope="module")
+def slabs() -> list[Array]:
+    """Axial slices of the MNI152 T1, from the temporal lobes upwards, each (1, 192, 228)."""
+    mni = Mni152()
+    names = [f"slab{z:03d}" for z in range(55, 125, 10)]
+    return [centre_crop(to_plane(mni.load(name, "T1"), "axial"), None).data[:1] for name in names]
+
+
+@pytest.fixture(scope="module")
+def people(shared: Path) -> list[Array]:
+    """One T1 slice of each of 24 people, (1, 192, 228): the first 24 in order of name."""
+    folder = shared / "data" / "ixi_midslice"
+    files = sorted(folder.glob("IXI*-T1.nii.gz"))[:24]
+    if not files:
+        pytest.skip("needs the IXI slices in ../shared/data/ixi_midslice, which are not here")
+    return [centre_crop(to_plane(read_nifti(file), "axial"), None).data for file in files]
+
+
+def smooth(seed: int, shape: tuple[int, ...]) -> Array:
+    """A smooth random image around 0 with a bright corner."""
+    image = np.random.default_rng(seed).normal(0, 40, shape)
+    for axis in (-2, -1):
+        image = (np.roll(image, 1, axis) + image + np.roll(image, -1, axis)) / 3
+    image[..., : shape[-2] // 2, : shape[-1] // 2] += 100
+    return image
+
+
+# --- Non-local means -------------------------------------------------------------------------------------------------
+
+
+def plain_pass(image: Array, level: Array, search: int) -> Array:
+    """The published pass, written with whole patches and a list of candidates per pixel."""
+    rows, columns = image.shape
+    padded = np.pad(image, 1, mode="symmetric")
+    patch = {(i, j): padded[i : i + 3, j : j + 3] for i in range(rows) for j in range(columns)}
+    out = image.copy()
+    for p in patch:
+        h = level[p]
+        if h < 1:
+            continue
+        values, weights = [], []
+        for q in patch:
+            near = max(abs(p[0] - q[0]), abs(p[1] - q[1])) <= search
+            if near and abs(patch[p].mean() - patch[q].mean()) <= 0.6 * h:
+                distance = np.mean((patch[p] - patch[q]) ** 2)
+                values.append(image[q])
+                weights.append(1.0 if p == q else math.exp(-max(distance / (2 * h**2) - 1, 0)))
+        out[p] = np.average(values, weights=weights)
+    return out
+
+
+@pytest.mark.parametrize("search", [1, 3])
+def test_compiled_pass_equals_the_plain_one(search: int) -> None:
+    image = smooth(0, (13, 17))
+    level = np.random.default_rng(1).uniform(0.2, 60, image.shape)
+    padded = np.pad(image, 1, mode="symmetric")
+    means = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).mean(axis=(2, 3))
+    ours, plain = compiled_pass()(padded, means, level, search), plain_pass(image, level, search)
+    np.testing.assert_allclose(ours, plain, rtol=1e-9, atol=1e-9)
+    changed = ~np.isclose(ours, image)
+    assert changed.mean() > 0.5
+    assert not changed[level < 1].any()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 11), st.integers(1, 11)),
+    scale=st.sampled_from([2, 3, 4]),
+    offset=st.sampled_from([0.0, 1000.0, -1000.0]),
+    seed=st.integers(0, 99),
+)
+def test_nlm_keeps_block_means_at_any_size(shape: tuple[int, int, int], scale: int, offset: float, seed: int) -> None:
+    lr, task = scan(smooth(seed, shape) + offset), Task((1, scale, scale))
+    hr = Nlm().upscale(lr, task)
+    assert hr.shape == task.hr_shape(shape)
+    assert hr.dtype == np.float32
+    blocks = hr.reshape(shape[0], shape[1], scale, shape[2], scale).mean(axis=(2, 4), dtype=np.float64)
+    np.testing.assert_allclose(blocks, lr.array, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -3.5])
+def test_nlm_leaves_a_constant_volume_constant(value: float) -> None:
+    hr = Nlm().upscale(scan(np.full((2, 6, 5), value)), Task((1, 3, 3)))
+    np.testing.assert_allclose(hr, value, rtol=1e-6)
+
+
+def test_nlm_repeats_itself_and_a_black_slice_stays_black(slabs: list[Array]) -> None:
+    lr, _ = pair(slabs[2][:, 40:100, 60:120], 2)
+    both, task = np.concatenate([lr, 0 * lr]), Task((1, 2, 2))
+    first, second = (Nlm().upscale(scan(both), task) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not first[1].any()
+    np.testing.assert_array_equal(first[:1], Nlm().upscale(scan(lr), task))
+
+
+def test_nlm_commutes_with_intensity_scale_and_sign(slabs: list[Array]) -> None:
+    lr, _ = pair(slabs[2][:, 40:100, 60:120], 2)
+    task, method = Task((1, 2, 2)), Nlm()
+    hr = method.upscale(scan(lr), task)
+    np.testing.assert_array_equal(method.upscale(scan(lr * 64), task), hr * 64)
+    np.testing.assert_array_equal(method.upscale(scan(-lr), task), -hr)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_nlm_commutes_with_flips_and_transposes(slabs: list[Array], scale: int) -> None:
+    lr, _ = pair(slabs[3][:, 36:108, 60:120], scale)
+    task, method = Task((1, scale, scale)), Nlm()
+    hr = method.upscale(scan(lr), task)
+    np.testing.assert_allclose(method.upscale(scan(lr[:, ::-1]), task)[:, ::-1], hr, atol=1e-2)
+    np.testing.assert_allclose(method.upscale(scan(lr[:, :, ::-1]), task)[:, :, ::-1], hr, atol=1e-2)
+    np.testing.assert_allclose(method.upscale(scan(lr.swapaxes(1, 2)), task).swapaxes(1, 2), hr, atol=1e-2)
+
+
+@pytest.mark.parametrize(("scale", "floor"), [(2, 2.4), (3, 1.6), (4, 1.1)])
+def test_nlm_gains_on_mni152_what_was_measured(slabs: list[Array], scale: int, floor: float) -> None:
+    task = Task((1, scale, scale))
+    assert mean_gain(Nlm(), [pair(hr, scale) for hr in slabs[::3]], task) > floor
+
+
+def test_nlm_gains_on_people(people: list[Array]) -> None:
+    assert mean_gain(Nlm(), [pair(hr, 2) for hr in people[:4]], Task((1, 2, 2))) > 1.5
+
+
+def test_nlm_states_what_it_cannot_do() -> None:
+    assert Nlm().unsupported(Task((1, 4, 4))) is None
+    assert "within slices" in str(Nlm().unsupported(Task((2, 2, 2))))
+    assert "alike" in str(Nlm().unsupported(Task((1, 2, 4))))
+
+
+# --- Linear ----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(6, 14), st.integers(6, 14)),
+    factors=st.sampled_from([(1, 2, 2), (1, 3, 3), (1, 4, 4), (1, 2, 3), (1, 1, 2)]),
+    taps=st.sampled_from([1, 3, 5]),
+    seed=st.integers(0, 99),
+)
+def test_linear_recovers_the_filter_that_made_the_data(
+    shape: tuple[int, int, int], factors: tuple[int, int, int], taps: int, seed: int
+) -> None:
+    random, task = np.random.default_rng(seed), Task(factors)
+    truth = Linear(taps=taps)
+    truth.filters = random.normal(size=(taps**2, factors[1] * factors[2]))
+    volumes = [random.normal(size=shape).astype(np.float32) for _ in range(4)]
+    method = fitted(task, [(lr, truth.upscale(scan(lr), task)) for lr in volumes], taps=taps, ridge=0)
+    np.testing.assert_allclose(method.filters, truth.filters, atol=1e-4)
+    fresh = random.normal(size=shape).astype(np.float32)
+    assert truth.upscale(scan(fresh), task).shape == task.hr_shape(shape)
+    np.testing.assert_allclose(method.upscale(scan(fresh), task), truth.upscale(scan(fresh), task), atol=1e-3)
+
+
+@settings(deadline=None, max_examples=10)
+@given(h=st.integers(1, 9), w=st.integers(1, 9), scale=st.sampled_from([2, 3, 4]))
+def test_linear_is_homogeneous_at_any_size(h: int, w: int, scale: int) -> None:
+    task = Task((1, scale, scale))
+    method = fitted(task, [pair(smooth(seed, (1, 48, 60)), scale) for seed in range(2)])
+    lr = smooth(5, (1, h, w)).astype(np.float32)
+    hr = method.upscale(scan(lr), task)
+    assert hr.shape == task.hr_shape(lr.shape)
+    assert hr.dtype == np.float32
+    np.testing.assert_array_equal(method.upscale(scan(lr * -32), task), hr * -32)
+    np.testing.assert_array_equal(method.upscale(scan(lr * 0), task), hr * 0)
+
+
+def test_linear_places_pixels_where_bicubic_does() -> None:
+    """Fitted to bicubic's own output, the filters are bicubic: no shift, every phase in its place."""
+    task, random = Task((1, 3, 3)), np.random.default_rng(0)
+    volumes = [random.normal(size=(1, 20, 24)) for _ in range(4)]
+    method = fitted(task, [(lr, bicubic(lr, task.hr_shape(lr.shape))) for lr in volumes], taps=5, ridge=0)
+    lr = random.normal(size=(2, 9, 12))
+    np.testing.assert_allclose(method.upscale(scan(lr), task), bicubic(lr, task.hr_shape(lr.shape)), atol=1e-5)
+
+
+def test_linear_state_round_trip_is_bit_identical(slabs: list[Array]) -> None:
+    task = Task((1, 2, 2))
+    lr, hr = pair(slabs[3], 2)
+    method, again = fitted(task, [(lr, hr)]), Linear()
+    again.load_state(load(save(method.state())), task)
+    np.testing.assert_array_equal(method.upscale(scan(lr), task), again.upscale(scan(lr), task))
+    with pytest.raises(ValueError, match=r"need \(121, 9\)"):
+        Linear().load_state(method.state(), Task((1, 3, 3)))
+
+
+@pytest.mark.parametrize(("scale", "floor"), [(2, 1.2), (3, 1.0), (4, 1.0)])
+def test_linear_beats_bicubic_on_mni152(slabs: list[Array], scale: int, floor: float) -> None:
+    task, pairs = Task((1, scale, scale)), [pair(hr, scale) for hr in slabs]
+    method = fitted(task, pairs[::2])
+    assert mean_gain(method, pairs[1::2], task) > floor
+
+
+@pytest.mark.parametrize(("scale", "floor"), [(2, 2.1), (3, 1.3), (4, 1.2)])
+def test_linear_beats_bicubic_on_people(people: list[Array], scale: int, floor: float) -> None:
+    task, pairs = Task((1, scale, scale)), [pair(hr, scale) for hr in people]
+    method = fitted(task, pairs[:16])
+    assert mean_gain(method, pairs[16:], task) > floor
+
+
+def test_linear_refuses_what_cannot_work() -> None:
+    task, black = Task((1, 2, 2)), (np.zeros((1, 6, 6)), np.zeros((1, 12, 12)))
+    with pytest.raises(ValueError, match="every training volume is zero"):
+        fitted(task, [black])
+    with pytest.raises(RuntimeError, match="before fit"):
+        Linear().upscale(scan(black[0]), task)
+    with pytest.raises(ValidationError, match="must be odd"):
+        Linear(taps=4)
+    assert Linear().unsupported(task) is None
+    assert "within slices" in str(Linear().unsupported(Task((2, 1, 1))))
