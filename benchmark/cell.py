@@ -213,10 +213,13 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
         return _Column(tidy, source, None, str(error), None, plus)
     try:
         method = cls(spec.preset, **spec.options)
+        method.options.model_dump(mode="json")  # plain data: they are recorded
     except ValidationError as error:
         raise _refused(loaded, (*path, "options"), error, cls.Options.model_fields) from None
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
+    except Exception as error:
+        return _Column(tidy, source, None, f"{source.path} cannot be made: {_words(error)}", None, plus)
     recipe = None
     if isinstance(method, TorchMethod):
         changes = loaded.protocol.training.overrides()
@@ -224,6 +227,10 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
             changes["steps"] = loaded.overrides["steps"]
         recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
     return _Column(tidy, source, method, None, recipe, plus)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _refused(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
@@ -251,6 +258,12 @@ def _training(
     task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
     if column.recipe:
         task = replace(task, precision=column.recipe.precision)
+    broken, unsupported = column.broken, None
+    if column.method:
+        try:
+            unsupported = column.method.unsupported(task)
+        except Exception as error:
+            broken = f"{column.source.path} cannot say what it supports: {_words(error)}"
     base = Cell(column.label, contrast, factors, degradation, seed, "", "")
     training = Training(
         loaded,
@@ -261,8 +274,8 @@ def _training(
         None,
         column.method.version if column.method else "",
         task,
-        column.broken,
-        column.method.unsupported(task) if column.method else None,
+        broken,
+        unsupported,
     )
     train_key = digest(_train_content(training, column.method))
     base = replace(base, train_key=train_key, score_key=_score_key(loaded, train_key, "plain"))

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import multiprocessing
 import os
 import runpy
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,8 @@ from .volumes import Dataset
 T = TypeVar("T")
 ENTRY_POINTS = "mrsr_bench.methods"
 _IMPORT_SECONDS = 60
+_SURVIVED = 77
+"""Exit status of a fork that got through an import, by success or by an exception."""
 
 
 class BrokenPlugin(BenchError):
@@ -95,10 +99,23 @@ def methods(files: Iterable[str | Path] = ()) -> dict[str, Source]:
 def _installed() -> list[Source]:
     sources = []
     for point in entry_points(group=ENTRY_POINTS):
-        spec = importlib.util.find_spec(point.module)
+        spec = _locate(point.module)
         if spec is not None and spec.origin is not None:
             sources.append(Source(point.name, Path(spec.origin), "package"))
     return sources
+
+
+def _locate(module: str) -> ModuleSpec | None:
+    """Where a module lies. Unlike `importlib.util.find_spec` it imports no parent package, which might be broken."""
+    spec: ModuleSpec | None = None
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        place = spec.submodule_search_locations if spec else None
+        if end > 1 and place is None:
+            return None
+        finders = (finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        spec = next(filter(None, (find(".".join(parts[:end]), place) for find in finders)), None)
+    return spec
 
 
 def _loose(path: Path) -> Source:
@@ -138,6 +155,9 @@ def _load(source: Source, digest: str, base: type[T]) -> type[T]:
     if len(classes) != 1:
         names = ", ".join(c.__name__ for c in classes) or "none"
         raise BrokenPlugin(f"{source.path} must define exactly one subclass of {base.__name__}; it defines {names}")
+    if inspect.isabstract(classes[0]):
+        missing = ", ".join(sorted(classes[0].__abstractmethods__))
+        raise BrokenPlugin(f"{source.path}: {classes[0].__name__} does not define {missing}")
     return classes[0]
 
 
@@ -170,9 +190,11 @@ def _try_in_child(source: Source) -> None:
         signal.alarm(_IMPORT_SECONDS)
         with contextlib.suppress(BaseException):  # an exception is reported by the import that follows
             runpy.run_path(str(source.path))
-        os._exit(0)
+        os._exit(_SURVIVED)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         reason = f"takes over {_IMPORT_SECONDS} s" if number == signal.SIGALRM else signal.Signals(number).name
         raise ImportError(f"the import ends its process: {reason}")
+    if (code := os.waitstatus_to_exitcode(status)) != _SURVIVED:
+        raise ImportError(f"the import ends its process: exit status {code}")

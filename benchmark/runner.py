@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,16 +152,14 @@ def recall(store: Store, protocol: str | None) -> tuple[Loaded, list[Training]]:
 
     `protocol` may be a name, a path, or a folder below results/runs such as demo~steps=10.
     """
-    name = protocol
-    if protocol is not None and "~" not in protocol and store.request(protocol) is None:
-        with contextlib.suppress(BenchError):
-            name = protocols.load(protocol).folder
-    request = store.request(name)
+    is_file = protocol is not None and Path(protocol).suffix in (".yaml", ".yml")
+    request = store.request(protocols.load(protocol).folder if protocol and is_file else protocol)
     if request is None:
         if protocol is None:
             raise BenchError(f"nothing has been run yet below {store.runs}; start with: bench run")
         return request_plan(protocol)
-    return request_plan(request["protocol"], request["methods"], request["seeds"], request["limit"], request["steps"])
+    asked = (request[name] for name in ("protocol", "methods", "seeds", "scales"))
+    return request_plan(*asked, **request["overrides"])
 
 
 def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volumes: bool = False) -> list[Step]:

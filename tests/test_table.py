@@ -1,0 +1,168 @@
+"""Tables made from records: what is marked, what is left out, and what the caption says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import mrsr_bench
+from mrsr_bench.cell import Cell, Training
+from mrsr_bench.errors import BenchError
+from mrsr_bench.records import Store, describe, write_record
+from mrsr_bench.reporting.table import Table, build, render
+from mrsr_bench.runner import remember, request_plan
+
+Plan = tuple[Store, Any, list[Training]]
+METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
+
+
+@pytest.fixture
+def planned(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
+    """A protocol of three methods and an ensemble at two scales, nothing run yet."""
+    loaded, trainings = request_plan(str(write_protocol(methods=METHODS, scales=[2, 3])))
+    return Store(tmp_path / "results"), loaded, trainings
+
+
+def fill(plan: Plan, label: str, scale: str, psnr: float, ssim: float, **changes: Any) -> None:
+    """Record one cell as done."""
+    store, loaded, trainings = plan
+    training, cell = find(trainings, label, scale)
+    outcome = {
+        "state": "done",
+        "metrics": {"psnr": psnr, "ssim": ssim},
+        "n": 2,
+        "environment": {"git": "0123"},
+        "test_data_digest": "same",
+    }
+    write_record(store.folder(loaded, cell), {**describe(training, cell), **outcome, **changes})
+
+
+def find(trainings: list[Training], label: str, scale: str) -> tuple[Training, Cell]:
+    return next((t, c) for t in trainings for c in t.cells if (c.label, c.scale) == (label, scale))
+
+
+def rows(text: str) -> list[list[str]]:
+    """The body cells of a Markdown table."""
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    return [[part.strip() for part in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.fixture
+def filled(planned: Plan) -> Plan:
+    fill(planned, "bicubic", "x2", 30.004, 0.96004)
+    fill(planned, "linear", "x2", 32.0, 0.97)
+    fill(planned, "edsr", "x2", 33.456, 0.98)
+    fill(planned, "edsr+", "x2", 33.456, 0.981)
+    fill(planned, "bicubic", "x3", 27.0, 0.9)
+    return planned
+
+
+def test_the_best_is_bold_the_second_underlined_and_ties_share_their_mark(filled: Plan) -> None:
+    first, second = rows(render(build(*filled), "markdown"))
+    assert first == [
+        "T1",
+        "x2",
+        "30.00/0.9600",
+        "<u>32.00</u>/0.9700",
+        "**33.46**/<u>0.9800</u>",
+        "**33.46**/**0.9810**",
+    ]
+    assert second == ["T1", "x3", "**27.00**/**0.9000**", "–", "–", "–"]
+
+
+def test_values_equal_as_printed_are_a_tie(planned: Plan) -> None:
+    fill(planned, "bicubic", "x2", 30.001, 0.9)
+    fill(planned, "linear", "x2", 30.004, 0.8)
+    first = rows(render(build(*planned), "markdown"))[0]
+    assert first[2:4] == ["**30.00**/**0.9000**", "**30.00**/<u>0.8000</u>"]
+
+
+def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan) -> None:
+    _, loaded, trainings = filled
+    training, cell = find(trainings, "linear", "x3")
+    failed = {**describe(training, cell), "state": "failed", "error": "out of luck\nTraceback"}
+    write_record(filled[0].folder(loaded, cell), failed)
+    caption = build(*filled).caption()
+    for text in (
+        f"Protocol small, version 1, digest {loaded.digest[:12]}",
+        "PSNR (dB) with range volume_minmax",
+        "SSIM with range volume_minmax, window gaussian11, dims 2, map whole",
+        "per volume, border 0, rounding stored",
+        "n = 2 test subjects",
+        "Seeds: 0; one seed, so no claim",
+        "track equal; 30 steps of 2 LR patches 8×8",
+        "edsr (blocks 8, features 32",
+        "Failed: linear T1 x3 bicubic seed 0 (out of luck)",
+        "Missing: edsr T1 x3",
+    ):
+        assert text in caption
+    assert "uncommitted" not in caption
+
+
+def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
+    fill(filled, "linear", "x2", 99.0, 0.99, score_key="another")
+    table = build(*filled)
+    assert rows(render(table, "markdown"))[0][3] == "–"
+    assert "Stale: linear T1 x2" in table.caption()
+
+
+def test_figures_on_other_test_data_are_left_out_and_said(filled: Plan) -> None:
+    fill(filled, "linear", "x2", 99.0, 0.99, test_data_digest="other", written="2001-01-01T00:00:00Z")
+    table = build(*filled)
+    assert rows(render(table, "markdown"))[0][3] == "–"
+    assert "other test data than the rest of its row: linear T1 x2" in table.caption()
+
+
+def test_seeds_are_averaged_and_counted(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
+    protocol = write_protocol(methods={"edsr": {"preset": "tiny"}}, seeds=[0, 1])
+    loaded, trainings = request_plan(str(protocol))
+    store = Store(tmp_path / "results")
+    for training, psnr in zip(trainings, (30.0, 31.0), strict=True):
+        about = {"n": 2, "environment": {"git": None}, "test_data_digest": "same"}
+        outcome = {"state": "done", "metrics": {"psnr": psnr, "ssim": 0.9}, **about}
+        write_record(store.folder(loaded, training.base), {**describe(training, training.base), **outcome})
+    table = build(store, loaded, trainings)
+    assert table.frame().loc[("T1", "x2"), ("edsr", "psnr")] == 30.5
+    assert "Seeds: 0, 1." in table.caption()
+
+
+def test_latex_uses_booktabs_and_escapes_what_latex_reads(filled: Plan) -> None:
+    text = render(build(*filled), "latex")
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert r"\textbf{33.46}/\underline{0.9800}" in text
+    assert r"volume\_minmax" in text
+    assert r"8$\times$8" in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert [line.count("&") for line in body.strip().splitlines()] == [5, 5]
+
+
+def test_csv_keeps_every_digit(filled: Plan) -> None:
+    from io import StringIO
+
+    frame = pd.read_csv(StringIO(render(build(*filled), "csv")))
+    assert list(frame["bicubic psnr"]) == [30.004, 27.0]
+    assert frame["edsr+ psnr"].isna().tolist() == [False, True]
+
+
+def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> None:
+    store, loaded, _ = filled
+    with pytest.raises(BenchError, match="nothing has been run yet"):
+        mrsr_bench.table(results=store.results)
+    remember(store, loaded, str(loaded.path), ["bicubic", "linear"], (), ["2"])
+    frame = mrsr_bench.table(results=store.results)
+    assert list(frame.index) == [("T1", "x2")]
+    assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "linear"]
+    assert frame.attrs["caption"].startswith("Protocol small")
+    remember(store, loaded, str(loaded.path), ["edsr+"], (), ["3"])
+    assert list(mrsr_bench.table(results=store.results).index) == [("T1", "x2"), ("T1", "x3")]
+
+
+def test_an_empty_table_is_all_missing(planned: Plan) -> None:
+    table: Table = build(*planned)
+    assert table.frame().isna().all(axis=None)
+    assert "Missing: bicubic T1 x2" in table.caption()
+    assert all(cell == "–" for row in rows(render(table, "markdown")) for cell in row[2:])

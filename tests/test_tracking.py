@@ -1,0 +1,78 @@
+"""The MLflow mirror: everything arrives, nothing twice, and a tracker that is down costs a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugins import NETWORK, RAISES, write
+from test_runs import Ear, bench
+
+from mrsr_bench.records import Store
+from mrsr_bench.runner import request_plan
+from mrsr_bench.tracking import Mirror, default_uri
+
+
+@pytest.fixture
+def mirrored(write_protocol: Callable[..., Path], images: Path, tmp_path: Path) -> tuple[Any, Path, list[str]]:
+    """A run of a network, its ensemble and a method that fails, mirrored into a fresh database."""
+    protocol = write_protocol()
+    files = write(tmp_path, network=NETWORK, raises=RAISES)
+    bench(protocol, [f"{files[0]}+", files[1]], images, tracking_uri=None)
+    from mlflow import MlflowClient
+
+    return MlflowClient(default_uri(Store(tmp_path / "results"))), protocol, [f"{files[0]}+", files[1]]
+
+
+def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
+    mirrored: tuple[Any, Path, list[str]], tmp_path: Path
+) -> None:
+    client, protocol, methods = mirrored
+    experiment = client.get_experiment_by_name("small")
+    assert Path(experiment.artifact_location.removeprefix("file://")).is_relative_to(tmp_path / "results")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {f"{label} T1 x2 bicubic seed 0" for label in ("network", "network+", "raises")}
+
+    run = runs["network T1 x2 bicubic seed 0"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["method"] == "network"
+    assert run.data.params["recipe.steps"] == "30"
+    assert run.data.params["options.width"] == "8"
+    assert {"psnr", "ssim", "n", "seconds_per_volume", "fit_parameters", "fit_best_val_psnr"} <= set(run.data.metrics)
+    curve = client.get_metric_history(run.info.run_id, "loss")
+    assert sorted(point.step for point in curve) == list(range(1, 31))
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "val_psnr")] == [10, 20, 30]
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert artifacts == {
+        "record.json",
+        "scores.csv",
+        "train.csv",
+        "weights.safetensors",
+        "log.txt",
+        "environment.json",
+    }
+    failed = runs["raises T1 x2 bicubic seed 0"]
+    assert failed.info.status == "FAILED"
+    assert "no such luck" in failed.data.tags["mrsr.error"]
+
+    loaded, trainings = request_plan(str(protocol), methods)
+    Mirror(Store(tmp_path / "results"), None, pytest.fail).sync(loaded, trainings)
+    again = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.run_id for name, run in again.items()} == {n: r.info.run_id for n, r in runs.items()}
+    assert len(client.get_metric_history(run.info.run_id, "psnr")) == 1
+
+
+def test_a_tracker_that_is_down_costs_one_warning_and_no_result(
+    write_protocol: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ear = Ear()
+    protocol = write_protocol(methods={"bicubic": {}, "linear": {}})
+    outcomes = bench(protocol, [], images, tracking_uri="http://127.0.0.1:9", listener=ear)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    warnings = [line for line in ear.lines if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "http://127.0.0.1:9" in warnings[0]
+    assert "results are safe" in warnings[0]
