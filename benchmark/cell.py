@@ -17,8 +17,9 @@ from . import registry
 from .degradation import DEGRADATIONS
 from .errors import UsageError, did_you_mean
 from .method import Method, Recipe, Task, TorchMethod
-from .protocol import Degradation, KeyPath, Loaded, MethodSpec, digest
+from .protocol import KeyPath, Loaded, digest
 from .registry import BrokenPlugin, Source
+from .schema import Degradation, MethodSpec
 from .scoring import METRICS
 
 
@@ -178,7 +179,7 @@ def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
     specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
     files = [label.partition(":")[0] for label in asked if _is_file(label)]
     known = registry.methods(files)
-    columns = []
+    columns: list[_Column] = []
     for label, with_plus in asked.items():
         path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
         name, spec = _spec(label, specs)

@@ -150,8 +150,8 @@ def run(
         steps_ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
         _print_steps([step for ahead in steps_ahead for step in ahead])
         return
-    chosen = {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
-    outcomes = runner.run(protocol, methods, data=data, results=results, **chosen, **options)
+    options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
+    outcomes = runner.run(protocol, methods, data=data, results=results, **options)
     bad = [outcome for outcome in outcomes if not outcome.good]
     click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
     for outcome in bad:

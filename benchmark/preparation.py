@@ -22,8 +22,9 @@ from .degradation import degrade
 from .errors import BenchError, UsageError
 from .files import atomic_file, write_text
 from .method import Scan, intensity_scale
-from .protocol import Degradation, digest
+from .protocol import digest
 from .registry import datasets, find, load_dataset
+from .schema import Degradation
 from .volumes import Dataset, Grid, VolumeError, centre_crop, to_plane
 
 _VERSION = 1
@@ -127,7 +128,7 @@ def _prepare(
     key = digest([_VERSION, name, subject, contrast, plane, crop, _content_digest(source)])
     folder = cache_folder() / name / f"{_safe(subject)}-{_safe(contrast)}-{key[:16]}"
     hr_path, meta_path = folder / "hr.npy", folder / "hr.json"
-    if not meta_path.is_file():
+    if not (meta_path.is_file() and hr_path.is_file()):
         try:
             volume = centre_crop(to_plane(dataset.load(subject, contrast), plane), crop)
         except ValueError as error:

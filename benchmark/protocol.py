@@ -1,4 +1,4 @@
-"""Protocols: YAML files that fix everything which makes figures comparable. Form is checked here, names in `cell.py`.
+"""Protocols: YAML files that fix everything which makes figures comparable. Form is checked here.
 
 Every error names the file, the line, the key and the nearest valid word. Files are data only: no expressions, no
 includes. A protocol's digest is the SHA-256 of its resolved content, the split's subjects included.
@@ -13,175 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .errors import UsageError, did_you_mean
+from .schema import Block, Protocol
 
 FOLDS = ("train", "val", "test")
-Plane = Literal["axial", "sagittal", "coronal"]
 KeyPath = tuple[str | int, ...]
-# These become names of folders.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values, none of which may stand twice: each makes cells of its own."""
-    for number, value in enumerate(values):
-        if value in values[:number]:
-            raise ValueError(f"{value} stands twice")
-    return values
-
-
-class Data(_Block):
-    """Which volumes, how they are cut, and who is on which side."""
-
-    dataset: str
-    contrasts: tuple[Name, ...] = Field(min_length=1)
-    split: str
-    """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
-    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """(slices, rows, columns) of the centre crop; none: rows and columns to a multiple of 12."""
-    plane: dict[str, Plane] = Field(default_factory=dict)
-    """Contrast → plane; one word for all."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_plane_for_all(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not isinstance(values.get("plane", "axial"), dict):
-            contrasts = values.get("contrasts")
-            names = contrasts if isinstance(contrasts, list) else []
-            values = {**values, "plane": {str(name): values.get("plane", "axial") for name in names}}
-        return values
-
-    @field_validator("contrasts")
-    @classmethod
-    def _contrasts_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _once(value)
-
-    @model_validator(mode="after")
-    def _a_plane_for_each(self) -> Self:
-        if set(self.plane) != set(self.contrasts):
-            raise ValueError(f"plane names {sorted(self.plane)}, contrasts are {sorted(self.contrasts)}")
-        return self
-
-
-class Degradation(_Block):
-    """How LR is made from HR."""
-
-    name: str
-    round: Literal["stored", "none"]
-
-
-class MethodSpec(_Block):
-    """What a label stands for: a method (the label itself if not given), a preset, options."""
-
-    method: str | None = None
-    preset: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class Training(_Block):
-    """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's."""
-
-    track: Literal["published", "equal"]
-    steps: int | None = Field(None, ge=1)
-    batch: int | None = Field(None, ge=1)
-    lr_patch: int | None = Field(None, ge=4)
-    augment: Literal["none", "dihedral"] | None = None
-    lr: float | None = Field(None, gt=0)
-    schedule: str | None = None
-    schedule_args: dict[str, Any] | None = None
-    clip_norm: float | None = Field(None, gt=0)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = None
-
-    @model_validator(mode="after")
-    def _track_fits(self) -> Self:
-        budget = ("steps", "batch", "lr_patch", "augment")
-        if self.track == "equal" and (missing := [name for name in budget if getattr(self, name) is None]):
-            raise ValueError(f"track 'equal' needs {', '.join(missing)}")
-        if self.track == "published" and (given := sorted(self.overrides())):
-            raise ValueError(f"track 'published' takes each method's own recipe; remove {', '.join(given)}")
-        return self
-
-    def overrides(self) -> dict[str, Any]:
-        """The recipe fields that this protocol sets for every network."""
-        return {name: value for name, value in self.model_dump(exclude={"track"}).items() if value is not None}
-
-
-class Validation(_Block):
-    """Fixed centre crops of the validation subjects, the same for all methods."""
-
-    every: int = Field(1000, ge=1)
-    patches: int = Field(16, ge=1)
-    lr_patch: int = Field(48, ge=4)
-
-
-class Scoring(_Block):
-    """The metric conventions, written out."""
-
-    unit: Literal["volume"] = "volume"
-    border: int = Field(0, ge=0)
-    """HR pixels shaved from rows and columns before scoring."""
-    round: Literal["stored", "none"]
-    metrics: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Metric → its convention; the first is the primary one."""
-
-
-class Protocol(_Block):
-    """The content of a protocol file."""
-
-    schema_: Literal[1] = Field(alias="schema")
-    name: Name
-    version: int = Field(ge=1)
-    """Raise it on any change of the file."""
-    description: str
-    data: Data
-    degradation: tuple[Degradation, ...] = Field(min_length=1)
-    scales: tuple[tuple[int, int, int], ...] = Field(min_length=1)
-    methods: dict[Label, MethodSpec] = Field(min_length=1)
-    training: Training
-    validation: Validation = Validation.model_construct()
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    scoring: Scoring
-
-    @field_validator("degradation", mode="before")
-    @classmethod
-    def _one_degradation(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-    @field_validator("scales", mode="before")
-    @classmethod
-    def _in_plane_scales(cls, value: Any) -> Any:
-        return [[1, s, s] if isinstance(s, int) else s for s in value] if isinstance(value, list) else value
-
-    @field_validator("scales")
-    @classmethod
-    def _scales_upscale(cls, value: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
-        for factors in value:
-            if min(factors) < 1 or max(factors) < 2:
-                raise ValueError(f"{list(factors)} does not upscale; give 2, 3, 4 or [slices, rows, columns]")
-        return _once(value)
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _once(value)
-
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _empty_specs(cls, value: Any) -> Any:
-        return {k: v if v is not None else {} for k, v in value.items()} if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -314,7 +157,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"{error['msg'].removeprefix('Value error, ')}{got}"
     for part in error["loc"][:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        model = next((block for block in _Block.__subclasses__() if block.__name__ in repr(annotation)), model)
+        model = next((block for block in Block.__subclasses__() if block.__name__ in repr(annotation)), model)
     valid = [info.alias or name for name, info in model.model_fields.items()]
     return f"unknown key. {did_you_mean(str(error['loc'][-1]), valid)}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import faulthandler
 import hashlib
 import importlib.util
 import inspect
@@ -156,9 +157,13 @@ def _load(source: Source, digest: str, base: type[T]) -> type[T]:
         names = ", ".join(c.__name__ for c in classes) or "none"
         raise BrokenPlugin(f"{source.path} must define exactly one subclass of {base.__name__}; it defines {names}")
     if inspect.isabstract(classes[0]):
-        missing = ", ".join(sorted(classes[0].__abstractmethods__))
+        missing = ", ".join(name for name, value in inspect.getmembers(classes[0]) if _is_abstract(value))
         raise BrokenPlugin(f"{source.path}: {classes[0].__name__} does not define {missing}")
     return classes[0]
+
+
+def _is_abstract(value: object) -> bool:
+    return bool(getattr(value, "__isabstractmethod__", False))
 
 
 def _import(source: Source, folder: str) -> ModuleType:
@@ -186,6 +191,7 @@ def _try_in_child(source: Source) -> None:
     if pid == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        faulthandler.disable()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_IMPORT_SECONDS)
         with contextlib.suppress(BaseException):  # an exception is reported by the import that follows

@@ -46,7 +46,8 @@ class TrainingPairs:
         row, column = (int(random.integers(n - self._side + 1)) for n in pair.lr.shape[1:])
         lr, hr = _crop(pair, self._factors, (start, row, column), (self._slices, self._side, self._side))
         if self._augment == "dihedral":
-            turn = int(random.integers(8))
+            square = self._factors[1] == self._factors[2]  # else a transposed patch would have another HR shape
+            turn = int(random.integers(8 if square else 4))
             lr, hr = dihedral(lr, turn), dihedral(hr, turn)
         return np.ascontiguousarray(lr), np.ascontiguousarray(hr)
 
@@ -56,7 +57,7 @@ def validation_crops(
 ) -> list[Batch]:
     """At most `patches` centre crops (lr, hr), subjects in turn, slices spread evenly: the same for all methods."""
     rounds = -(-patches // len(pairs))
-    crops = []
+    crops: list[Batch] = []
     for turn in range(rounds):
         for pair in pairs:
             depth = pair.lr.shape[0] - slices + 1

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import metrics
-from .protocol import Scoring
+from .schema import Scoring
 from .volumes import Grid
 
 

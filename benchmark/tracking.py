@@ -112,12 +112,14 @@ class Mirror:
         if run.data.tags.get(_WRITTEN) == record["written"]:
             return
         run_id = run.info.run_id
-        for name, value in _flat(_parameters(record)).items():
+        for name, value in _flat({"label": record["label"], **record["resolved"]}).items():
             client.log_param(run_id, name, value)
+        for name, value in _flat(record["protocol"], "mrsr.protocol.").items():
+            client.set_tag(run_id, name, value)
         done = record["state"] == "done"
         if done:
-            for name, value in _figures(record).items():
-                client.log_metric(run_id, name, value)
+            for name, figure in _figures(record).items():
+                client.log_metric(run_id, name, figure)
             client.log_dict(run_id, record["environment"], "environment.json")
             if cell == training.base:
                 self._curve(run, training)
@@ -151,12 +153,6 @@ class Mirror:
         ]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run.info.run_id, metrics=metrics[start : start + _BATCH])
-
-
-def _parameters(record: Record) -> dict[str, Any]:
-    protocol = record["protocol"]
-    about = {"protocol": protocol["name"], "protocol_version": protocol["version"], "digest": protocol["digest"]}
-    return {"label": record["label"], **about, **record["resolved"]}
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -86,7 +86,7 @@ def read_nifti(path: Path) -> Volume:
             shape = shape[:-1]
         if len(shape) not in (2, 3):
             raise VolumeError(path, f"has {len(shape)} dimensions {shape}; give one 2-D or 3-D image a file")
-        if 0 in shape:
+        if min(shape) < 1:
             raise VolumeError(path, f"is empty: shape {shape}")
         stored = image.get_data_dtype()
         if stored.kind not in "uif":
@@ -96,7 +96,7 @@ def read_nifti(path: Path) -> Volume:
         affine = np.asarray(image.affine, np.float64)
     except FileNotFoundError:
         raise VolumeError(path, "does not exist") from None
-    except (ImageFileError, HeaderDataError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (ImageFileError, HeaderDataError, EOFError, zlib.error, OSError, ValueError, ArithmeticError) as error:
         raise VolumeError(path, f"cannot be read as NIfTI; it is truncated or damaged ({error})") from error
 
     exact = slope == 1 and intercept == 0

@@ -16,7 +16,7 @@ from mrsr_bench.volumes import Dataset, Volume, VolumeError, read_nifti
 
 _FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _THICKNESS, _PERIOD = 2, 10  # the last slice of a slab and the first of the next differ by 9
-_FIRST, _LAST = 25, 145  # axial slices that show brain; those from 155 on are empty
+_FIRST, _LAST = 35, 145  # axial slices that show brain; those from 155 on are empty
 
 
 class Mni152(Dataset):

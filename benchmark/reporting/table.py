@@ -140,7 +140,7 @@ def render(table: Table, format: Format) -> str:
     """The table as Markdown, LaTeX (needs the package booktabs) or CSV."""
     if format == "csv":
         frame = table.frame()
-        frame.columns = pd.Index([f"{label} {metric}" for label, metric in frame.columns])
+        frame.columns = frame.columns.map(" ".join)
         return frame.to_csv()
     best = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}[format]
     second = {"markdown": "<u>{}</u>", "latex": r"\underline{{{}}}"}[format]
