@@ -119,7 +119,7 @@ class Scoring(Block):
     """HR pixels shaved from rows and columns before scoring."""
     round: Literal["stored", "none"]
     metrics: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Metric → its convention; the first is the primary one."""
+    """Metric → its convention, in the order of a table cell."""
 
 
 class Protocol(Block):

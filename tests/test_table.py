@@ -17,6 +17,14 @@ from mrsr_bench.reporting.table import Table, build, render
 from mrsr_bench.runner import remember, request_plan
 
 Plan = tuple[Store, Any, list[Training]]
+RECORDED = {
+    "n": 2,
+    "fit": {"parameters": 1234567, "macs_lr24": 5_000_000, "seconds": 61.234},
+    "seconds_per_volume": 0.01234,
+    "peak_memory_bytes": 512_000_000,
+    "environment": {"git": "0123456789abcdef", "device": "a machine"},
+    "test_data_digest": "same",
+}
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 
 
@@ -34,9 +42,7 @@ def fill(plan: Plan, label: str, scale: str, psnr: float, ssim: float, **changes
     outcome = {
         "state": "done",
         "metrics": {"psnr": psnr, "ssim": ssim},
-        "n": 2,
-        "environment": {"git": "0123"},
-        "test_data_digest": "same",
+        **RECORDED,
     }
     write_record(store.folder(loaded, cell), {**describe(training, cell), **outcome, **changes})
 
@@ -46,8 +52,8 @@ def find(trainings: list[Training], label: str, scale: str) -> tuple[Training, C
 
 
 def rows(text: str) -> list[list[str]]:
-    """The body cells of a Markdown table."""
-    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    """The body cells of the first Markdown table."""
+    lines = text.split("\n\n")[0].splitlines()[2:]
     return [[part.strip() for part in line.strip("|").split("|")] for line in lines]
 
 
@@ -95,7 +101,7 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
         "n = 2 test subjects",
         "Seeds: 0; one seed, so no claim",
         "track equal; 30 steps of 2 LR patches 8×8",
-        "edsr (blocks 8, features 32",
+        "edsr (tiny: blocks 8, features 32",
         "Failed: linear T1 x3 bicubic seed 0 (out of luck)",
         "Missing: edsr T1 x3",
     ):
@@ -122,8 +128,7 @@ def test_seeds_are_averaged_and_counted(write_protocol: Callable[..., Path], tmp
     loaded, trainings = request_plan(str(protocol))
     store = Store(tmp_path / "results")
     for training, psnr in zip(trainings, (30.0, 31.0), strict=True):
-        about = {"n": 2, "environment": {"git": None}, "test_data_digest": "same"}
-        outcome = {"state": "done", "metrics": {"psnr": psnr, "ssim": 0.9}, **about}
+        outcome = {"state": "done", "metrics": {"psnr": psnr, "ssim": 0.9}, **RECORDED}
         write_record(store.folder(loaded, training.base), {**describe(training, training.base), **outcome})
     table = build(store, loaded, trainings)
     assert table.frame().loc[("T1", "x2"), ("edsr", "psnr")] == 30.5
@@ -138,6 +143,15 @@ def test_latex_uses_booktabs_and_escapes_what_latex_reads(filled: Plan) -> None:
     assert r"8$\times$8" in text
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert [line.count("&") for line in body.strip().splitlines()] == [5, 5]
+
+
+def test_every_record_is_listed_with_its_cost_and_the_commit_that_made_it(filled: Plan) -> None:
+    text = render(build(*filled), "markdown")
+    listed = [[part.strip() for part in line.strip("|").split("|")] for line in text.split("\n\n")[2].splitlines()]
+    assert listed[0][:4] == ["row", "method", "seed", "psnr"]
+    cost = ["1,234,567", "5,000,000", "61.23", "0.0123", "512", "a machine", "0123456789"]
+    assert ["T1 x2", "linear", "0", "32.00", *cost] in listed
+    assert len(listed) == 2 + 5
 
 
 def test_csv_keeps_every_digit(filled: Plan) -> None:

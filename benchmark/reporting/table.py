@@ -47,6 +47,30 @@ class Table:
         frame.attrs["caption"] = self.caption()
         return frame
 
+    def records(self) -> pd.DataFrame:
+        """Key figures of every record behind the table: quality, cost, and the commit that made it."""
+        primary = self.metrics[0]
+        rows = []
+        for (row, label), found in self.values.items():
+            for record in found:
+                fit = record["fit"]
+                about = {
+                    "method": label,
+                    "seed": record["resolved"]["seed"],
+                    primary: _shown(primary, record["metrics"][primary]),
+                }
+                cost = {
+                    "parameters": fit.get("parameters"),
+                    "MACs (LR 24×24)": fit.get("macs_lr24"),
+                    "fit s": fit.get("seconds"),
+                    "s/volume": record["seconds_per_volume"],
+                    "peak MB": round(record["peak_memory_bytes"] / 1e6),
+                    "device": record["environment"]["device"],
+                    "commit": (record["environment"]["git"] or "–")[:10],
+                }
+                rows.append({"row": " ".join(row), **about, **cost})
+        return pd.DataFrame(rows)
+
     def caption(self) -> str:
         """Protocol, version, digest, convention, n, seeds, budget, and what is missing, failed or stale."""
         protocol, found = self.loaded.protocol, [record for records in self.values.values() for record in records]
@@ -60,13 +84,19 @@ class Table:
             + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
             f"Budget: {_budget(self.loaded, found)}.",
         ]
-        presets = {label: _options(records[0]) for (_, label), records in self.values.items()}
-        if any(presets.values()):
-            parts.append("Options: " + "; ".join(f"{label} ({text})" for label, text in presets.items() if text) + ".")
+        options = {label: self._options(label, records[0]) for (_, label), records in self.values.items()}
+        if any(options.values()):
+            parts.append("Options: " + "; ".join(f"{label} ({text})" for label, text in options.items() if text) + ".")
         if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
             parts.append("Some figures come from uncommitted code.")
         parts += [f"{why}: {', '.join(cells)}." for why, cells in self.absent.items()]
         return "\n".join(parts)
+
+    def _options(self, label: str, record: Record) -> str:
+        """The preset's name and every option's value."""
+        spec = self.loaded.protocol.methods.get(label.removesuffix("+"))
+        preset = f"{spec.preset}: " if spec and spec.preset else ""
+        return preset + ", ".join(f"{key} {value}" for key, value in record["resolved"]["options"].items())
 
 
 def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
@@ -132,10 +162,6 @@ def _budget(loaded: Loaded, found: list[Record]) -> str:
     return f"track {loaded.protocol.training.track}; {' / '.join(budgets) or 'nothing trained by the loop'}"
 
 
-def _options(record: Record) -> str:
-    return ", ".join(f"{key} {value}" for key, value in record["resolved"]["options"].items())
-
-
 def render(table: Table, format: Format) -> str:
     """The table as Markdown, LaTeX (needs the package booktabs) or CSV."""
     if format == "csv":
@@ -146,7 +172,8 @@ def render(table: Table, format: Format) -> str:
     second = {"markdown": "<u>{}</u>", "latex": r"\underline{{{}}}"}[format]
     cells = _cells(table, best, second)
     if format == "markdown":
-        return f"{cells.reset_index().to_markdown(index=False, tablefmt='github')}\n\n{table.caption()}\n"
+        blocks = [_markdown(cells.reset_index()), table.caption(), _markdown(_readable(table.records()))]
+        return "\n\n".join(blocks) + "\n"
     cells.columns = pd.Index([_latex(label) for label in cells.columns])
     cells.index = pd.MultiIndex.from_tuples(
         [tuple(_latex(part) for part in row) for row in table.rows], names=[_latex(str(n)) for n in cells.index.names]
@@ -157,6 +184,33 @@ def render(table: Table, format: Format) -> str:
     )
 
 
+def _shown(metric: str, value: Any) -> str:
+    return f"{value:.{DECIMALS.get(metric, 4)}f}"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    return frame.to_markdown(index=False, tablefmt="github", disable_numparse=True) if len(frame) else ""
+
+
+def _readable(records: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text: thousands apart, no digits that mean nothing."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if pd.isna(value):
+            return "–"
+        return (
+            f"{value:,.0f}"
+            if float(value).is_integer() or value >= 100
+            else f"{value:.3g}"
+            if value < 1
+            else f"{value:.2f}"
+        )
+
+    return records.map(text)
+
+
 def _cells(table: Table, best: str, second: str) -> pd.DataFrame:
     """Every cell as 'PSNR/SSIM', the best of each metric in a row and the second marked, ties alike."""
     frame = table.frame()
@@ -164,8 +218,7 @@ def _cells(table: Table, best: str, second: str) -> pd.DataFrame:
     for row in frame.index:
         parts: dict[str, list[str]] = {label: [] for label in table.labels}
         for metric in table.metrics:
-            digits = DECIMALS.get(metric, 4)
-            shown = {label: f"{frame.loc[row, (label, metric)]:.{digits}f}" for label in table.labels}
+            shown = {label: _shown(metric, frame.loc[row, (label, metric)]) for label in table.labels}
             ranked = sorted({float(value) for value in shown.values() if value != "nan"}, reverse=True)
             for label, value in shown.items():
                 mark = {0: best, 1: second}.get(ranked.index(float(value)), "{}") if value != "nan" else "{}"
