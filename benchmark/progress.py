@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 if TYPE_CHECKING:
     from .cell import Cell, Training
-    from .runner import Outcome
+    from .records import Outcome
 
 _LINE_SECONDS = 10.0
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,20 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "state.pt"
 LOG = "log.txt"
 VOLUMES = "volumes"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a cell stands after a run."""
+
+    cell: Cell
+    state: State
+    message: str = ""
+    metrics: dict[str, float] | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("done", "changed", "skipped")
 
 
 class Store:

@@ -14,7 +14,7 @@ from .errors import BenchError
 from .preparation import open_dataset
 from .progress import Listener, default_listener
 from .protocol import Loaded
-from .records import Store
+from .records import Outcome, State, Store
 from .tracking import Mirror
 
 Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running"]
@@ -28,20 +28,6 @@ class Step:
     cell: Cell
     action: Action
     why: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where a cell stands after a run."""
-
-    cell: Cell
-    state: str
-    message: str = ""
-    metrics: dict[str, float] | None = None
-
-    @property
-    def good(self) -> bool:
-        return self.state in ("done", "changed", "skipped")
 
 
 def request_plan(
@@ -214,13 +200,16 @@ def _settle(store: Store, step: Step) -> Outcome:
         record = store.read(step.training.loaded, step.cell)
         assert record is not None
         return Outcome(step.cell, "changed" if step.why else "done", step.why, record["metrics"])
-    state = {"skip": "skipped", "fail": "failed"}.get(step.action, step.action)
-    if step.action in ("skip", "fail"):
-        return _write(store, step.training, step.cell, state, step.why)
-    return Outcome(step.cell, state, step.why + ("; run it again with --redo" if state == "stale" else ""))
+    if step.action == "skip":
+        return _write(store, step.training, step.cell, "skipped", step.why)
+    if step.action == "fail":
+        return _write(store, step.training, step.cell, "failed", step.why)
+    if step.action == "stale":
+        return Outcome(step.cell, "stale", f"{step.why}; run it again with --redo")
+    return Outcome(step.cell, "running", step.why)
 
 
-def _end(store: Store, training: Training, cells: Sequence[Cell], state: str, message: str) -> dict[Cell, Outcome]:
+def _end(store: Store, training: Training, cells: Sequence[Cell], state: Any, message: str) -> dict[Cell, Outcome]:
     """The outcomes of a job's cells; those without a record get one that says why."""
     outcomes: dict[Cell, Outcome] = {}
     for cell in cells:
@@ -236,8 +225,11 @@ def _end(store: Store, training: Training, cells: Sequence[Cell], state: str, me
     return outcomes
 
 
-def _write(store: Store, training: Training, cell: Cell, state: str, why: str) -> Outcome:
-    """Record a cell that has no figures. A record that cannot be written is said, not lost."""
+def _write(store: Store, training: Training, cell: Cell, state: State, why: str) -> Outcome:
+    """Record a cell that has no figures, never over one that has. What cannot be recorded is said."""
+    before = store.read(training.loaded, cell)
+    if before and before["state"] == "done":
+        return Outcome(cell, state, f"{why}; its earlier record is kept")
     record: dict[str, Any] = {**records.describe(training, cell), "state": state, "error": why}
     try:
         records.write_record(store.folder(training.loaded, cell), record)

@@ -26,7 +26,7 @@ from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.files import atomic_file
 from mrsr_bench.progress import Listener
-from mrsr_bench.runner import Outcome
+from mrsr_bench.records import Outcome
 
 Write = Callable[..., Path]
 
@@ -134,6 +134,20 @@ def test_a_failed_cell_is_tried_again_and_a_done_one_kept(write_protocol: Write,
     write(tmp_path, late=NEAREST)
     assert bench(protocol, [*files, "bicubic"], images)["late"].state == "done"
     assert (cell_folder(protocol, "bicubic") / "record.json").stat().st_mtime_ns == before
+
+
+def test_a_plugin_that_breaks_later_does_not_cost_its_earlier_record(
+    write_protocol: Write, images: Path, tmp_path: Path
+) -> None:
+    protocol = write_protocol()
+    files = write(tmp_path, later=NEAREST)
+    bench(protocol, files, images)
+    before = record(protocol, "later")
+    write(tmp_path, later=NO_IMPORT)
+    outcome = bench(protocol, files, images)["later"]
+    assert (outcome.state, outcome.good) == ("failed", False)
+    assert "earlier record is kept" in outcome.message
+    assert record(protocol, "later") == before
 
 
 def test_a_corrupted_volume_is_named_and_costs_the_cells_that_need_it(
