@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import records
 from .cell import Cell, Training
 from .ensemble import self_ensemble
-from .environment import environment, peak_memory
+from .environment import environment, git_commit, peak_memory
 from .errors import BenchError
 from .files import atomic_file
 from .method import Method, Recipe, Task, TorchMethod
@@ -84,6 +85,8 @@ def run_job(job: Job, send: Callable[[Event], None], stopping: Callable[[], bool
     }
     line = Line(send, stopping, job.folder(training.base))
     fit = _fit(job, method, task, pairs, line) if method.learns else {}
+    if isinstance(method, TorchMethod):
+        fit["macs_lr24"] = count_macs(method, task)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     for cell in job.cells:
@@ -108,13 +111,12 @@ def _fit(job: Job, method: Method, task: Task, pairs: dict[str, list[Pair]], lin
     if isinstance(method, TorchMethod) and training.recipe is not None:
         line.steps = training.recipe.steps
         fit = asdict(train(method, task, training.recipe, data, val, validation.every, line, folder, key))
-        fit["macs_lr24"] = _macs(method, task)
     else:
         method.fit(task, data, val, line)
         if line.should_stop:
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = {"seconds": round(time.monotonic() - started, 3)}
-    fit["train_data_digest"] = digest([pair.digest for pair in pairs["train"]])
+    fit |= {"train_data_digest": digest([pair.digest for pair in pairs["train"]]), "git": git_commit()}
     state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
     with atomic_file(path) as file:
         file.write(save(state, {"train_key": key, "fit": json.dumps(fit)}))
@@ -167,10 +169,14 @@ def _record(
     send({"kind": "recorded", "label": cell.label, "metrics": metrics})
 
 
-def _macs(method: TorchMethod, task: Task) -> int:
-    """Multiply-accumulates of one 24×24 LR sample."""
+def count_macs(method: TorchMethod, task: Task) -> int:
+    """Multiply-accumulates of one 24×24 LR sample, those inside attention included.
+
+    Attention is counted in its plain form: torch's counter knows no formula for the CPU's fused kernel.
+    """
     assert method.network is not None
     sample = torch.zeros(1, method.slices_per_sample, _MACS_SIDE, _MACS_SIDE, device=task.device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
         method.network.eval()(sample)
     return counter.get_total_flops() // 2

@@ -26,6 +26,7 @@ from mrsr_bench.methods._attention import PointAttention, PyramidAttention
 from mrsr_bench.methods.edsr import EDSR
 from mrsr_bench.methods.poan import POAB, POAN, POANOptions, covariance, matrix_root
 from mrsr_bench.methods.srcnn import SRCNN
+from mrsr_bench.worker import count_macs
 
 SMALL: dict[str, TorchMethod] = {
     "srcnn": SRCNN(),
@@ -341,3 +342,14 @@ def test_srcnns_last_layer_learns_at_a_tenth_of_whatever_rate_is_asked() -> None
     for step, rate in ((0, 3e-3), (9, 3e-3), (10, 1.5e-3)):
         scheduler.step_update(step)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate / 10])
+
+
+def test_counted_macs_are_the_published_ones_and_include_attention() -> None:
+    """EDSR's figure is that of its public code at LR 24×24, ×2; patch attention takes at least 9·C/r + 9·C a score."""
+    counts, asked = [], Task((1, 2, 2))
+    for method in (EDSR("baseline"), POAN("baseline", levels=(), point=False), POAN("baseline")):
+        method.network = method.build(asked)
+        counts.append(count_macs(method, asked))
+    assert counts[0] == 787_304_448
+    queries, keys = 24**2, sum(int(24 * level) ** 2 for level in (1.0, 0.8, 0.6, 0.4))
+    assert counts[2] - counts[1] > 864 * queries * keys
