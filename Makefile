@@ -29,7 +29,8 @@ lint: $(INSTALLED)  ## Check format, style and types
 	rm -rf .typed build && $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .typed .
 	cd .typed && ../$(BIN)/mypy --config-file ../pyproject.toml -p mrsr_bench
 
-mlflow: $(INSTALLED)  ## Open MLflow's page on the runs in results/ (http://127.0.0.1:5000)
+mlflow: $(INSTALLED)  ## Serve MLflow's page on the runs in results/
+	@echo 'Open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
 	$(BIN)/mlflow server --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
 
 clean:  ## Remove the environment and what tools left; results stay

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
     from .cell import Cell, Training
@@ -24,6 +24,7 @@ class Listener:
     def __init__(self) -> None:
         self._total = self._settled = 0
         self._last_line = 0.0
+        self._val_psnr: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,11 +54,17 @@ class Listener:
 
     def event(self, training: Training, event: dict[str, Any]) -> None:
         """An event of the running job (see `worker.run_job`)."""
+        event = self._with_val_psnr(event)
         if event["kind"] == "started":
             self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
         elif event["kind"] in ("progress", "upscale") and time.monotonic() - self._last_line > _LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"    {describe(event)}")
+
+    def _with_val_psnr(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event with the last validation's PSNR, which not every step has."""
+        self._val_psnr = None if event["kind"] == "started" else event.get("val_psnr", self._val_psnr)
+        return {**event, "val_psnr": self._val_psnr}
 
     def settled(self, outcome: Outcome) -> None:
         """A cell has its record."""
@@ -70,8 +77,8 @@ class LiveListener(Listener):
 
     def __init__(self, console: Console) -> None:
         super().__init__()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(*columns, console=console)
         self._cells = self._running = TaskID(0)
 
     def __exit__(self, *_: Any) -> None:
@@ -84,26 +91,25 @@ class LiveListener(Listener):
         super().planned(cells, settled)
         if cells:
             self._progress.start()
-            self._cells = self._progress.add_task("cells", total=len(cells), note="")
+            self._cells = self._progress.add_task("all cells", total=len(cells), note=f"0/{len(cells)}")
 
     def event(self, training: Training, event: dict[str, Any]) -> None:
+        event = self._with_val_psnr(event)
         if event["kind"] == "started":
             self._running = self._progress.add_task(str(training.base), total=None, note="")
         elif event["kind"] == "progress":
-            self._progress.update(
-                self._running, completed=event["step"], total=event["steps"] or None, note=describe(event)
-            )
+            done, total = event["step"], event["steps"] or None
+            self._progress.update(self._running, completed=done, total=total, note=describe(event))
         elif event["kind"] == "upscale":
-            description = f"{event['label']}: test subjects"
-            self._progress.update(
-                self._running, description=description, completed=event["subject"], total=event["subjects"], note=""
-            )
+            done, total = event["subject"], event["subjects"]
+            self._progress.update(self._running, completed=done, total=total, note=describe(event))
         elif event["kind"] == "ended":
             self._progress.remove_task(self._running)
 
     def settled(self, outcome: Outcome) -> None:
+        self._settled += 1
         self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
-        self._progress.advance(self._cells)
+        self._progress.update(self._cells, completed=self._settled, note=f"{self._settled}/{self._total}")
 
 
 def default_listener() -> Listener:

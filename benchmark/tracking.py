@@ -22,6 +22,8 @@ from .records import Record, Store
 OFF = "none"
 """The tracking address that turns mirroring off."""
 _CELL, _KEY, _WRITTEN = "mrsr.cell", "mrsr.score_key", "mrsr.written"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's page opens on its tools for language models, not on metrics and curves."""
 _FOLLOW_SECONDS = 5.0
 _BATCH = 1000
 """Metrics that MLflow takes in one call."""
@@ -95,7 +97,7 @@ class Mirror:
             return str(experiment.experiment_id)
         local = self._uri.startswith("sqlite:")
         place = (self._store.results / "mlartifacts" / loaded.folder).resolve().as_uri() if local else None
-        return str(client.create_experiment(loaded.folder, artifact_location=place))
+        return str(client.create_experiment(loaded.folder, artifact_location=place, tags=_KIND))
 
     def _run(self, training: Training, cell: Cell) -> Any:
         """The MLflow run of a cell under its present key, made now if there is none."""
