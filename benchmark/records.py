@@ -35,6 +35,7 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "state.pt"
 LOG = "log.txt"
 VOLUMES = "volumes"
+REQUEST = "request.json"
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,17 @@ class Store:
         """Note what was asked, so that `bench table` and `bench status` need no arguments."""
         folder = self.runs / loaded.folder
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "request.json", json.dumps(request, indent=2))
+        write_text(folder / REQUEST, json.dumps(request, indent=2))
         write_text(self.runs / "last.json", json.dumps({"folder": loaded.folder}))
 
-    def request(self, folder: str | None) -> dict[str, Any] | None:
-        """What the last run under a protocol's folder asked for; without a name, of the last run at all."""
-        if folder is None:
-            last = _read_json(self.runs / "last.json")
-            if last is None:
-                return None
-            folder = str(last["folder"])
-        return _read_json(self.runs / folder / "request.json")
+    def last(self) -> str | None:
+        """The folder of the protocol that was run last."""
+        last = _read_json(self.runs / "last.json")
+        return None if last is None else str(last["folder"])
+
+    def request(self, folder: str) -> dict[str, Any] | None:
+        """All that was ever asked for under a protocol's folder."""
+        return _read_json(self.runs / folder / REQUEST)
 
 
 def read_record(folder: Path) -> Record | None:

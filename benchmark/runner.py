@@ -10,7 +10,7 @@ from typing import Any, Literal
 from . import protocol as protocols
 from . import records
 from .cell import Cell, Training, plan, scale_name
-from .errors import BenchError
+from .errors import BenchError, UsageError
 from .preparation import open_dataset
 from .progress import Listener, default_listener
 from .protocol import Loaded
@@ -138,14 +138,20 @@ def recall(store: Store, protocol: str | None) -> tuple[Loaded, list[Training]]:
 
     `protocol` may be a name, a path, or a folder below results/runs such as demo~steps=10.
     """
-    is_file = protocol is not None and Path(protocol).suffix in (".yaml", ".yml")
-    request = store.request(protocols.load(protocol).folder if protocol and is_file else protocol)
+    folder = protocol or store.last()
+    if folder is None:
+        raise BenchError(f"nothing has been run yet below {store.runs}; start with: bench run")
+    if Path(folder).suffix in (".yaml", ".yml"):
+        folder = protocols.load(folder).folder
+    request = store.request(folder)
     if request is None:
-        if protocol is None:
-            raise BenchError(f"nothing has been run yet below {store.runs}; start with: bench run")
-        return request_plan(protocol)
+        return request_plan(protocol or folder)
     asked = (request[name] for name in ("protocol", "methods", "seeds", "scales"))
-    return request_plan(*asked, **request["overrides"])
+    try:
+        return request_plan(*asked, **request["overrides"])
+    except UsageError as error:
+        where = store.runs / folder / records.REQUEST
+        raise UsageError(f"{error}\nAn earlier run asked for this: put it back, or take it out of {where}") from None
 
 
 def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volumes: bool = False) -> list[Step]:

@@ -11,7 +11,7 @@ import pytest
 
 import mrsr_bench
 from mrsr_bench.cell import Cell, Training
-from mrsr_bench.errors import BenchError
+from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.records import Store, describe, write_record
 from mrsr_bench.reporting.table import Table, build, render
 from mrsr_bench.runner import remember, request_plan
@@ -173,6 +173,14 @@ def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> 
     assert frame.attrs["caption"].startswith("Protocol small")
     remember(store, loaded, str(loaded.path), ["edsr+"], (), ["3"])
     assert list(mrsr_bench.table(results=store.results).index) == [("T1", "x2"), ("T1", "x3")]
+
+
+def test_a_method_file_that_is_gone_is_named_with_what_to_do(filled: Plan, tmp_path: Path) -> None:
+    store, loaded, _ = filled
+    gone = tmp_path / "gone.py"
+    remember(store, loaded, str(loaded.path), [str(gone)], (), ())
+    with pytest.raises(UsageError, match=r"(?s)no such method file: .*gone\.py.*take it out of .*request\.json"):
+        mrsr_bench.table("small", results=store.results)
 
 
 def test_an_empty_table_is_all_missing(planned: Plan) -> None:
