@@ -107,16 +107,18 @@ def _fit(job: Job, method: Method, task: Task, pairs: dict[str, list[Pair]], lin
     slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
     data = TrainingPairs(pairs["train"], factors, training.recipe or Recipe(), slices, task.seed)
     val = validation_crops(pairs["val"], factors, validation.patches, validation.lr_patch, slices)
+    data_digest = digest([pair.digest for pair in pairs["train"]])
     started = time.monotonic()
     if isinstance(method, TorchMethod) and training.recipe is not None:
         line.steps = training.recipe.steps
-        fit = asdict(train(method, task, training.recipe, data, val, validation.every, line, folder, key))
+        checkpoint = digest([key, data_digest])
+        fit = asdict(train(method, task, training.recipe, data, val, validation.every, line, folder, checkpoint))
     else:
         method.fit(task, data, val, line)
         if line.should_stop:
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = {"seconds": round(time.monotonic() - started, 3)}
-    fit |= {"train_data_digest": digest([pair.digest for pair in pairs["train"]]), "git": git_commit()}
+    fit |= {"train_data_digest": data_digest, "git": git_commit()}
     state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
     with atomic_file(path) as file:
         file.write(save(state, {"train_key": key, "fit": json.dumps(fit)}))

@@ -17,7 +17,7 @@ from mrsr_bench.reporting.table import Table, build, render
 from mrsr_bench.runner import remember, request_plan
 
 Plan = tuple[Store, Any, list[Training]]
-RECORDED = {
+RECORDED: dict[str, Any] = {
     "n": 2,
     "fit": {"parameters": 1234567, "macs_lr24": 5_000_000, "seconds": 61.234},
     "seconds_per_volume": 0.01234,
@@ -116,11 +116,20 @@ def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
     assert "Stale: linear T1 x2" in table.caption()
 
 
-def test_figures_on_other_test_data_are_left_out_and_said(filled: Plan) -> None:
-    fill(filled, "linear", "x2", 99.0, 0.99, test_data_digest="other", written="2001-01-01T00:00:00Z")
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("test", {"test_data_digest": "other"}),
+        ("training", {"fit": {"train_data_digest": "other"}}),
+    ],
+)
+def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, changes: dict[str, Any]) -> None:
+    fill(filled, "edsr", "x2", 33.456, 0.98, fit={**RECORDED["fit"], "train_data_digest": "same"})
+    fill(filled, "linear", "x2", 99.0, 0.99, **changes, written="2001-01-01T00:00:00Z")
     table = build(*filled)
-    assert rows(render(table, "markdown"))[0][3] == "–"
-    assert "other test data than the rest of its row: linear T1 x2" in table.caption()
+    first = rows(render(table, "markdown"))[0]
+    assert [cell == "–" for cell in first[2:]] == [False, True, False, False]
+    assert f"other {what} data than the rest of its row: linear T1 x2" in table.caption()
 
 
 def test_seeds_are_averaged_and_counted(write_protocol: Callable[..., Path], tmp_path: Path) -> None:

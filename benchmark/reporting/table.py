@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,13 @@ Format = Literal["markdown", "latex", "csv"]
 DECIMALS = {"psnr": 2, "ssim": 4}
 """Digits after the point, as in the published tables; other metrics get four."""
 UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+
+_DATA: dict[str, Callable[[Record], str | None]] = {
+    "test": lambda record: record["test_data_digest"],
+    "training": lambda record: record["fit"].get("train_data_digest"),
+}
+"""What must agree in a row → where a record keeps its digest; None where a method does not learn."""
 
 
 @dataclass
@@ -122,20 +129,17 @@ def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
 
 
 def _demand_same_data(table: Table) -> None:
-    """Every figure of a row must come from the same test volumes; the newest record says which."""
+    """Every figure of a row must come from the same test volumes and training volumes; the newest record says which."""
     for row in table.rows:
-        found = [(label, r) for (where, label), records in table.values.items() if where == row for r in records]
-        if not found:
-            continue
-        newest = max(found, key=lambda item: item[1]["written"])[1]["test_data_digest"]
-        for label, record in found:
-            if record["test_data_digest"] != newest:
-                table.values[row, label].remove(record)
-                table.absent.setdefault("Left out, made on other test data than the rest of its row", []).append(
-                    f"{label} {' '.join(row)}"
-                )
-                if not table.values[row, label]:
-                    del table.values[row, label]
+        for what, digest_of in _DATA.items():
+            cells = [(label, record) for (where, label), of in table.values.items() if where == row for record in of]
+            dated = [(record["written"], digest_of(record)) for _, record in cells if digest_of(record)]
+            for label, record in cells:
+                if digest_of(record) and digest_of(record) != max(dated)[1]:
+                    table.values[row, label].remove(record)
+                    reason = f"Left out, made on other {what} data than the rest of its row"
+                    table.absent.setdefault(reason, []).append(f"{label} {' '.join(row)}")
+    table.values = {place: records for place, records in table.values.items() if records}
 
 
 def _brief(cell: Cell, record: Record | None, state: str) -> str:
