@@ -127,13 +127,15 @@ class Recipe(BaseModel):
     schedule_args: dict[str, Any] = Field(default_factory=lambda: {"decay_epochs": 200_000, "decay_rate": 0.5})
     steps: int = Field(1_000_000, ge=1)
     batch: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
+    """Parts of a batch that run one after another: the step is that of the whole batch, the memory that of a part."""
     lr_patch: int = Field(48, ge=4)
     """Side of a square LR patch in pixels; a smaller slice gives a patch of its shorter side."""
     augment: Literal["none", "dihedral"] = "dihedral"
     """dihedral: flips and quarter turns, all eight equally likely."""
     clip_norm: float | None = Field(None, gt=0)
     """Bound on the global gradient norm."""
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 
 class Method(ABC):
@@ -190,9 +192,12 @@ class TorchMethod(Method):
 
     learns: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe()
-    slices_per_sample: ClassVar[int] = 1
-    """Slices of a volume that the network takes as channels of one sample."""
     network: torch.nn.Module | None = None
+
+    @property
+    def slices_per_sample(self) -> int:
+        """Slices of a volume that the network takes as channels of one sample."""
+        return 1
 
     @abstractmethod
     def build(self, task: Task) -> torch.nn.Module:

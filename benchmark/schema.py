@@ -87,7 +87,7 @@ class Training(Block):
     schedule: str | None = None
     schedule_args: dict[str, Any] | None = None
     clip_norm: float | None = Field(None, gt=0)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = None
+    precision: Literal["32-true", "bf16-mixed"] | None = None
 
     @model_validator(mode="after")
     def _track_fits(self) -> Self:

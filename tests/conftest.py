@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the reference folder ../shared (or MRSR_SHARED), which is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> dict[str, Any]:
+    """Golden outputs of the public code, for closed-formula weights."""
+    return json.loads((shared / "reference" / "golden_methods.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors as small as a test's only lose by threads, the more the busier the machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True, scope="session")
