@@ -59,23 +59,26 @@ def main() -> None:
 
 @main.command("list")
 @click.argument("what", type=click.Choice(["methods", "protocols", "datasets"]), required=False)
+@click.option("--details", is_flag=True, help="Print all there is to know, for people.")
 @_JSON
-def list_(what: str | None, as_json: bool) -> None:
+def list_(what: str | None, details: bool, as_json: bool) -> None:
     """List methods, protocols and data sets with one line about each.
 
-    With --json, methods also show version, options, presets and recipe.
+    With --details, methods also show paper, version, options and presets and, for each preset and scale of a network,
+    its parameters and multiply-accumulates. --json has the same and the training recipes.
     """
     from . import listing
 
     chosen = [what] if what else ["methods", "protocols", "datasets"]
-    content = {name: listing.details(name) if as_json else listing.summaries(name) for name in chosen}
     if as_json:
+        content = {name: listing.details(name) for name in chosen}
         click.echo(json.dumps(content[what] if what else content, indent=2))
         return
     for name in chosen:
         click.echo(f"{name}:")
-        for entry, line in content[name].items():
-            click.echo(f"  {entry:14} {line}")
+        lines = listing.described(name) if details else [f"  {n:14} {s}" for n, s in listing.summaries(name).items()]
+        for line in lines:
+            click.echo(line)
 
 
 @main.command("protocol")
@@ -195,6 +198,28 @@ def status(protocol: str | None, results: Path, as_json: bool) -> None:
     for row in rows:
         name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
         click.echo(f"{row['state']:8} {name}" + (f": {row['error']}" if row["error"] else ""))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--scales", callback=_names, default="2,3,4", show_default=True, help="E.g. 2 or 4x1x1.")
+@click.option("--defaults", is_flag=True, help="Check the default options although there is a preset 'tiny'.")
+def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
+    """Check that a method keeps the contract, on synthetic images: a line per check, then time and memory.
+
+    NAME is a method's name or a file, each with an optional :preset; without one, the preset 'tiny' is checked where
+    there is one, else the default options. Exit status: 0 all checks pass, 1 some fail, 2 wrong usage.
+
+    \b
+    bench check edsr                     every scale, preset tiny
+    bench check ./mine.py:small --scales 2
+    """
+    import os
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; see executors/local.py
+    from .testing import check_method
+
+    sys.exit(0 if check_method(name, scales, defaults, click.echo) else 1)
 
 
 @main.command()

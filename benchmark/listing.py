@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from . import protocol as protocols
 from . import registry
-from .method import TorchMethod
+from .method import Task, TorchMethod
 from .preparation import cache_folder, data_folder
 from .registry import BrokenPlugin
+
+SCALES = (2, 3, 4)
+SLICE = 240
+"""Rows and columns of the HR slice whose LR costs are given for: the published comparison's crop."""
 
 
 def summaries(what: str) -> dict[str, str]:
@@ -43,13 +52,71 @@ def _method(source: registry.Source) -> dict[str, Any]:
     about: dict[str, Any] = {"kind": source.kind, "path": str(source.path)}
     try:
         cls = registry.load_method(source)
-    except BrokenPlugin as error:
+        options = cls.Options().model_dump(mode="json")
+    except (BrokenPlugin, ValidationError) as error:
         return {**about, "broken": str(error)}
-    options = cls.Options().model_dump(mode="json")
     about |= {"version": cls.version, "paper": cls.paper, "options": options, "presets": cls.presets}
     if issubclass(cls, TorchMethod):
         about["recipe"] = cls.recipe.model_dump(mode="json")
+        labels = {source.name: None, **{f"{source.name}:{preset}": preset for preset in cls.presets}}
+        about["costs"] = {
+            label: {f"x{scale}": _cost(cls, preset, scale) for scale in SCALES} for label, preset in labels.items()
+        }
     return about
+
+
+@cache
+def _cost(cls: type[TorchMethod], preset: str | None, scale: int) -> dict[str, Any]:
+    """Parameters and multiply-accumulates for the LR of a `SLICE` × `SLICE` slice, from shapes; nothing is computed."""
+    from .complexity import count_macs, count_parameters
+
+    task, lr = Task((1, scale, scale)), (SLICE // scale, SLICE // scale)
+    try:
+        method = cls(preset)
+        if reason := method.unsupported(task):
+            return {"unsupported": reason}
+        about = {"parameters": count_parameters(method, task), "macs": count_macs(method, task, lr)}
+        return {"lr": list(lr), "slices": method.slices_per_sample, **about}
+    except Exception as error:  # a plugin's, which hides no other entry
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def described(what: str) -> list[str]:
+    """The lines of `details` for people."""
+    lines = []
+    for name, about in details(what).items():
+        lines.append(f"  {name:14} {about['summary']}")
+        presets = [f"{preset}: {_words(options)}" for preset, options in about.get("presets", {}).items()]
+        shown = {**about, "options": _words(about.get("options", {})), "presets": f"\n{'':17}".join(presets)}
+        keys = ("broken", "paper", "version", "digest", "options", "presets", "path")
+        lines += [f"    {key:12} {shown[key]}" for key in keys if shown.get(key)]
+        if costs := about.get("costs"):
+            lines += ["", *(f"    {line}" for line in _table(costs)), ""]
+    return lines
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    """Names and values, with commas between."""
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in options.items())
+
+
+def _table(costs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A row per label of one method, a column per scale, and below them what the cells mean."""
+    cells = [(label, [_cell(cost) for cost in by_scale.values()]) for label, by_scale in costs.items()]
+    rows = [["", *(f"×{scale}" for scale in SCALES)], *([label, *(text for text, _ in row)] for label, row in cells)]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows]
+    notes = dict.fromkeys(note for _, row in cells for _, note in row if note)
+    return [*lines, f"parameters / GMACs for the LR of a {SLICE}×{SLICE} slice", *notes]
+
+
+def _cell(cost: Mapping[str, Any]) -> tuple[str, str]:
+    """What stands in the table for a result of `_cost`, and what to say below the table, or ""."""
+    if "macs" not in cost:
+        [(word, reason)] = cost.items()
+        return "–", f"– {word}: {reason}"
+    text, slices = f"{cost['parameters']:,} / {cost['macs'] / 1e9:.2f}", cost["slices"]
+    return (text, "") if slices == 1 else (f"{text}*", f"* for {slices} slices, which it takes at a time")
 
 
 def data_places() -> list[str]:

@@ -127,8 +127,8 @@ class Recipe(BaseModel):
     schedule_args: dict[str, Any] = Field(default_factory=lambda: {"decay_epochs": 200_000, "decay_rate": 0.5})
     steps: int = Field(1_000_000, ge=1)
     batch: int = Field(16, ge=1)
-    accumulate: int = Field(1, ge=1)
-    """Parts of a batch that run one after another: the step is that of the whole batch, the memory that of a part."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Most samples at once: a larger batch runs in parts, with the step of the whole and the memory of a part."""
     lr_patch: int = Field(48, ge=4)
     """Side of a square LR patch in pixels; a smaller slice gives a patch of its shorter side."""
     augment: Literal["none", "dihedral"] = "dihedral"
@@ -155,6 +155,13 @@ class Method(ABC):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     learns: ClassVar[bool] = False
     """True where the method has a `fit`; set when the class is made."""
+    slice_wise: ClassVar[bool] = False
+    """Declared, and then checked by `bench check`: a slice's output depends on that slice and the volume's intensity
+    scale or peak alone (with `slices_per_sample` > 1, on its group of slices)."""
+    keeps_constants: ClassVar[bool] = False
+    """Declared, and then checked: a constant volume stays that constant."""
+    homogeneous: ClassVar[bool] = False
+    """Declared, and then checked: k times the intensities in, k times the intensities out, for k > 0."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -191,6 +198,11 @@ class TorchMethod(Method):
     """A network and its recipe: give `build` and `recipe`, and the suite's one training loop does the rest."""
 
     learns: ClassVar[bool] = True
+    slice_wise: ClassVar[bool] = True
+    homogeneous: ClassVar[bool] = True
+    """By `upscale` below, which divides by the intensity scale; a class with an `upscale` of its own says it again."""
+    idle_parameters: ClassVar[dict[str, str]] = {}
+    """Parameters that no gradient can reach: a pattern (fnmatch) of their names → the reason."""
     recipe: ClassVar[Recipe] = Recipe()
     network: torch.nn.Module | None = None
 

@@ -127,6 +127,8 @@ def describe(event: dict[str, Any]) -> str:
         parts.append(f"loss {event['loss']:.5f}")
     if event.get("val_psnr") is not None:
         parts.append(f"val PSNR {event['val_psnr']:.2f} dB")
+    if event.get("skipped"):
+        parts.append(f"{event['skipped']:.0f} steps skipped")
     if event.get("seconds") and event["steps"]:
         left = event["seconds"] / event["step"] * (event["steps"] - event["step"])
         parts.append(f"{left:.0f} s left")

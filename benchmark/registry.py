@@ -48,6 +48,10 @@ class Source:
     name: str
     path: Path
     kind: Literal["built-in", "file", "package"]
+    module: str = ""
+    """A package's entry point: the module's own name, so that its relative imports work."""
+    attribute: str = ""
+    """A package's entry point: the class in that module; empty means the only one."""
 
     @property
     def summary(self) -> str:
@@ -60,10 +64,14 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file and the shared blocks it names, as they were found.
+        """SHA-256 of the file and the shared blocks it names, or of its whole package, as they were found.
 
         Recorded, so that an edit without a new version shows as 'changed'.
         """
+        package = self.module.partition(".")[0]
+        if package != self.module or (self.module and self.path.stem == "__init__"):
+            folder = next(parent for parent in self.path.parents if parent.name == package)
+            return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
         blocks = {path.stem: path.read_bytes() for path in sorted(self.path.parent.glob("_[!_]*.py"))}
         texts = [self.path.read_bytes()]
         for text in texts:  # grows: a block may name another
@@ -102,7 +110,7 @@ def _installed() -> list[Source]:
     for point in entry_points(group=ENTRY_POINTS):
         spec = _locate(point.module)
         if spec is not None and spec.origin is not None:
-            sources.append(Source(point.name, Path(spec.origin), "package"))
+            sources.append(Source(point.name, Path(spec.origin), "package", point.module, point.attr))
     return sources
 
 
@@ -148,18 +156,27 @@ def _load(source: Source, digest: str, base: type[T]) -> type[T]:
         module = _import(source, "methods" if base is Method else "datasets")
     except (Exception, SystemExit) as error:
         raise BrokenPlugin(f"{source.path} does not import: {type(error).__name__}: {error}") from error
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
-    ]
+    classes = _classes(module, source.attribute, base)
     if len(classes) != 1:
         names = ", ".join(c.__name__ for c in classes) or "none"
-        raise BrokenPlugin(f"{source.path} must define exactly one subclass of {base.__name__}; it defines {names}")
+        wanted = f"as {source.attribute} a" if source.attribute else "exactly one"
+        raise BrokenPlugin(f"{source.path} must define {wanted} subclass of {base.__name__}; it defines {names}")
     if inspect.isabstract(classes[0]):
         missing = ", ".join(name for name, value in inspect.getmembers(classes[0]) if _is_abstract(value))
         raise BrokenPlugin(f"{source.path}: {classes[0].__name__} does not define {missing}")
     return classes[0]
+
+
+def _classes(module: ModuleType, attribute: str, base: type[T]) -> list[type[T]]:
+    """The subclass of `base` that an entry point names, or all that the module itself defines."""
+    if attribute:
+        named = getattr(module, attribute, None)
+        return [named] if isinstance(named, type) and issubclass(named, base) else []
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
 
 
 def _is_abstract(value: object) -> bool:
@@ -171,6 +188,8 @@ def _import(source: Source, folder: str) -> ModuleType:
         return importlib.import_module(f"mrsr_bench.{folder}.{source.name}")
     if multiprocessing.parent_process() is None:
         _try_in_child(source)
+    if source.module:
+        return importlib.import_module(source.module)
     name = f"mrsr_bench_plugin_{source.name}"
     spec = importlib.util.spec_from_file_location(name, source.path)
     assert spec is not None
@@ -195,7 +214,10 @@ def _try_in_child(source: Source) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_IMPORT_SECONDS)
         with contextlib.suppress(BaseException):  # an exception is reported by the import that follows
-            runpy.run_path(str(source.path))
+            if source.module:
+                importlib.import_module(source.module)
+            else:
+                runpy.run_path(str(source.path))
         os._exit(_SURVIVED)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):

@@ -1,7 +1,7 @@
 """The one training loop of all networks: deterministic batches, exact resuming, the best weights by validation PSNR.
 
 Resuming is exact because nothing random has a state: batch k and the generator of step k follow from (seed, k), the
-learning rate from k, and the checkpoint holds the rest.
+learning rate from k, and the checkpoint holds the rest. That stays so where the guard skips step k or rolls back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
+from .divergence import Guard
 from .errors import BenchError
 from .files import atomic_file, write_text
 from .method import Batch, Recipe, Run, Task, TorchMethod, TrainingSet
@@ -30,7 +31,7 @@ from .records import CHECKPOINT, CURVE
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
 _CHECKPOINT_SECONDS = 60.0
-_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds")
+_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "skipped", "rollbacks")
 
 
 class TrainingStopped(BenchError):
@@ -47,6 +48,10 @@ class Fit:
     """Mean over the validation crops of each crop's PSNR in dB; peak = the subject's intensity scale."""
     seconds: float
     parameters: int
+    skipped_steps: int
+    """Steps whose loss or gradient was not finite or exploded: they count, but changed nothing."""
+    rollbacks: int
+    """Returns to the last good state (see `divergence`)."""
 
 
 def train(
@@ -63,7 +68,7 @@ def train(
     """Train `method.network` from scratch, or on from `folder`/state.pt where it has the same `key`.
 
     Writes train.csv and state.pt as it goes; leaves the weights of the best validation in `method.network`.
-    Raises TrainingStopped where the run should stop, BenchError where the loss is no longer finite.
+    Raises TrainingStopped where the run should stop, BenchError where the training diverges for good.
     """
     loop = _Loop(method, task, recipe, val, folder, key)
     points = max(1, min(every, recipe.steps // _CURVE_POINTS))
@@ -98,30 +103,36 @@ class _Loop:
         )
         self.scheduler = _scheduler(self.optimizer, recipe)
         self.model, self.optimizer = self.fabric.setup(self.network, self.optimizer)
+        self.guard = Guard(self.network, self.optimizer, recipe.loss)
         self.val = [tuple(torch.from_numpy(array)[None].to(self.fabric.device) for array in crop) for crop in val]
         self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
         self.best: dict[str, Tensor] = {}
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
-        self.loss_count = 0
+        self.losses: list[float] = []
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self.started = time.monotonic()
         self._resume()
 
     def advance(self, batch: Batch) -> None:
-        """One optimiser step on one batch."""
+        """One step on one batch, part by part; the optimiser takes it unless the guard objects."""
         self.model.train()
+        self.guard.begin()
         torch.manual_seed((self.seed << 32) + self.step)
         self.scheduler.step_update(self.step)
-        lr, hr = (torch.from_numpy(array).to(self.fabric.device, non_blocking=True) for array in batch)
-        loss = _LOSSES[self.recipe.loss](self.model(lr), hr)
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        if self.recipe.clip_norm is not None:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.recipe.clip_norm)
-        self.optimizer.step()
-        self.loss_sum += loss.detach()
-        self.loss_count += 1
+        lr, hr = (torch.from_numpy(array).to(self.fabric.device, non_blocking=True) for array in batch)
+        parts = -(-len(lr) // (self.recipe.micro_batch or len(lr)))
+        total = torch.zeros((), device=self.fabric.device)
+        for x, y in zip(lr.tensor_split(parts), hr.tensor_split(parts), strict=True):
+            loss = _LOSSES[self.recipe.loss](self.model(x), y) * (len(x) / len(lr))
+            self.fabric.backward(loss)
+            total += loss.detach()
+        bound = self.recipe.clip_norm or math.inf
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=bound, error_if_nonfinite=False)
+        value, norm = torch.stack([total, norm]).tolist()  # the step's one wait for the device
+        if self.guard.accepts(self.step, value, norm):
+            self.optimizer.step()
+            self.losses.append(value)
         self.step += 1
 
     def validate(self) -> float:
@@ -130,20 +141,23 @@ class _Loop:
         with torch.inference_mode():
             errors = [torch.mean((self.network(lr).float() - hr) ** 2) for lr, hr in self.val]
         value = float(torch.mean(-10 * torch.log10(torch.stack(errors).double().clamp(min=1e-20))))
-        if value > self.best_psnr:
+        self.guard.validated(value)
+        if math.isfinite(value) and value > self.best_psnr:
             self.best_step, self.best_psnr = self.step, value
             self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         return value
 
     def row(self, val_psnr: float | None) -> dict[str, Any]:
-        """The next row of train.csv: the mean loss since the last one."""
-        loss = float(self.loss_sum) / self.loss_count
-        if not math.isfinite(loss):
-            raise BenchError(f"training diverged: the loss is {loss} near step {self.step}; lower the learning rate")
-        self.loss_sum.zero_()
-        self.loss_count = 0
-        rate = max(group["lr"] for group in self.optimizer.param_groups)
-        row = {"step": self.step, "loss": loss, "lr": rate, "seconds": round(self._elapsed(), 3)}
+        """The next row of train.csv: the mean loss of the steps taken since the last one, NaN where none was."""
+        row = {
+            "step": self.step,
+            "loss": math.fsum(self.losses) / len(self.losses) if self.losses else math.nan,
+            "lr": max(group["lr"] for group in self.optimizer.param_groups),
+            "seconds": round(self._elapsed(), 3),
+            "skipped": self.guard.skipped,
+            "rollbacks": self.guard.rollbacks,
+        }
+        self.losses.clear()
         if val_psnr is not None:
             row["val_psnr"] = val_psnr
         self.rows.append(row)
@@ -160,6 +174,7 @@ class _Loop:
             "best": self.best,
             "best_step": self.best_step,
             "best_psnr": self.best_psnr,
+            "guard": self.guard.state(),
             "rows": self.rows,
             "seconds": self._elapsed(),
         }
@@ -167,11 +182,24 @@ class _Loop:
             torch.save(state, file)
 
     def finish(self) -> Fit:
-        """Leave the best weights in the method."""
+        """Leave the best weights in the method. Raises BenchError where no validation was finite."""
+        if not self.best:
+            raise BenchError(
+                "training diverged: no validation gave a finite PSNR; lower the learning rate (lr) or bound the "
+                "gradient (clip_norm)"
+            )
         self.network.load_state_dict(self.best)
         self.method.network = self.network
         parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-        return Fit(self.step, self.best_step, self.best_psnr, round(self._elapsed(), 3), parameters)
+        return Fit(
+            steps=self.step,
+            best_step=self.best_step,
+            best_val_psnr=self.best_psnr,
+            seconds=round(self._elapsed(), 3),
+            parameters=parameters,
+            skipped_steps=self.guard.skipped,
+            rollbacks=self.guard.rollbacks,
+        )
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -180,6 +208,7 @@ class _Loop:
             if state["key"] == self.key:
                 self.network.load_state_dict(state["network"])
                 self.optimizer.load_state_dict(state["optimizer"])
+                self.guard.load_state(state["guard"])
                 self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
                 self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
         # Rows after the checkpoint, from a run that was killed, go: their steps are done again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -13,11 +14,10 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from . import records
 from .cell import Cell, Training
+from .complexity import count_macs
 from .ensemble import self_ensemble
 from .environment import environment, git_commit, peak_memory
 from .errors import BenchError
@@ -31,7 +31,6 @@ from .training import TrainingStopped, train
 from .volumes import write_nifti
 
 Event = dict[str, Any]
-_MACS_SIDE = 24
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def run_job(job: Job, send: Callable[[Event], None], stopping: Callable[[], bool
     line = Line(send, stopping, job.folder(training.base))
     fit = _fit(job, method, task, pairs, line) if method.learns else {}
     if isinstance(method, TorchMethod):
-        fit["macs_lr24"] = count_macs(method, task)
+        fit["macs_lr24"] = macs_if_possible(method, task)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     for cell in job.cells:
@@ -171,14 +170,12 @@ def _record(
     send({"kind": "recorded", "label": cell.label, "metrics": metrics})
 
 
-def count_macs(method: TorchMethod, task: Task) -> int:
-    """Multiply-accumulates of one 24×24 LR sample, those inside attention included.
+def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
+    """`count_macs`; where the network needs values, with real zeros; None where it cannot take such a sample at all.
 
-    Attention is counted in its plain form: torch's counter knows no formula for the CPU's fused kernel.
+    No score depends on this figure, so nothing that a network does here may end its run.
     """
-    assert method.network is not None
-    sample = torch.zeros(1, method.slices_per_sample, _MACS_SIDE, _MACS_SIDE, device=task.device)
-    plain = sdpa_kernel(SDPBackend.MATH)
-    with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
-        method.network.eval()(sample)
-    return counter.get_total_flops() // 2
+    for device in ("meta", "cpu"):
+        with contextlib.suppress(Exception):
+            return count_macs(method, task, device=device)
+    return None

@@ -11,15 +11,16 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from mrsr_bench.degradation import bicubic_torch
 from mrsr_bench.method import Task
 
 SHUFFLES: dict[int, tuple[int, ...]] = {2: (2,), 3: (3,), 4: (2, 2)}
 """Scale → the pixel-shuffle stages of the EDSR tail."""
 
 
-def conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
-    """A convolution with bias that keeps rows and columns (zero padding)."""
-    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+def conv(channels_in: int, channels_out: int, kernel: int, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps rows and columns (zero padding)."""
+    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
 
 
 class ResidualBlock(nn.Module):
@@ -34,15 +35,18 @@ class ResidualBlock(nn.Module):
         return x + self.res_scale * self.branch(x)
 
 
-def upsampler(channels: int, scale: int) -> nn.Sequential:
-    """EDSR's tail (figure 3): (B, channels, h, w) to (B, 1, s·h, s·w).
+def upsampler(channels: int, scale: int, slices: int = 1, inner: int | None = None) -> nn.Sequential:
+    """EDSR's tail (figure 3): (B, channels, h, w) to (B, slices, s·h, s·w).
 
     One stage of convolution and pixel shuffle for ×2 and ×3, two ×2 stages for ×4, then a convolution to the image.
+    Each stage leaves `inner` channels, by default as many as come in.
     """
     layers: list[nn.Module] = []
+    inner = inner or channels
     for factor in SHUFFLES[scale]:
-        layers += [conv(channels, factor**2 * channels, 3), nn.PixelShuffle(factor)]
-    return nn.Sequential(*layers, conv(channels, 1, 3))
+        layers += [conv(channels, factor**2 * inner, 3), nn.PixelShuffle(factor)]
+        channels = inner
+    return nn.Sequential(*layers, conv(inner, slices, 3))
 
 
 def unsupported_scale(task: Task) -> str | None:
@@ -63,6 +67,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precisions to float32; float32 and float64 as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def interpolate(x: Tensor, scale: int) -> Tensor:
+    """(B, C, h, w) to (B, C, s·h, s·w) by the suite's exact bicubic, in float32 or better also under autocast."""
+    with full_precision(x):
+        return bicubic_torch(at_least_float32(x), [scale * n for n in x.shape[-2:]])
 
 
 def at_least(bound: int, **options: int) -> None:

@@ -42,6 +42,8 @@ class Linear(Method):
 
     paper = "Romano, Isidoro, Milanfar, RAISR: Rapid and accurate image super resolution, IEEE TCI 3(1), 2017"
     Options = LinearOptions
+    slice_wise = True
+    homogeneous = True
     options: LinearOptions
     filters: Array | None = None
     """(k·k, a·b) float64: a column per phase of the HR block, rows first."""

@@ -44,6 +44,9 @@ class Nlm(Method):
 
     paper = "Manjón, Coupé, Buades, Fonov, Collins, Robles, Non-local MRI upsampling, Med. Image Anal. 14(6), 2010"
     Options = NlmOptions
+    slice_wise = True
+    keeps_constants = True
+    homogeneous = True
     options: NlmOptions
 
     def unsupported(self, task: Task) -> str | None:

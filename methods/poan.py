@@ -1,19 +1,18 @@
 """POAN: Hu et al., Pyramid orthogonal attention network based on dual self-similarity, IEEE ICME 2021.
 
-Shapes are (B, C, h, w), C = `features`. The paper publishes no code; where its text, figure 2 and equations leave a
-choice open, the reading taken here is named beside the layer.
+Shapes are (B, C, h, w), C = `features`. The paper publishes no code, and its text, figure 2 and equations leave choices
+open. Each is an option here; docs/poan.md gives the evidence for every default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mrsr_bench.method import MethodOptions, Recipe, Task, TorchMethod
-from mrsr_bench.methods._attention import PointAttention, PyramidAttention
+from mrsr_bench.methods._attention import Fusion, PointAttention, PyramidAttention
 from mrsr_bench.methods._blocks import (
     ResidualBlock,
     at_least,
@@ -29,14 +28,32 @@ class POANOptions(MethodOptions):
     blocks: int = 40
     """Residual blocks, half of them before and half after the attention block (section 3.2)."""
     features: int = 64
-    reduction: int = 2
-    """Channels over embedding channels in both kinds of self-similarity; not in the paper, PANet's value."""
-    levels: tuple[float, ...] = (1.0, 0.8, 0.6, 0.4)
-    """Sizes of the feature pyramid: (1,) is table 2's patch, (0.8, 0.6, 0.4) its pyramid similarity, () neither."""
+    res_scale: float = 1.0
+    """Factor of every residual block's branch; not in the paper."""
     point: bool = True
     """Point similarity (equations 1 and 2)."""
+    levels: tuple[float, ...] = (1.0, 0.8, 0.6, 0.4)
+    """Sizes of the feature pyramid: (1,) is table 2's patch, (0.8, 0.6, 0.4) its pyramid similarity, () neither."""
+    pyramid_fusion: Fusion = "joint"
+    """joint: one softmax over the patches of all levels; per_level: equation 4 to the letter."""
+    reduction: int = 2
+    """Channels over embedding channels in both kinds of self-similarity; not in the paper, PANet's value."""
+    branch_residual: bool = False
+    """Add the input to the response of either branch, as non-local networks and PANet do; figure 2 draws none."""
+    channel: Literal["ncab", "cab", "none"] = "ncab"
+    """Channel attention: from the covariance and not reduced (NCAB), RCAN's CAB in its place (figure 4), or none."""
     newton_schulz_steps: int = 5
     """Steps of the covariance root: 5 as in SAN; 8 bring its error from about 20 % to at most a few per cent."""
+    gcp: Literal["row_mean", "diag"] = "row_mean"
+    """The descriptor of equation 6 from the root: the mean of each row, as in SAN, or the diagonal."""
+    gate: Literal["softmax", "softmax_xC", "sigmoid"] = "softmax"
+    """NCAB's channel weights: they sum to 1 (equation 6), to C, or each lies between 0 and 1."""
+    merge: Literal["add", "concat"] = "add"
+    """How NCAB's output meets its input: equation 7 and figure 2 add; the text of section 2.2 says "concatenate"."""
+    skip: Literal["head", "image"] = "head"
+    """Start of the global skip: behind the first convolution, as in EDSR, or the image, as figure 2 draws it."""
+    tail: Literal["edsr", "espcn"] = "edsr"
+    """edsr ends in a convolution; espcn, as figure 2 draws it, in the pixel shuffle."""
 
     def model_post_init(self, context: Any) -> None:
         at_least(1, features=self.features, reduction=self.reduction, newton_schulz_steps=self.newton_schulz_steps)
@@ -47,24 +64,34 @@ class POANOptions(MethodOptions):
         if not all(0 < level <= 1 for level in self.levels):
             raise ValueError(f"levels must lie above 0 and at most at 1, not {self.levels}")
 
+    @property
+    def spatial(self) -> bool:
+        """Whether any self-similarity is on."""
+        return self.point or bool(self.levels)
+
 
 class DualSelfSimilarity(nn.Module):
-    """PDSB, section 2.1 and equation 5: a 1×1 convolution of the point and the pyramid response, side by side.
+    """PDSB, section 2.1 and equation 5: a 1×1 convolution of the point and the pyramid response, side by side."""
 
-    No residual of its own, as figure 2 draws none. With both branches off, `POAB` leaves it out.
-    """
-
-    def __init__(self, features: int, reduction: int, levels: Sequence[float], point: bool) -> None:
+    def __init__(self, options: POANOptions) -> None:
         super().__init__()
+        features, parts = options.features, 0
+        self.residual = options.branch_residual
         self.branches = nn.ModuleList()
-        if point:
-            self.branches.append(PointAttention(features, reduction))
-        if levels:
-            self.branches.append(PyramidAttention(features, levels, reduction))
-        self.fuse = conv(len(self.branches) * features, features, 1)  # F_c of equation 5
+        if options.point:
+            self.branches.append(PointAttention(features, options.reduction))
+            parts += 1
+        if options.levels:
+            fusion = options.pyramid_fusion
+            self.branches.append(PyramidAttention(features, options.levels, options.reduction, fusion))
+            parts += len(options.levels) if fusion == "per_level" else 1
+        self.fuse = conv(parts * features, features, 1)  # F_c of equation 5
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fuse(torch.cat([branch(x) for branch in self.branches], 1))
+        responses = torch.cat([branch(x) for branch in self.branches], 1)
+        if self.residual:
+            responses = responses + x.repeat(1, responses.shape[1] // x.shape[1], 1, 1)
+        return self.fuse(responses)
 
 
 def covariance(x: Tensor) -> Tensor:
@@ -89,78 +116,101 @@ def matrix_root(matrix: Tensor, steps: int, eps: float = 1e-5) -> Tensor:
     return trace.sqrt() * root
 
 
-class ChannelAttention(nn.Module):
-    """NCAB, section 2.2 and equation 6: x times a softmax over its channels, from their covariance, not reduced.
+class NCAB(nn.Module):
+    """Non-reduction channel attention, section 2.2 and equation 6: x times weights of its channels' covariance.
 
-    The descriptor z (B, C, 1, 1) is the mean of each row of the covariance's root, as in SAN. The softmax weights sum
-    to 1 over the channels and are not rescaled.
+    The descriptor z (B, C, 1, 1) comes from the covariance's root; two 1×1 convolutions that keep C make weights of it.
     """
 
-    def __init__(self, features: int, steps: int) -> None:
+    def __init__(self, options: POANOptions) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.gcp, self.gate = options.newton_schulz_steps, options.gcp, options.gate
         self.weigh = nn.Sequential(
-            conv(features, features, 1),  # F_E
+            conv(options.features, options.features, 1),  # F_E
             nn.ReLU(),
-            conv(features, features, 1),  # F_S
+            conv(options.features, options.features, 1),  # F_S
         )
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
             root = matrix_root(covariance(at_least_float32(x)), self.steps)
-            z = root.mean(2)[:, :, None, None]
-        return torch.softmax(at_least_float32(self.weigh(z)), 1).to(x.dtype) * x
+            z = root.mean(2) if self.gcp == "row_mean" else root.diagonal(dim1=1, dim2=2)
+        logits = at_least_float32(self.weigh(z[:, :, None, None]))
+        weights = logits.sigmoid() if self.gate == "sigmoid" else logits.softmax(1)
+        if self.gate == "softmax_xC":
+            weights = weights * x.shape[1]
+        return weights.to(x.dtype) * x
+
+
+class CAB(nn.Sequential):
+    """The channel attention that figure 4 compares with: the mean of each channel, reduced by 16 (RCAN, equation 7)."""
+
+    def __init__(self, features: int) -> None:
+        inner = max(1, features // 16)
+        layers = nn.AdaptiveAvgPool2d(1), conv(features, inner, 1), nn.ReLU(), conv(inner, features, 1), nn.Sigmoid()
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * x
 
 
 class POAB(nn.Module):
-    """The pyramid orthogonal attention block, equation 7 and figure 2: x + conv(x' + NCAB(x')), x' = conv(PDSB(x))."""
+    """The pyramid orthogonal attention block, equation 7 and figure 2: x + conv(x' + NCAB(x')), x' = conv(PDSB(x)).
+
+    Without spatial attention x' = x; without channel attention conv(x') alone is added (the rows of table 3).
+    """
 
     def __init__(self, options: POANOptions) -> None:
         super().__init__()
         features = options.features
-        self.spatial = nn.Sequential()
-        if options.point or options.levels:
-            self.spatial = nn.Sequential(
-                DualSelfSimilarity(features, options.reduction, options.levels, options.point),
-                conv(features, features, 1),
-            )
-        self.channel = ChannelAttention(features, options.newton_schulz_steps)
-        self.out = conv(features, features, 1)
+        self.spatial, self.channel = nn.Sequential(), None
+        if options.spatial:
+            self.spatial = nn.Sequential(DualSelfSimilarity(options), conv(features, features, 1))
+        if options.channel != "none":
+            self.channel = NCAB(options) if options.channel == "ncab" else CAB(features)
+        self.concat = options.merge == "concat" and self.channel is not None
+        self.out = conv((1 + self.concat) * features, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        spatial = self.spatial(x)
-        return x + self.out(spatial + self.channel(spatial))
+        merged = spatial = self.spatial(x)
+        if self.channel is not None:
+            weighted = self.channel(spatial)
+            merged = torch.cat([weighted, spatial], 1) if self.concat else weighted + spatial
+        return x + self.out(merged)
 
 
 class POANNetwork(nn.Module):
-    """(B, 1, h, w) to (B, 1, s·h, s·w), s = 2, 3 or 4: EDSR with a POAB in the middle of its blocks (section 2.3).
-
-    The skip starts after the first convolution and the tail ends in one, both as in EDSR, which the text names;
-    figure 2 draws the skip from the image and no convolution behind the pixel shuffle.
-    """
+    """(B, 1, h, w) to (B, 1, s·h, s·w), s = 2, 3 or 4: EDSR with a POAB in the middle of its blocks (section 2.3)."""
 
     def __init__(self, scale: int, options: POANOptions) -> None:
         super().__init__()
         features, half = options.features, options.blocks // 2
+        attention = [POAB(options)] if options.spatial or options.channel != "none" else []
+        self.from_image = options.skip == "image"
         self.head = conv(1, features, 3)
         self.body = nn.Sequential(
-            *(ResidualBlock(features) for _ in range(half)),
-            POAB(options),
-            *(ResidualBlock(features) for _ in range(half)),
+            *(ResidualBlock(features, options.res_scale) for _ in range(half)),
+            *attention,
+            *(ResidualBlock(features, options.res_scale) for _ in range(half)),
             conv(features, features, 3),
         )
-        self.tail = upsampler(features, scale)
+        if options.tail == "edsr":
+            self.tail = upsampler(features, scale)
+        else:
+            self.tail = nn.Sequential(conv(features, scale**2, 3), nn.PixelShuffle(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.head(x)
-        return self.tail(x + self.body(x))
+        shallow = self.head(x)
+        return self.tail((x if self.from_image else shallow) + self.body(shallow))
 
 
 class POAN(TorchMethod):
     """POAN, 40 blocks of 64 features; `baseline` has the backbone of EDSR's baseline.
 
-    Departures from the paper: batches of 16 LR patches of 48 in place of "96 LR 64×64 patches", which no one card of
-    the paper's kind holds; an epoch, whose length is not given, counts as 1000 steps, as in PANet's options.
+    The paper's training: L1, Adam 1e-4 halved every 200 of 1000 epochs, batches of 96 LR patches of 64×64 (a smaller
+    slice gives its shorter side), torch's initialisation, no pre-upsampling, every scale from scratch. Departures: an
+    epoch, whose length is not given, counts as 1000 steps, as in PANet's options; a batch is run in parts of 16, since
+    no one card of the paper's kind holds 96.
     """
 
     paper = "Hu et al., Pyramid orthogonal attention network based on dual self-similarity, IEEE ICME 2021"
@@ -169,7 +219,7 @@ class POAN(TorchMethod):
         "baseline": {"blocks": 16},
         "tiny": {"blocks": 8, "features": 32},
     }
-    recipe = Recipe()
+    recipe = Recipe(batch=96, micro_batch=16, lr_patch=64)
     options: POANOptions
 
     def unsupported(self, task: Task) -> str | None:

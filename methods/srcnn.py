@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from mrsr_bench.degradation import bicubic_torch
 from mrsr_bench.method import MethodOptions, Recipe, Task, TorchMethod
-from mrsr_bench.methods._blocks import at_least_float32, conv, full_precision
+from mrsr_bench.methods._blocks import conv, interpolate
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class SRCNNNetwork(nn.Module):
     """Bicubic interpolation, then three convolutions at full size, no skip: (B, 1, h, w) to (B, 1, s·h, s·w)."""
 
-    def __init__(self, scale: int, middle: int = 5) -> None:
+    def __init__(self, scale: int, middle: int = 5, filters: tuple[int, int] = (64, 32)) -> None:
         super().__init__()
         self.scale = scale
+        first, second = filters
         self.body = nn.Sequential(
-            conv(1, 64, 9),  # patch extraction, section 3.1.1
+            conv(1, first, 9),  # patch extraction, section 3.1.1
             nn.ReLU(),
-            conv(64, 32, middle),  # non-linear mapping, section 3.1.2
+            conv(first, second, middle),  # non-linear mapping, section 3.1.2
             nn.ReLU(),
-            conv(32, 1, 5),  # reconstruction, section 3.1.3
+            conv(second, 1, 5),  # reconstruction, section 3.1.3
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = x.shape[-2:]
-        with full_precision(x):
-            x = bicubic_torch(at_least_float32(x), (self.scale * rows, self.scale * columns))
-        return self.body(x)
+        return self.body(interpolate(x, self.scale))
 
 
 class SRCNNOptions(MethodOptions):
     middle: Literal[1, 3, 5] = 5
     """Kernel of the middle layer: the paper's 9-1-5, 9-3-5 and 9-5-5 (section 4.3.2)."""
+    filters: tuple[Count, Count] = (64, 32)
+    """Filters of the first and the second layer, n1 and n2 (section 4.3.1 compares (32, 16), (64, 32), (128, 64))."""
 
 
 class SRCNN(TorchMethod):
@@ -48,12 +50,15 @@ class SRCNN(TorchMethod):
 
     paper = "Dong et al., Image super-resolution using deep convolutional networks, IEEE TPAMI 38(2), 2016"
     Options = SRCNNOptions
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"9-1-5": {"middle": 1}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "9-1-5": {"middle": 1},
+        "tiny": {"filters": (32, 16)},
+    }
     recipe = Recipe(loss="mse", schedule_args={"decay_rate": 1.0}, lr_patch=24)
     options: SRCNNOptions
 
     def build(self, task: Task) -> SRCNNNetwork:
-        return SRCNNNetwork(task.scale, self.options.middle)
+        return SRCNNNetwork(task.scale, self.options.middle, self.options.filters)
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """The last layer learns at a tenth of the recipe's rate; timm's schedulers apply a group's `lr_scale`."""

@@ -1,9 +1,11 @@
-"""The classical methods: non-local means upsampling and the linear floor."""
+"""The classical methods: non-local means upsampling, and the floors, linear and back-projection."""
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from pydantic import ValidationError
 from safetensors.numpy import load, save
 
 from mrsr_bench.datasets.mni152 import Mni152
-from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.degradation import bicubic, degrade, resize_matrix
 from mrsr_bench.method import Array, Batch, Method, Scan, Task, intensity_scale
+from mrsr_bench.methods.backprojection import Backprojection
 from mrsr_bench.methods.linear import Linear
 from mrsr_bench.methods.nlm import Nlm, compiled_pass
 from mrsr_bench.metrics import psnr
@@ -82,13 +85,19 @@ def slabs() -> list[Array]:
 
 
 @pytest.fixture(scope="module")
-def people(shared: Path) -> list[Array]:
-    """One T1 slice of each of 24 people, (1, 192, 228): the first 24 in order of name."""
+def people(shared: Path) -> dict[str, list[Array]]:
+    """One T1 slice of each of 24 training and 8 test subjects of ixi_midslice, (1, 192, 228): the folds' first."""
     folder = shared / "data" / "ixi_midslice"
-    files = sorted(folder.glob("IXI*-T1.nii.gz"))[:24]
-    if not files:
+    if not folder.is_dir():
         pytest.skip("needs the IXI slices in ../shared/data/ixi_midslice, which are not here")
-    return [centre_crop(to_plane(read_nifti(file), "axial"), None).data for file in files]
+    split = Path(__file__).parents[1] / "protocols" / "splits" / "ixi_midslice_200_10_30.csv"
+    with split.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    folds = {fold: [row["subject"] for row in rows if row["fold"] == fold] for fold in ("train", "test")}
+    return {
+        fold: [centre_crop(to_plane(read_nifti(folder / f"{name}-T1.nii.gz"), "axial"), None).data for name in some]
+        for fold, some in (("train", folds["train"][:24]), ("test", folds["test"][:8]))
+    }
 
 
 def smooth(seed: int, shape: tuple[int, ...]) -> Array:
@@ -186,14 +195,15 @@ def test_nlm_commutes_with_flips_and_transposes(slabs: list[Array], scale: int) 
     np.testing.assert_allclose(method.upscale(scan(lr.swapaxes(1, 2)), task).swapaxes(1, 2), hr, atol=1e-2)
 
 
-@pytest.mark.parametrize(("scale", "floor"), [(2, 2.4), (3, 1.6), (4, 1.1)])
-def test_nlm_gains_on_mni152_what_was_measured(slabs: list[Array], scale: int, floor: float) -> None:
+@pytest.mark.parametrize(("scale", "gain"), [(2, 2.6), (3, 1.8), (4, 1.2)])
+def test_nlm_gains_on_mni152_what_a_port_gained_before(slabs: list[Array], scale: int, gain: float) -> None:
+    """The figures are those of another 2-D port with box means, on three MNI152 slices."""
     task = Task((1, scale, scale))
-    assert mean_gain(Nlm(), [pair(hr, scale) for hr in slabs[::3]], task) > floor
+    assert mean_gain(Nlm(), [pair(hr, scale) for hr in slabs[::3]], task) == pytest.approx(gain, abs=0.3)
 
 
-def test_nlm_gains_on_people(people: list[Array]) -> None:
-    assert mean_gain(Nlm(), [pair(hr, 2) for hr in people[:4]], Task((1, 2, 2))) > 1.5
+def test_nlm_gains_on_people(people: dict[str, list[Array]]) -> None:
+    assert mean_gain(Nlm(), [pair(hr, 2) for hr in people["test"][:4]], Task((1, 2, 2))) > 1.5
 
 
 def test_nlm_states_what_it_cannot_do() -> None:
@@ -265,11 +275,14 @@ def test_linear_beats_bicubic_on_mni152(slabs: list[Array], scale: int, floor: f
     assert mean_gain(method, pairs[1::2], task) > floor
 
 
-@pytest.mark.parametrize(("scale", "floor"), [(2, 2.1), (3, 1.3), (4, 1.2)])
-def test_linear_beats_bicubic_on_people(people: list[Array], scale: int, floor: float) -> None:
-    task, pairs = Task((1, scale, scale)), [pair(hr, scale) for hr in people]
-    method = fitted(task, pairs[:16])
-    assert mean_gain(method, pairs[16:], task) > floor
+@pytest.mark.parametrize(("scale", "gain"), [(2, 2.60), (3, 1.58), (4, 1.55)])
+def test_linear_gains_on_people_what_was_measured_before(
+    people: dict[str, list[Array]], scale: int, gain: float
+) -> None:
+    """The figures are those of 200 training subjects on another split; 24 come within 0.01 dB of that here."""
+    task = Task((1, scale, scale))
+    method = fitted(task, [pair(hr, scale) for hr in people["train"]])
+    assert mean_gain(method, [pair(hr, scale) for hr in people["test"]], task) == pytest.approx(gain, abs=0.3)
 
 
 def test_linear_refuses_what_cannot_work() -> None:
@@ -282,3 +295,110 @@ def test_linear_refuses_what_cannot_work() -> None:
         Linear(taps=4)
     assert Linear().unsupported(task) is None
     assert "within slices" in str(Linear().unsupported(Task((2, 1, 1))))
+
+
+# --- Back-projection -------------------------------------------------------------------------------------------------
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 14), st.integers(1, 14))
+FACTORS = st.sampled_from([(1, 2, 2), (1, 3, 3), (1, 4, 4), (4, 1, 1), (2, 2, 2), (3, 1, 2), (1, 1, 1)])
+
+
+@settings(deadline=None, max_examples=40)
+@given(shape=SHAPES, factors=FACTORS, offset=st.sampled_from([0.0, 1000.0, -1000.0]), seed=st.integers(0, 99))
+def test_backprojection_nears_consistency_with_every_step(
+    shape: tuple[int, int, int], factors: tuple[int, int, int], offset: float, seed: int
+) -> None:
+    """The residual of the LR never grows, and white noise, the hardest LR, is met to 1 in 10 after 20 steps."""
+    task = Task(factors)
+    lr = np.random.default_rng(seed).normal(offset, 40, shape).astype(np.float32)
+
+    def residual(steps: int) -> float:
+        hr = Backprojection(steps=steps).upscale(scan(lr), task)
+        assert hr.shape == task.hr_shape(shape)
+        assert hr.dtype == np.float32
+        return float(np.linalg.norm(lr - degrade(hr, "bicubic", factors)))
+
+    residuals, least = [residual(steps) for steps in (0, 1, 2, 5, 20)], 1e-3 * math.sqrt(lr.size)
+    assert all(later <= earlier + least for earlier, later in pairwise(residuals)), residuals
+    assert residuals[-1] <= 0.1 * residuals[0] + least
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("n", [1, 2, 5, 60])
+def test_backprojection_converges_because_up_is_the_transpose_of_down(n: int, scale: int) -> None:
+    """So down·up is symmetric; its eigenvalues along one axis, and thus their products over axes, lie within (0, 1]."""
+    up, down = resize_matrix(n, n * scale), resize_matrix(n * scale, n)
+    np.testing.assert_allclose(down * scale, up.T, atol=1e-12)
+    values = np.linalg.eigvalsh(down @ up)
+    assert values.min() > 0.47
+    assert values.max() < 1 + 1e-12
+
+
+def test_backprojection_without_steps_is_bicubic_and_repeats_itself() -> None:
+    lr, task = scan(smooth(0, (2, 9, 11))), Task((1, 3, 3))
+    expected = bicubic(lr.array.astype(np.float64), task.hr_shape(lr.array.shape)).astype(np.float32)
+    np.testing.assert_array_equal(Backprojection(steps=0).upscale(lr, task), expected)
+    before = lr.array.copy()
+    first, second = (Backprojection().upscale(lr, task) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(lr.array, before)
+    assert not np.allclose(first, expected, atol=1)
+
+
+@settings(deadline=None, max_examples=25)
+@given(shape=SHAPES, factors=FACTORS, value=st.sampled_from([0.0, 7.0, -3.5, 30000.0]))
+def test_backprojection_leaves_a_constant_volume_constant(
+    shape: tuple[int, int, int], factors: tuple[int, int, int], value: float
+) -> None:
+    hr = Backprojection().upscale(scan(np.full(shape, value)), Task(factors))
+    np.testing.assert_allclose(hr, value, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shape=SHAPES, factors=FACTORS, seed=st.integers(0, 99), axis=st.integers(0, 2))
+def test_backprojection_commutes_with_flips_transposes_and_intensity(
+    shape: tuple[int, int, int], factors: tuple[int, int, int], seed: int, axis: int
+) -> None:
+    lr, task, method = smooth(seed, shape).astype(np.float32), Task(factors), Backprojection()
+    hr = method.upscale(scan(lr), task)
+    np.testing.assert_allclose(np.flip(method.upscale(scan(np.flip(lr, axis)), task), axis), hr, atol=1e-3)
+    turned = method.upscale(scan(lr.swapaxes(1, 2)), Task((factors[0], factors[2], factors[1])))
+    np.testing.assert_allclose(turned.swapaxes(1, 2), hr, atol=1e-3)
+    np.testing.assert_array_equal(method.upscale(scan(lr * -64), task), hr * -64)
+
+
+def test_backprojection_works_on_slices_alone_within_slices() -> None:
+    lr, task = smooth(1, (3, 12, 10)), Task((1, 2, 2))
+    whole = Backprojection().upscale(scan(lr), task)
+    parts = [Backprojection().upscale(scan(part[None]), task) for part in lr]
+    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "gain"), [(2, 1.1), (3, 0.9), (4, 0.9)])
+def test_backprojection_gains_on_mni152_what_was_measured_before(slabs: list[Array], scale: int, gain: float) -> None:
+    pairs = [pair(hr, scale) for hr in slabs[::3]]
+    assert mean_gain(Backprojection(), pairs, Task((1, scale, scale))) == pytest.approx(gain, abs=0.3)
+
+
+@pytest.mark.parametrize(("scale", "gain"), [(2, 1.83), (3, 1.30), (4, 1.31)])
+def test_backprojection_gains_on_people_what_was_measured_before(
+    people: dict[str, list[Array]], scale: int, gain: float
+) -> None:
+    """The figures are those of another split of the same data; all 30 test subjects here gain 1.75, 1.24 and 1.15."""
+    pairs = [pair(hr, scale) for hr in people["test"]]
+    assert mean_gain(Backprojection(), pairs, Task((1, scale, scale))) == pytest.approx(gain, abs=0.3)
+
+
+def test_backprojection_gains_across_slices(slabs: list[Array]) -> None:
+    """Rows stand for slices: what is gained there is gained along any axis."""
+    hr = np.ascontiguousarray(slabs[3].swapaxes(0, 1))
+    lr = GRID.round(degrade(hr, "bicubic", (4, 1, 1)))
+    assert mean_gain(Backprojection(), [(lr, hr.astype(np.float64))], Task((4, 1, 1))) > 0.5
+
+
+def test_backprojection_states_what_it_cannot_do() -> None:
+    assert Backprojection().unsupported(Task((4, 1, 1))) is None
+    assert Backprojection().unsupported(Task((1, 2, 3))) is None
+    assert "(bicubic), not kspace" in str(Backprojection().unsupported(Task((1, 2, 2), degradation="kspace")))
+    with pytest.raises(ValidationError, match="steps"):
+        Backprojection(steps=-1)

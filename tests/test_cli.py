@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from plugins import NO_IMPORT, RAISES, write
 
+from mrsr_bench import registry
 from mrsr_bench.cli import main
 
 
@@ -40,6 +41,19 @@ def test_list_names_everything_with_a_line_each(call: Callable[..., Result]) -> 
     assert methods["poan"]["options"]["levels"] == [1.0, 0.8, 0.6, 0.4]
     assert methods["srcnn"]["recipe"]["loss"] == "mse"
     assert "recipe" not in methods["bicubic"]
+    assert methods["edsr"]["costs"]["edsr:baseline"]["x4"]["parameters"] == 1_515_265
+    assert methods["bicubic"]["paper"].startswith("Keys")
+
+
+def test_list_tells_people_the_details(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    some = {name: source for name, source in registry.methods().items() if name in ("bicubic", "srcnn")}
+    monkeypatch.setattr(registry, "methods", lambda: some)
+    text = call("list", "--details").output
+    assert "paper        Dong et al." in text
+    assert "srcnn:9-1-5" in text
+    assert "57,281 / 3.30" in text
+    assert all(f"\n  {name} " in text for name in ("bicubic", "demo", "folder"))
+    assert "digest       " in text
 
 
 def test_protocol_shows_what_is_resolved_with_its_digest(call: Callable[..., Result]) -> None:

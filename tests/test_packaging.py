@@ -168,3 +168,61 @@ def test_a_wheel_away_from_the_checkout_runs_the_demo(installed: Path, tmp_path:
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
         subjects = {row["subject"] for row in csv.DictReader(file)}
     assert subjects == set(load("demo").split["test"])
+
+
+# A package of methods by someone else
+
+PACKAGE = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "{distribution}"
+version = "1.0"
+[project.entry-points."mrsr_bench.methods"]
+theirs = "{package}.theirs:Theirs"
+[tool.setuptools]
+packages = ["{package}"]
+""",
+    "{package}/__init__.py": "",
+    "{package}/blocks.py": "from mrsr_bench.degradation import bicubic\n",
+    "{package}/theirs.py": '''\
+"""Somebody's interpolation."""
+import numpy as np
+from mrsr_bench.method import Method
+from .blocks import bicubic
+
+class Theirs(Method):
+    slice_wise = keeps_constants = homogeneous = True
+
+    def upscale(self, scan, task):
+        return bicubic(scan.array.astype(np.float64), task.hr_shape(scan.array.shape)).astype(np.float32)
+''',
+}
+
+
+def install_package(folder: Path, name: str) -> Path:
+    """Build a small package that offers the method `theirs`, and have pip install it into a folder of its own."""
+    names = {"distribution": f"{name}-methods", "package": f"{name}_methods"}
+    for path, text in PACKAGE.items():
+        file = folder / name / path.format(**names)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.format(**names) if path == "pyproject.toml" else text, encoding="utf-8")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index")
+    run(*pip, "--no-deps", "--no-build-isolation", "--target", folder / "site", folder / name, cwd=folder)
+    return folder / "site"
+
+
+def test_an_installed_package_of_methods_is_listed_checked_and_planned(tmp_path: Path) -> None:
+    site = install_package(tmp_path, "ada")
+    bench, place = Path(sys.executable).with_name("bench"), {"PYTHONPATH": str(site)}
+    assert "theirs         Somebody's interpolation." in run(bench, "list", "methods", cwd=tmp_path, **place)
+    assert "The contract is kept" in run(bench, "check", "theirs", "--scales", "2", cwd=tmp_path, **place)
+    planned = run(bench, "run", "--methods", "theirs,bicubic", "--dry-run", cwd=tmp_path, **place)
+    assert [line.split()[:2] for line in planned.splitlines()] == [["run", "theirs"], ["run", "bicubic"]]
+
+    install_package(tmp_path, "bob")
+    with pytest.raises(AssertionError, match="'theirs' is offered twice") as caught:
+        run(bench, "list", "methods", cwd=tmp_path, **place)
+    assert all(str(site / f"{name}_methods" / "theirs.py") in str(caught.value) for name in ("ada", "bob"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -157,10 +158,46 @@ SHOW = (
 def test_an_installed_package_offers_methods_and_is_not_imported_to_list_them(tmp_path: Path) -> None:
     init = "raise RuntimeError('imported')"
     path = install(tmp_path, "theirs = someones.theirs:Plugin", __init__=init, theirs=NEAREST)
-    about, loaded, name, _ = json.loads(python(SHOW, PYTHONPATH=path))
+    about, loaded, name, others = json.loads(python(SHOW, PYTHONPATH=path))
     assert about == ["package", "theirs.py", "A plugin for tests."]
     assert loaded == []
-    assert name == "Plugin"
+    assert name.startswith("broken: ")
+    assert "does not import: RuntimeError: imported" in name
+    assert others is True
+
+
+TWO = (
+    classical(top="from . import helper\nimport someones.helper as other\nassert helper is other")
+    + "class Other(Method):\n    def upscale(self, scan, task): ...\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("entry", "loads"),
+    [
+        ("theirs = someones.theirs:Plugin", "Plugin"),
+        ("theirs = someones.theirs:Other", "Other"),
+        ("theirs = someones.theirs", "broken: .*must define exactly one subclass of Method; it defines Plugin, Other"),
+        ("theirs = someones.theirs:helper", "broken: .*must define as helper a subclass of Method; it defines none"),
+    ],
+)
+def test_an_entry_point_names_a_module_and_a_class_of_a_package(tmp_path: Path, entry: str, loads: str) -> None:
+    path = install(tmp_path, entry, __init__="", theirs=TWO, helper="")
+    _, _, name, _ = json.loads(python(SHOW, PYTHONPATH=path))
+    assert re.fullmatch(loads, name)
+
+
+def test_an_edit_anywhere_in_a_package_changes_its_digest(tmp_path: Path) -> None:
+    install(tmp_path, "", __init__="", theirs=NEAREST, helper="")
+    folder = tmp_path / "someones"
+
+    def digest() -> str:
+        return Source("theirs", folder / "theirs.py", "package", "someones.theirs").digest
+
+    before = digest()
+    assert before == digest()
+    (folder / "helper.py").write_text("x = 1\n", encoding="utf-8")
+    assert before != digest()
 
 
 @pytest.mark.parametrize(

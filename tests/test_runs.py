@@ -312,11 +312,34 @@ def test_a_prediction_that_is_not_finite_fails_and_names_the_subject(
     assert "NaN" in outcomes["nan"].message
 
 
-def test_a_training_that_diverges_fails_and_says_so(write_protocol: Write, images: Path, tmp_path: Path) -> None:
-    training = {**small_protocol()["training"], "lr": 1e30, "steps": 40}
+def test_a_training_that_diverges_for_good_fails_and_says_what_to_do(
+    write_protocol: Write, images: Path, tmp_path: Path
+) -> None:
+    training = {**small_protocol()["training"], "lr": 1e30, "steps": 60}
     outcomes = bench(write_protocol(training=training), write(tmp_path, network=NETWORK), images)
     assert outcomes["network"].state == "failed"
-    assert "diverged" in outcomes["network"].message
+    for text in ("diverged", "after 3 rollbacks to the state of step 0", "lower the learning rate"):
+        assert text in outcomes["network"].message
+
+
+def test_a_skipped_step_is_in_the_log_the_curve_the_record_and_the_caption(
+    write_protocol: Write, images: Path, tmp_path: Path
+) -> None:
+    once = "            if self.calls == 5:\n                x = x * float('nan')\n"
+    counted = "            self.calls += 1\n"
+    protocol = write_protocol()
+    methods = write(tmp_path, network=NETWORK.replace(counted, counted + once))
+    outcomes = bench(protocol, [*methods, f"{methods[0]}+"], images)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    fit = record(protocol, "network")["fit"]
+    assert (fit["skipped_steps"], fit["rollbacks"]) == (1, 0)
+    log = (cell_folder(protocol, "network") / "log.txt").read_text(encoding="utf-8")
+    assert "step 4 skipped: loss nan" in log
+    curve = pd.read_csv(cell_folder(protocol, "network") / "train.csv").set_index("step")
+    assert curve["skipped"].tolist() == [0] * 4 + [1] * 26
+    assert curve.index[curve["loss"].isna()].tolist() == [5]
+    table = mrsr_bench.table("small", results=protocol.parent / "results")
+    assert "\nDivergence guard: network T1 x2 seed 0 skipped 1 step." in table.attrs["caption"]
 
 
 def test_a_changed_method_file_without_a_new_version_is_warned_of(

@@ -96,8 +96,23 @@ class Table:
             parts.append("Options: " + "; ".join(f"{label} ({text})" for label, text in options.items() if text) + ".")
         if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
             parts.append("Some figures come from uncommitted code.")
+        if guarded := self._guarded():
+            parts.append(f"Divergence guard: {'; '.join(guarded)}.")
         parts += [f"{why}: {', '.join(cells)}." for why, cells in self.absent.items()]
         return "\n".join(parts)
+
+    def _guarded(self) -> list[str]:
+        """Each training whose guard had to act, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
+        notes: dict[str, None] = {}
+        for (row, label), found in self.values.items():
+            for record in found:
+                skipped, back = (record["fit"].get(name, 0) for name in ("skipped_steps", "rollbacks"))
+                if skipped:
+                    cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record['resolved']['seed']}"
+                    steps = "1 step" if skipped == 1 else f"{skipped} steps"
+                    times = {0: "", 1: ", rolled back once"}.get(back, f", rolled back {back} times")
+                    notes[f"{cell} skipped {steps}{times}"] = None
+        return list(notes)
 
     def _options(self, label: str, record: Record) -> str:
         """The preset's name and every option's value."""

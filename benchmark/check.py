@@ -1,0 +1,102 @@
+"""What a check of the conformance kit is, what becomes of it, and the words in which it fails."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .errors import BenchError
+from .method import Array, Method
+
+if TYPE_CHECKING:
+    from .trial import Trial
+
+
+class Found(Exception):
+    """What a check found wrong with a method that raised nothing itself."""
+
+
+class CheckFailed(BenchError, AssertionError):
+    """What was found and what the author should look at."""
+
+
+class CheckSkipped(BenchError):
+    """Why a check does not apply."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a check."""
+
+    state: Literal["ok", "FAILED", "skipped"]
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of the contract."""
+
+    name: str
+    advice: str
+    """What to look at when it fails."""
+    function: Callable[[Trial], str | None]
+
+    def __call__(self, trial: Trial) -> str:
+        """The check's note. Raises CheckFailed or CheckSkipped."""
+        try:
+            if trial.unsupported:
+                raise CheckSkipped(trial.unsupported)
+            return self.function(trial) or ""
+        except CheckSkipped:
+            raise
+        except Exception as error:
+            raise CheckFailed(f"{_words(error, trial.cls)}. Look at {self.advice}.") from error
+
+    def outcome(self, trial: Trial) -> Outcome:
+        """The check's state, its note or message, and the seconds it took."""
+        started = time.monotonic()
+        state: Literal["ok", "FAILED", "skipped"] = "ok"
+        try:
+            text = self(trial)
+        except CheckFailed as error:
+            state, text = "FAILED", str(error)
+        except CheckSkipped as reason:
+            state, text = "skipped", str(reason)
+        return Outcome(state, text, time.monotonic() - started)
+
+
+def _words(error: Exception, cls: type[Method]) -> str:
+    """What was wrong; for an exception of the method's own, with the last line of its file that led there."""
+    if isinstance(error, Found):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == inspect.getfile(cls)] or frames
+    return f"{type(error).__name__}: {error} ({own[-1].filename}, line {own[-1].lineno})"
+
+
+def expect(condition: bool, found: str) -> None:
+    if not condition:
+        raise Found(found)
+
+
+def expect_volume(output: Array, shape: tuple[int, ...], given: str) -> None:
+    """The output for `given` has the shape, is float32 and finite."""
+    expect(isinstance(output, np.ndarray), f"upscale returns a {type(output).__name__} for {given}, not a numpy array")
+    expect(output.shape == shape, f"the output for {given} has shape {output.shape}, not {shape}")
+    expect(output.dtype == np.float32, f"the output for {given} is {output.dtype}, not float32")
+    wrong = int((~np.isfinite(output)).sum())
+    expect(wrong == 0, f"{wrong} of {output.size} values of the output for {given} are not finite")
+
+
+def expect_equal(one: Array, other: Array, tolerance: float, found: str) -> None:
+    """Equal to within `tolerance`, a part of the largest magnitude of `other`."""
+    largest, difference = float(np.abs(other).max()), float(np.abs(one - other).max())
+    most = tolerance * largest
+    expect(difference <= most, f"{found} differ by up to {difference:.3g}, where at most {most:.3g} is allowed")

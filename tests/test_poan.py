@@ -1,0 +1,216 @@
+"""POAN: its channel attention, the options that stand for readings of the paper, and its ablations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from golden import image
+from torch import nn
+
+from mrsr_bench import cell, protocol
+from mrsr_bench.method import Task
+from mrsr_bench.methods.edsr import EDSR
+from mrsr_bench.methods.poan import NCAB, POAB, POAN, POANOptions, covariance, matrix_root
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+READINGS: list[dict[str, Any]] = [
+    {},
+    {"point": False},
+    {"levels": ()},
+    {"levels": (), "point": False},
+    {"channel": "none"},
+    {"channel": "cab"},
+    {"gate": "softmax_xC"},
+    {"gate": "sigmoid"},
+    {"gcp": "diag"},
+    {"merge": "concat"},
+    {"pyramid_fusion": "per_level"},
+    {"pyramid_fusion": "per_level", "branch_residual": True},
+    {"branch_residual": True},
+    {"skip": "image"},
+    {"tail": "espcn"},
+    {"res_scale": 0.1},
+    {"newton_schulz_steps": 8},
+    {"reduction": 4},
+]
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def small(**options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return POAN(blocks=2, features=8, **options).build(Task((1, 2, 2)))
+
+
+# --- channel attention ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_the_covariance_root_is_the_official_one(golden: dict[str, Any], steps: int) -> None:
+    row_mean = matrix_root(covariance(image(6, 10, 10)), steps).mean(2)[0]
+    assert row_mean.tolist() == pytest.approx(golden["sqrtm"][f"cov(img(6,10,10)) iter{steps}"]["rowmean"], abs=2e-6)
+
+
+def test_the_covariance_root_converges_to_the_exact_root() -> None:
+    matrix = covariance(torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 9, 9))))
+    root = matrix_root(matrix, 25)
+    torch.testing.assert_close(root @ root, matrix, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("gate", "total"), [("softmax", 1.0), ("softmax_xC", 8.0), ("sigmoid", None)])
+def test_channel_weights_are_those_of_the_gate(gate: Any, total: float | None) -> None:
+    torch.manual_seed(0)
+    module = NCAB(POANOptions(features=8, gate=gate)).double()
+    x = 1 + torch.rand(2, 8, 6, 7, dtype=torch.float64)
+    weights = module(x) / x
+    assert torch.allclose(weights, weights.mean((2, 3), keepdim=True))  # one a channel, the same everywhere
+    if total is None:
+        assert bool(((weights > 0) & (weights < 1)).all())
+    else:
+        assert weights.mean((2, 3)).sum(1).tolist() == pytest.approx([total, total])
+
+
+def test_the_descriptor_is_the_roots_row_mean_or_its_diagonal() -> None:
+    x = image(8, 9, 7)
+    root = matrix_root(covariance(x), 5)
+    for gcp, z in (("row_mean", root.mean(2)), ("diag", root.diagonal(dim1=1, dim2=2))):
+        torch.manual_seed(0)
+        module = NCAB(POANOptions.model_validate({"features": 8, "gcp": gcp})).double()
+        weights = torch.softmax(module.weigh(z[:, :, None, None]), 1)
+        torch.testing.assert_close(module(x), weights * x)
+
+
+# --- readings of the paper -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", READINGS, ids=str)
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_every_reading_is_finite_on_flat_patches_and_uses_all_its_parameters(
+    options: dict[str, Any], level: float
+) -> None:
+    network = small(**options)
+    out = network(torch.full((2, 1, 9, 12), level, requires_grad=True))
+    assert out.shape == (2, 1, 18, 24)
+    out.square().mean().backward()
+    gradients = [p.grad for p in network.parameters()]
+    assert all(g is not None and bool(g.isfinite().all()) for g in [out, *gradients])
+
+
+def test_every_reading_is_another_function() -> None:
+    """The same seed draws the same weights where shapes agree, so options that did nothing would give equal outputs."""
+    x = torch.rand(1, 1, 10, 11)
+    outputs = [small(**options)(x).detach() for options in READINGS]
+    for number, output in enumerate(outputs):
+        assert not any(torch.equal(output, other) for other in outputs[:number]), READINGS[number]
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        ({"tail": "espcn"}, (3_035_687, 3_038_572, 3_042_611)),
+        ({"point": False, "levels": (), "channel": "none"}, (3_140_097, 3_324_737, 3_287_809)),
+    ],
+)
+def test_readings_of_the_whole_network_have_the_sizes_known_for_them(
+    options: dict[str, Any], counts: tuple[int, ...]
+) -> None:
+    with torch.device("meta"):
+        assert tuple(parameters(POAN(**options).build(Task((1, s, s)))) for s in (2, 3, 4)) == counts
+
+
+def test_without_attention_poan_is_edsr() -> None:
+    x = torch.rand(1, 1, 9, 8)
+    torch.manual_seed(0)
+    backbone = EDSR(blocks=2, features=8, res_scale=1.0).build(Task((1, 3, 3)))
+    poan = POAN(blocks=2, features=8, point=False, levels=(), channel="none").build(Task((1, 3, 3)))
+    poan.load_state_dict(backbone.state_dict())
+    assert torch.equal(poan(x), backbone(x))
+
+
+def test_the_global_skip_starts_where_it_is_said_to() -> None:
+    """With a body that gives nothing, the network is tail(head(x)) or tail(x on every channel)."""
+    x = torch.rand(1, 1, 6, 5)
+    for skip in ("head", "image"):
+        network: Any = small(skip=skip)
+        nn.init.zeros_(network.body[-1].weight)
+        nn.init.zeros_(network.body[-1].bias)
+        torch.testing.assert_close(
+            network(x), network.tail(network.head(x) if skip == "head" else x.expand(-1, 8, -1, -1))
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 41_571),
+        ({"levels": ()}, 29_152),
+        ({"point": False, "levels": (1.0,)}, 29_123),
+        ({"point": False, "levels": (0.8, 0.6, 0.4)}, 29_123),
+        ({"point": False, "levels": ()}, 12_480),
+        ({"channel": "none"}, 33_251),
+        ({"merge": "concat"}, 41_571 + 64 * 64),
+        ({"pyramid_fusion": "per_level"}, 41_571 + 3 * 64 * 64),
+        ({"channel": "cab"}, 41_571 - 8_320 + 580),
+        ({"gate": "sigmoid", "gcp": "diag", "branch_residual": True}, 41_571),
+    ],
+)
+def test_an_ablated_attention_block_loses_just_its_branch(options: dict[str, Any], count: int) -> None:
+    block = POAB(POANOptions(**options))
+    assert parameters(block) == count
+    assert block(torch.rand(1, 64, 5, 6)).shape == (1, 64, 5, 6)
+
+
+# --- ablations -----------------------------------------------------------------------------------------------------
+
+SPATIAL = {"A": 12_480, "B": 29_152, "C": 29_123, "D": 29_123, "E": 41_571, "F": 29_123, "G": 41_571, "H": 41_571}
+BOTH = {"A": 0, "B": 12_480, "C": 33_251, "D": 41_571}
+
+
+@pytest.mark.parametrize(("table", "rows"), [("poan_table2", SPATIAL), ("poan_table3", BOTH)])
+def test_the_papers_ablations_are_distinct_networks_of_the_sizes_their_branches_have(
+    table: str, rows: dict[str, int]
+) -> None:
+    trainings = cell.plan(protocol.load(table))
+    assert [training.base.label[0] for training in trainings] == list(rows)
+    assert len({str(training.options) for training in trainings}) == len(rows)
+    for training in trainings:
+        options = POANOptions(**training.options)
+        with torch.device("meta"):
+            size = parameters(POAB(options)) if rows[training.base.label[0]] else 0
+        assert size == rows[training.base.label[0]]
+        assert training.recipe is not None
+        assert (training.recipe.steps, training.recipe.batch, training.recipe.lr_patch) == (400_000, 96, 64)
+
+
+@pytest.mark.parametrize("table", ["poan_table2", "poan_table3"])
+def test_an_ablations_sibling_has_the_same_rows_at_cpu_size(table: str) -> None:
+    full, sibling = (protocol.load(name).protocol for name in (table, f"{table}_midslice"))
+    assert full.scales == sibling.scales
+    assert list(full.methods) == list(sibling.methods)
+    for label, spec in full.methods.items():
+        assert sibling.methods[label].options == spec.options
+        assert sibling.methods[label].preset == "tiny"
+
+
+def test_the_ixi_split_is_the_seeded_draw_by_site_that_it_is_said_to_be(shared: Path) -> None:
+    """The 576 subjects with all three contrasts, without the one whose T2 is too thin; drawn site by site."""
+    whole = [line.partition(",") for line in (shared / "reference" / "ixi_subjects.csv").read_text().splitlines()[1:]]
+    subjects = sorted(s for s, _, of in whole if set(of.split()) == {"T1", "T2", "PD"} and s != "IXI014-HH-1236")
+    assert len(subjects) == 576
+    random = np.random.default_rng(20211)
+    drawn: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for site, val, test in (("Guys", 3, 39), ("HH", 2, 22), ("IOP", 1, 9)):
+        here = [subject for subject in subjects if subject.split("-")[1] == site]
+        order = [here[i] for i in random.permutation(len(here))]
+        drawn["val"] += order[:val]
+        drawn["test"] += order[val : val + test]
+        drawn["train"] += order[val + test :]
+    split = protocol.load("poan_table2").split
+    assert {fold: sorted(split[fold]) for fold in split} == {fold: sorted(drawn[fold]) for fold in drawn}
