@@ -73,10 +73,3 @@ def interpolate(x: Tensor, scale: int) -> Tensor:
     """(B, C, h, w) to (B, C, s·h, s·w) by the suite's exact bicubic, in float32 or better also under autocast."""
     with full_precision(x):
         return bicubic_torch(at_least_float32(x), [scale * n for n in x.shape[-2:]])
-
-
-def at_least(bound: int, **options: int) -> None:
-    """Raise ValueError, which names it, for the first of a method's options below `bound`."""
-    for name, value in options.items():
-        if value < bound:
-            raise ValueError(f"{name} must be at least {bound}, not {value}")

@@ -37,7 +37,7 @@ class EDSROptions(MethodOptions):
     features: int = Field(256, ge=1)
     """Channels of every layer between the first and the last."""
     res_scale: float = Field(0.1, gt=0)
-    """Factor of every residual branch; 0.1 keeps wide networks stable (section 3.3)."""
+    """Factor of every residual branch; 0.1 keeps wide networks stable (section 3.2)."""
     slices: int = Field(1, ge=1)
     """Slices of a volume taken as the channels of one sample; 1 upscales each slice by itself."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mrsr_bench.method import MethodOptions, Recipe, Task, TorchMethod
 from mrsr_bench.methods._attention import Fusion, PointAttention, PyramidAttention
 from mrsr_bench.methods._blocks import (
     ResidualBlock,
-    at_least,
     at_least_float32,
     conv,
     full_precision,
@@ -25,10 +25,11 @@ from mrsr_bench.methods._blocks import (
 
 
 class POANOptions(MethodOptions):
-    blocks: int = 40
+    blocks: int = Field(40, ge=2, multiple_of=2)
     """Residual blocks, half of them before and half after the attention block (section 3.2)."""
-    features: int = 64
-    res_scale: float = 1.0
+    features: int = Field(64, ge=1)
+    """C: channels between the first and the last convolution."""
+    res_scale: float = Field(1.0, gt=0)
     """Factor of every residual block's branch; not in the paper."""
     point: bool = True
     """Point similarity (equations 1 and 2)."""
@@ -36,13 +37,13 @@ class POANOptions(MethodOptions):
     """Sizes of the feature pyramid: (1,) is table 2's patch, (0.8, 0.6, 0.4) its pyramid similarity, () neither."""
     pyramid_fusion: Fusion = "joint"
     """joint: one softmax over the patches of all levels; per_level: equation 4 to the letter."""
-    reduction: int = 2
+    reduction: int = Field(2, ge=1)
     """Channels over embedding channels in both kinds of self-similarity; not in the paper, PANet's value."""
     branch_residual: bool = False
     """Add the input to the response of either branch, as non-local networks and PANet do; figure 2 draws none."""
     channel: Literal["ncab", "cab", "none"] = "ncab"
     """Channel attention: from the covariance and not reduced (NCAB), RCAN's CAB in its place (figure 4), or none."""
-    newton_schulz_steps: int = 5
+    newton_schulz_steps: int = Field(5, ge=1)
     """Steps of the covariance root: 5 as in SAN; 8 bring its error from about 20 % to at most a few per cent."""
     gcp: Literal["row_mean", "diag"] = "row_mean"
     """The descriptor of equation 6 from the root: the mean of each row, as in SAN, or the diagonal."""
@@ -56,9 +57,6 @@ class POANOptions(MethodOptions):
     """edsr ends in a convolution; espcn, as figure 2 draws it, in the pixel shuffle."""
 
     def model_post_init(self, context: Any) -> None:
-        at_least(1, features=self.features, reduction=self.reduction, newton_schulz_steps=self.newton_schulz_steps)
-        if self.blocks < 2 or self.blocks % 2:
-            raise ValueError(f"blocks must be even, half before and half after the attention, not {self.blocks}")
         if self.features % self.reduction:
             raise ValueError(f"features ({self.features}) must be a multiple of reduction ({self.reduction})")
         if not all(0 < level <= 1 for level in self.levels):
@@ -218,6 +216,9 @@ class POAN(TorchMethod):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "baseline": {"blocks": 16},
         "tiny": {"blocks": 8, "features": 32},
+    }
+    idle_parameters: ClassVar[dict[str, str]] = {
+        "*.key.bias": "point similarity: it adds the same to a query's every score, to which softmax is blind",
     }
     recipe = Recipe(batch=96, micro_batch=16, lr_patch=64)
     options: POANOptions

@@ -317,7 +317,11 @@ BROKEN: dict[str, list[tuple[type[Method], str]]] = {
     "any_intensity": [(NanOnBlack, "of the output for a black volume are not finite")],
     "sizes": [(EvenSizesOnly, "broken_methods.py, line "), (OddSizesGrow, "for LR (1, 2, 3) has shape (1, 4, 8)")],
     "slices": [(MixesSlices, "one by one differ"), (NeedsTwoSlices, "too small to calculate a numerical gradient")],
-    "same_seed": [(NoisyUpscale, "two calls"), (NoisyFit, "differ in offset"), (NoisyBuild, "two fits with seed 0 differ")],
+    "same_seed": [
+        (NoisyUpscale, "two calls"),
+        (NoisyFit, "differ in offset"),
+        (NoisyBuild, "two fits with seed 0 differ"),
+    ],
     "constants": [(AddsAnOffset, "of constant 7 differ")],
     "homogeneous": [(Clips, "64 times the input")],
     "gradients": [

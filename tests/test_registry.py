@@ -121,7 +121,9 @@ def test_the_same_file_under_two_spellings_is_offered_once(tmp_path: Path, monke
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest_and_all() -> None:
-    with pytest.raises(UsageError, match=r"unknown method 'bicubik'\. Did you mean 'bicubic'\? Valid: bicubic, edsr"):
+    with pytest.raises(
+        UsageError, match=r"unknown method 'bicubik'\. Did you mean 'bicubic'\? Valid: backprojection, bicubic"
+    ):
         find("bicubik", registry.methods(), "method")
     with pytest.raises(UsageError) as caught:
         find("zzz", registry.methods(), "method")
