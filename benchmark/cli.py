@@ -214,9 +214,9 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
     bench check edsr                     every scale, preset tiny
     bench check ./mine.py:small --scales 2
     """
-    import os
+    from .processes import threads_that_sleep
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; see executors/local.py
+    threads_that_sleep()
     from .testing import check_method
 
     sys.exit(0 if check_method(name, scales, defaults, click.echo) else 1)

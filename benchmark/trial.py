@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import itertools
-import multiprocessing
 import random
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from .degradation import bicubic, degrade
 from .environment import peak_memory
 from .method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
 from .metrics import psnr
+from .processes import forkserver
 from .training import train
 
 LR_SIDES = (16, 20)
@@ -37,8 +37,6 @@ MOST_STEPS, GAIN = 1000, 0.5
 _RATE, _WARM_UP, _LOOK_EVERY = 1e-3, 20, 10
 _FIT_STEPS = 3
 _MOST_SECONDS = 300.0
-_PRELOAD = ["torch", "timm", "lightning_fabric", "mrsr_bench.executors.local"]
-"""As in executors/local.py: a process has one forkserver, and whoever starts it first decides what it holds."""
 _disturbances = itertools.count(1)
 
 
@@ -221,8 +219,7 @@ class Trial:
         """
         method = self.fitted
         state = save({name: np.ascontiguousarray(part) for name, part in method.state().items()})
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
+        context = forkserver()
         ours, theirs = context.Pipe(duplex=False)
         place = (inspect.getfile(self.cls), self.cls.__module__, self.cls.__qualname__)
         job = (place, method.options.model_dump(mode="json"), self.task, method.learns, state, array)

@@ -8,13 +8,9 @@ resident set over that before the call. "with gradient" is a forward and a backw
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; see executors/local.py
 
 import pandas as pd
 import torch
@@ -24,6 +20,7 @@ from torch import nn
 from mrsr_bench.method import Task
 from mrsr_bench.methods._attention import PyramidAttention
 from mrsr_bench.methods.poan import POAN
+from mrsr_bench.processes import forkserver
 
 SIDES = (32, 48, 64, 80, 120)
 LEVELS = (1.0, 0.8, 0.6, 0.4)
@@ -74,7 +71,7 @@ def compare(what: object, forms: tuple[str, str], side: int, gradient: bool) -> 
     results: dict[str, list[tuple[float, float]]] = {form: [] for form in forms}
     for _ in range(REPEATS if side < 120 else 1):
         for form in forms:
-            with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+            with ProcessPoolExecutor(1, mp_context=forkserver()) as pool:
                 results[form].append(pool.submit(what, form, side, gradient).result())  # type: ignore[arg-type]
     (s1, m1), (s2, m2) = (tuple(min(of) for of in zip(*results[form], strict=True)) for form in forms)
     row: dict[str, object] = {"LR": side, "gradient": "with" if gradient else "without"}
@@ -87,7 +84,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csv", type=Path, help="Write the rows there, too.")
     path = parser.parse_args().csv
-    get_context("forkserver").set_forkserver_preload(["torch", "mrsr_bench.methods.poan", "plain_attention"])
     rows = [compare(attention, ("plain", "streamed"), side, gradient) for gradient in (False, True) for side in SIDES]
     print(pd.DataFrame(rows).to_markdown(index=False))
     whole = compare(network, ("POAN", "backbone"), 120, False)

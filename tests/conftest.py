@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; see executors/local.py
+from mrsr_bench.processes import threads_that_sleep
+
+threads_that_sleep()  # before torch is imported
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -25,6 +25,7 @@ FLOORS = {
     "method": 1,
     "schema": 1,
     "volumes": 1,
+    "processes": 1,
     "progress": 1,
     "protocol": 2,
     "complexity": 2,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .. import records
 from ..errors import BenchError
+from ..processes import forkserver
 from ..worker import Event, Job, run_job
 
 _GRACE_SECONDS = 5.0
@@ -31,11 +32,7 @@ class LocalExecutor:
 
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
-        # OpenMP threads that wait should sleep: spinning ones make a step about 10 times slower as soon as anything
-        # else runs on the same cores (EDSR baseline, 2 cores, another process busy: 6 s against 0.6 s).
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["torch", "timm", "lightning_fabric", "mrsr_bench.executors.local"])
+        self._context = forkserver()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
         """Yield every job's events (see `worker.run_job`), first {"kind": "started"}, last {"kind": "ended"}.
