@@ -15,8 +15,8 @@ from fnmatch import fnmatch
 import numpy as np
 import torch
 
+from ..method import MethodOptions, TorchMethod, intensity_scale
 from .check import Check, CheckSkipped, expect, expect_equal, expect_volume
-from .method import MethodOptions, TorchMethod, intensity_scale
 from .registration import displacement
 from .trial import GAIN, LR_SIDES, Samples, Trial, scan_of
 

@@ -1,13 +1,4 @@
-"""The conformance kit: does a method keep the contract? For `bench check`, and for the tests of a plugin.
-
-    from mrsr_bench.testing import MethodContract
-    from mine import Mine
-
-    class TestMine(MethodContract):
-        method = Mine
-
-pytest then runs every check of `mrsr_bench.conformance.CHECKS` at every scale: `pytest -k no_shift-x3`.
-"""
+"""Running the checks: one test each under pytest, one line each for `bench check`."""
 
 from __future__ import annotations
 
@@ -17,16 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from . import registry
-from .cell import scale_name
-from .check import Check, CheckFailed, CheckSkipped
-from .conformance import CHECKS
-from .environment import peak_memory
-from .errors import UsageError, did_you_mean
-from .method import Method
+from .. import registry
+from ..cell import scale_name
+from ..environment import peak_memory
+from ..errors import UsageError, did_you_mean
+from ..method import Method
+from .check import Check, CheckSkipped
+from .checks import CHECKS
 from .trial import Trial
-
-__all__ = ["CHECKS", "Check", "CheckFailed", "CheckSkipped", "MethodContract", "Trial", "check_method"]
 
 Factors = tuple[int, int, int]
 

@@ -22,13 +22,13 @@ import torch
 from safetensors.numpy import load, save
 from scipy.ndimage import gaussian_filter
 
+from ..degradation import bicubic, degrade
+from ..environment import peak_memory
+from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
+from ..metrics import psnr
+from ..processes import forkserver
+from ..training import train
 from .check import Found
-from .degradation import bicubic, degrade
-from .environment import peak_memory
-from .method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
-from .metrics import psnr
-from .processes import forkserver
-from .training import train
 
 LR_SIDES = (16, 20)
 """Rows and columns of a sample at LR: small enough for seconds, and not square."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .errors import BenchError
-from .method import Array, Method
+from ..errors import BenchError
+from ..method import Array, Method
 
 if TYPE_CHECKING:
     from .trial import Trial
