@@ -50,7 +50,7 @@ def main() -> None:
     """Benchmark MR image super-resolution: train and evaluate methods under fixed protocols, print the table.
 
     \b
-    bench run                                       the demo: embedded data, seven columns
+    bench run                                       the demo: embedded data, every method
     bench run --protocol ixi_midslice --data DIR    240 real subjects
     bench run --methods edsr,./mine.py,poan+        a new method beside others; + is the self-ensemble
     bench table --format latex                      the table of the protocol run last
@@ -214,9 +214,6 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
     bench check edsr                     every scale, preset tiny
     bench check ./mine.py:small --scales 2
     """
-    from .processes import threads_that_sleep
-
-    threads_that_sleep()
     from .testing import check_method
 
     sys.exit(0 if check_method(name, scales, defaults, click.echo) else 1)

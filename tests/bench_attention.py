@@ -1,21 +1,26 @@
 """Patch attention, streamed against plain: time and peak memory side by side; then POAN against its backbone.
 
 python tests/bench_attention.py [--csv PATH]: C = 64, reduction 2, levels (1, 0.8, 0.6, 0.4), one sample, float32, CPU.
-Each measurement is a process of its own; forms take turns, and the best of `repeats` counts. Memory is the peak of the
-resident set over that before the call. "with gradient" is a forward and a backward pass.
+Each measurement is a process of its own; forms take turns, and the best of 3 counts. Memory is the peak of the resident
+set over that before the call. "with gradient" is a forward and a backward pass. The difference is the largest between
+the two forms' outputs or, with gradient, between their gradients of the input, over the largest gradient.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from plain_attention import plain
-from torch import nn
+from torch import Tensor
 
 from mrsr_bench.method import Task
 from mrsr_bench.methods._attention import PyramidAttention
@@ -27,37 +32,47 @@ LEVELS = (1.0, 0.8, 0.6, 0.4)
 REPEATS = 3
 
 
-def attention(form: str, side: int, gradient: bool) -> tuple[float, float]:
-    """Seconds and peak MB of one pyramid attention."""
+@dataclass(frozen=True)
+class Measured:
+    """What one call took, and what it gave: the output or, with gradient, the gradient of the input."""
+
+    seconds: float
+    megabytes: float
+    values: np.ndarray
+
+
+def attention(form: str, side: int, gradient: bool) -> Measured:
+    """One pyramid attention."""
     torch.manual_seed(0)
     module, x = PyramidAttention(64, LEVELS), torch.rand(1, 64, side, side)
-    return measured(lambda x: plain(module, x) if form == "plain" else module(x), x, gradient)
+    return measured(partial(plain, module) if form == "plain" else module, x, gradient)
 
 
-def network(form: str, side: int, gradient: bool) -> tuple[float, float]:
-    """Seconds and peak MB of POAN ×2 or of its backbone, without any attention."""
+def network(form: str, side: int, gradient: bool) -> Measured:
+    """POAN ×2 or its backbone, without any attention."""
     torch.manual_seed(0)
     method = POAN() if form == "POAN" else POAN(point=False, levels=(), channel="none")
-    module: nn.Module = method.build(Task((1, 2, 2)))
-    return measured(module, torch.rand(1, 1, side, side), gradient)
+    return measured(method.build(Task((1, 2, 2))), torch.rand(1, 1, side, side), gradient)
 
 
-def measured(function: object, x: torch.Tensor, gradient: bool) -> tuple[float, float]:
-    """One small call to warm up, then seconds and peak MB of one call."""
-    assert callable(function)
+def measured(function: Callable[[Tensor], Tensor], x: Tensor, gradient: bool) -> Measured:
+    """One small call to warm up, then the call that counts."""
     call(function, x[..., :8, :8], gradient)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before, started = resident("VmRSS"), time.perf_counter()
-    call(function, x, gradient)
-    return time.perf_counter() - started, resident("VmHWM") - before
+    values = call(function, x, gradient)
+    return Measured(time.perf_counter() - started, resident("VmHWM") - before, values)
 
 
-def call(function: object, x: torch.Tensor, gradient: bool) -> None:
-    assert callable(function)
+def call(function: Callable[[Tensor], Tensor], x: Tensor, gradient: bool) -> np.ndarray:
+    x = x.clone().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
-        out = function(x.requires_grad_(gradient))
-    if gradient:
-        out.square().mean().backward()
+        out = function(x)
+    if not gradient:
+        return out.numpy()
+    out.square().mean().backward()
+    assert x.grad is not None
+    return x.grad.numpy()
 
 
 def resident(field: str) -> float:
@@ -66,18 +81,25 @@ def resident(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def compare(what: object, forms: tuple[str, str], side: int, gradient: bool) -> dict[str, object]:
+def compare(
+    what: Callable[[str, int, bool], Measured], forms: tuple[str, str], side: int, gradient: bool
+) -> dict[str, object]:
     """A row: seconds and MB of both forms, the best of some turns, and the first's over the second's."""
-    results: dict[str, list[tuple[float, float]]] = {form: [] for form in forms}
-    for _ in range(REPEATS if side < 120 else 1):
+    results: dict[str, list[Measured]] = {form: [] for form in forms}
+    for _ in range(REPEATS):
         for form in forms:
             with ProcessPoolExecutor(1, mp_context=forkserver()) as pool:
-                results[form].append(pool.submit(what, form, side, gradient).result())  # type: ignore[arg-type]
-    (s1, m1), (s2, m2) = (tuple(min(of) for of in zip(*results[form], strict=True)) for form in forms)
+                results[form].append(pool.submit(what, form, side, gradient).result())
     row: dict[str, object] = {"LR": side, "gradient": "with" if gradient else "without"}
-    for form, seconds, memory in ((forms[0], s1, m1), (forms[1], s2, m2)):
-        row |= {f"{form} s": round(seconds, 3), f"{form} MB": round(memory)}
-    return row | {"time ratio": round(s1 / s2, 2), "memory ratio": round(m1 / m2, 1)}
+    seconds = [min(one.seconds for one in results[form]) for form in forms]
+    megabytes = [min(one.megabytes for one in results[form]) for form in forms]
+    for form, s, mb in zip(forms, seconds, megabytes, strict=True):
+        row |= {f"{form} s": round(s, 3), f"{form} MB": round(mb)}
+    row |= {"time ratio": round(seconds[0] / seconds[1], 2), "memory ratio": round(megabytes[0] / megabytes[1], 1)}
+    if "plain" in forms:
+        one, other = (results[form][0].values for form in forms)
+        row["difference"] = f"{np.abs(one - other).max() / (np.abs(one).max() if gradient else 1):.0e}"
+    return row
 
 
 def main() -> None:
