@@ -9,6 +9,7 @@ the two forms' outputs or, with gradient, between their gradients of the input, 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -106,7 +107,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csv", type=Path, help="Write the rows there, too.")
     path = parser.parse_args().csv
-    rows = [compare(attention, ("plain", "streamed"), side, gradient) for gradient in (False, True) for side in SIDES]
+    rows = []
+    for gradient in (False, True):
+        for side in SIDES:
+            print(f"LR {side}×{side}, {'with' if gradient else 'without'} gradient", file=sys.stderr)
+            rows.append(compare(attention, ("plain", "streamed"), side, gradient))
     print(pd.DataFrame(rows).to_markdown(index=False))
     whole = compare(network, ("POAN", "backbone"), 120, False)
     print(pd.DataFrame([whole]).to_markdown(index=False))

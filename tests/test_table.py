@@ -101,7 +101,7 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
         "n = 2 test subjects",
         "Seeds: 0; one seed, so no claim",
         "track equal; 30 steps of 2 LR patches 8×8",
-        "edsr (tiny: blocks 8, features 32",
+        "edsr, edsr+ (preset tiny, blocks 8, features 32",
         "Failed: linear T1 x3 bicubic seed 0 (out of luck)",
         "Missing: edsr T1 x3",
     ):
@@ -197,3 +197,18 @@ def test_an_empty_table_is_all_missing(planned: Plan) -> None:
     assert table.frame().isna().all(axis=None)
     assert "Missing: bicubic T1 x2" in table.caption()
     assert all(cell == "–" for row in rows(render(table, "markdown")) for cell in row[2:])
+
+
+def test_the_caption_says_once_what_columns_of_one_method_share(
+    write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
+    options = {"wide": {"method": "edsr", "preset": "tiny", "options": {"features": 48}}, "tiny": {"method": "edsr"}}
+    options["tiny"]["preset"] = "tiny"
+    loaded, trainings = request_plan(str(write_protocol(methods={"bicubic": {}, **options})))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    for label in ("bicubic", *options):
+        fill(plan, label, "x2", 30.0, 0.9)
+    assert (
+        "Options: wide, tiny (preset tiny, blocks 8, res_scale 1.0, slices 1); wide (features 48); tiny (features 32)."
+        in build(*plan).caption().splitlines()
+    )

@@ -91,9 +91,8 @@ class Table:
             + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
             f"Budget: {_budget(self.loaded, found)}.",
         ]
-        options = {label: self._options(label, records[0]) for (_, label), records in self.values.items()}
-        if any(options.values()):
-            parts.append("Options: " + "; ".join(f"{label} ({text})" for label, text in options.items() if text) + ".")
+        if options := self._options():
+            parts.append(f"Options: {'; '.join(options)}.")
         if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
             parts.append("Some figures come from uncommitted code.")
         if guarded := self._guarded():
@@ -114,11 +113,22 @@ class Table:
                     notes[f"{cell} skipped {steps}{times}"] = None
         return list(notes)
 
-    def _options(self, label: str, record: Record) -> str:
-        """The preset's name and every option's value."""
-        spec = self.loaded.protocol.methods.get(label.removesuffix("+"))
-        preset = f"{spec.preset}: " if spec and spec.preset else ""
-        return preset + ", ".join(f"{key} {value}" for key, value in record["resolved"]["options"].items())
+    def _options(self) -> list[str]:
+        """Every column's preset and options; what all columns of one method share is said once."""
+        columns: dict[str, dict[str, list[str]]] = {}
+        for (_, label), records in self.values.items():
+            resolved, spec = records[0]["resolved"], self.loaded.protocol.methods.get(label.removesuffix("+"))
+            preset = [f"preset {spec.preset}"] if spec and spec.preset else []
+            settings = preset + [f"{key} {value}" for key, value in resolved["options"].items()]
+            columns.setdefault(resolved["method"], {})[label] = settings
+        parts = []
+        for of in columns.values():
+            shared = [setting for setting in next(iter(of.values())) if all(setting in other for other in of.values())]
+            parts.append(f"{', '.join(of)} ({', '.join(shared)})" if shared else "")
+            for label, settings in of.items():
+                own = [setting for setting in settings if setting not in shared]
+                parts.append(f"{label} ({', '.join(own)})" if own else "")
+        return [part for part in parts if part]
 
 
 def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
