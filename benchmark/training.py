@@ -101,7 +101,7 @@ class _Loop:
         self.optimizer = create_optimizer_v2(
             method.parameter_groups(self.network), opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args
         )
-        self.scheduler = _scheduler(self.optimizer, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe)
         self.model, self.optimizer = self.fabric.setup(self.network, self.optimizer)
         self.guard = Guard(self.network, self.optimizer, recipe.loss)
         self.val = [tuple(torch.from_numpy(array)[None].to(self.fabric.device) for array in crop) for crop in val]
@@ -226,7 +226,7 @@ class _Loop:
         return self.seconds + time.monotonic() - self.started
 
 
-def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
     """The recipe's timm schedule, counted in steps."""
     scheduler, _ = create_scheduler_v2(
         optimizer,

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from mrsr_bench import registry
 from mrsr_bench.degradation import bicubic
-from mrsr_bench.method import Task, TorchMethod
+from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.methods.csn import CSN, CSNNetwork, CSNOptions
 from mrsr_bench.methods.edsr import EDSR
 from mrsr_bench.methods.poan import POAN
 from mrsr_bench.methods.rdn import RDN
 from mrsr_bench.methods.srcnn import SRCNN
 from mrsr_bench.methods.vdsr import VDSR
+from mrsr_bench.training import make_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -341,14 +341,7 @@ def rates(method: TorchMethod, steps: list[int]) -> list[list[float]]:
     recipe = method.recipe
     groups = method.parameter_groups(method.build(task(2)))
     optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args)
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        sched=recipe.schedule,
-        num_epochs=recipe.steps,
-        step_on_epochs=False,
-        updates_per_epoch=1,
-        **{"warmup_epochs": 0, **recipe.schedule_args},
-    )
+    scheduler = make_scheduler(optimizer, recipe)
     found = []
     for step in steps:
         scheduler.step_update(step)
@@ -387,15 +380,8 @@ def test_srcnns_last_layer_learns_at_a_tenth_of_whatever_rate_is_asked() -> None
     groups = method.parameter_groups(network)
     assert sum(p.numel() for group in groups for p in group["params"]) == parameters(network)
     optimizer = create_optimizer_v2(groups, opt="adam", lr=3e-3)
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        sched="step",
-        num_epochs=100,
-        decay_epochs=10,
-        decay_rate=0.5,
-        step_on_epochs=False,
-        updates_per_epoch=1,
-    )
+    recipe = Recipe(steps=100, schedule="step", schedule_args={"decay_epochs": 10, "decay_rate": 0.5})
+    scheduler = make_scheduler(optimizer, recipe)
     for step, rate in ((0, 3e-3), (9, 3e-3), (10, 1.5e-3)):
         scheduler.step_update(step)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate / 10])

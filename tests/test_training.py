@@ -71,9 +71,6 @@ class Method(TorchMethod):
     def build(self, task: Task) -> nn.Module:
         return type(self).make()
 
-    def upscale(self, scan: Any, task: Task) -> np.ndarray:
-        raise NotImplementedError
-
 
 @dataclass
 class Data:
@@ -89,7 +86,7 @@ class Data:
         return self.spoils[number](lr, hr) if number in self.spoils else (lr, hr)
 
     def volumes(self) -> Iterator[Batch]:
-        raise NotImplementedError
+        raise AssertionError("the loop asks for batches only")
 
 
 def pair(seed: int, size: int) -> Batch:
