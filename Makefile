@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-all bench lint mlflow clean
+.PHONY: help demo test test-all bench docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +23,13 @@ test: $(INSTALLED)  ## Run the fast tests
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-bench: $(INSTALLED)  ## Measure attention and NLM; the figures go to results/bench/ (10 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure attention, NLM and scoring; the figures go to results/bench/ (10 minutes, on an idle machine)
 	$(BIN)/python tests/bench_attention.py --csv results/bench/attention.csv
 	$(BIN)/python tests/bench_nlm.py --csv results/bench/nlm.csv
+	$(BIN)/python tests/bench_scoring.py --csv results/bench/scoring.csv
+
+docs: $(INSTALLED)  ## Make docs/conventions.md anew (2 minutes; needs ../shared)
+	$(BIN)/python docs/make_conventions.py
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(BIN)/ruff format --check .

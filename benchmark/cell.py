@@ -6,7 +6,7 @@ A *training* is the unit that runs: a cell and, where asked for, its self-ensemb
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import registry
+from .conventions import convention, metric_of
 from .degradation import DEGRADATIONS
 from .errors import UsageError, did_you_mean
 from .method import Method, Recipe, Task, TorchMethod
 from .protocol import KeyPath, Loaded, digest
 from .registry import BrokenPlugin, Source
 from .schema import Degradation, MethodSpec
-from .scoring import METRICS
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Cell:
     """Column header and folder name; with a + for the self-ensemble."""
     contrast: str
     factors: tuple[int, int, int]
-    degradation: Degradation
+    degradation: Degradation = field(hash=False)  # its options are a dict
     seed: int
     train_key: str
     """Over all that could change the weights."""
@@ -46,10 +46,10 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Relative to the protocol's folder."""
-        return Path(self.degradation.name, f"{self.contrast}-{self.scale}", self.label, f"seed{self.seed}")
+        return Path(self.degradation.title, f"{self.contrast}-{self.scale}", self.label, f"seed{self.seed}")
 
     def __str__(self) -> str:
-        return f"{self.label} {self.contrast} {self.scale} {self.degradation.name} seed {self.seed}"
+        return f"{self.label} {self.contrast} {self.scale} {self.degradation.title} seed {self.seed}"
 
 
 def scale_name(factors: tuple[int, int, int]) -> str:
@@ -72,6 +72,8 @@ class Training:
     plus: Cell | None
     version: str
     task: Task
+    train_subjects: int | None = None
+    """How many of the training subjects the label takes; None for all."""
     broken: str | None = None
     """Why the method cannot be loaded: its cells fail."""
     unsupported: str | None = None
@@ -88,19 +90,19 @@ class Training:
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """Everything that decides this training, as plain data for the record."""
-        data = self.loaded.protocol.data
+        cut = self.loaded.protocol.data.cut(self.base.contrast)
         return {
             "method": self.source.name,
             "version": self.version,
             "options": self.options,
             "recipe": self.recipe.model_dump(mode="json") if self.recipe else None,
-            "dataset": data.dataset,
+            "dataset": self.loaded.protocol.data.dataset,
             "contrast": self.base.contrast,
-            "plane": data.plane[self.base.contrast],
-            "crop": data.crop,
+            **cut.model_dump(),
             "factors": self.base.factors,
             "degradation": self.base.degradation.model_dump(),
             "seed": self.base.seed,
+            **({"train_subjects": self.train_subjects} if self.train_subjects else {}),
         }
 
 
@@ -114,6 +116,7 @@ class _Column:
     broken: str | None
     recipe: Recipe | None
     with_plus: bool
+    train_subjects: int | None
 
 
 def plan(
@@ -134,8 +137,8 @@ def plan(
     trainings = []
     chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
-        if any(other.name == degradation.name for other in protocol.degradation[:number]):
-            raise loaded.error(("degradation", number, "name"), f"'{degradation.name}' stands twice")
+        if any(other.title == degradation.title for other in protocol.degradation[:number]):
+            raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' stands twice")
         for contrast in protocol.data.contrasts:
             for factors in [known[scale] for scale in scales] or protocol.scales:
                 for column in columns:
@@ -156,14 +159,19 @@ def resolve_names(loaded: Loaded) -> None:
         if (name := degradation.name) not in DEGRADATIONS:
             message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
             raise loaded.error(("degradation", number, "name"), message)
-    for metric, convention in protocol.scoring.metrics.items():
-        path = ("scoring", "metrics", metric)
-        if metric not in METRICS:
-            raise loaded.error(path, f"unknown metric. {did_you_mean(metric, METRICS)}")
         try:
-            METRICS[metric](**convention)
+            DEGRADATIONS[name](**degradation.options)
         except ValidationError as error:
-            raise _refused(loaded, path, error, METRICS[metric].model_fields) from None
+            path = ("degradation", number, "options")
+            raise _refused(loaded, path, error, DEGRADATIONS[name].model_fields) from None
+    for label, settings in protocol.scoring.metrics.items():
+        key = ("scoring", "metrics", label)
+        try:
+            convention(label, settings, protocol.scoring.unit)
+        except UsageError as error:
+            raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
+        except ValidationError as error:
+            raise _refused(loaded, key, error, metric_of(label, settings).model_fields) from None
 
 
 def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
@@ -211,7 +219,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
-        return _Column(tidy, source, None, str(error), None, plus)
+        return _Column(tidy, source, None, str(error), None, plus, spec.train_subjects)
     try:
         method = cls(spec.preset, **spec.options)
         method.options.model_dump(mode="json")  # plain data: they are recorded
@@ -220,14 +228,22 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     except Exception as error:
-        return _Column(tidy, source, None, f"{source.path} cannot be made: {_words(error)}", None, plus)
+        return _Column(
+            tidy, source, None, f"{source.path} cannot be made: {_words(error)}", None, plus, spec.train_subjects
+        )
+    if spec.train_subjects is not None:
+        there = len(loaded.split["train"])
+        if not method.learns:
+            raise loaded.error((*path, "train_subjects"), f"{source.name} learns nothing; remove it")
+        if spec.train_subjects > there and "limit" not in loaded.overrides:
+            raise loaded.error((*path, "train_subjects"), f"the split has {there} training subjects")
     recipe = None
     if isinstance(method, TorchMethod):
         changes = loaded.protocol.training.overrides()
         if "steps" in loaded.overrides:
             changes["steps"] = loaded.overrides["steps"]
         recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return _Column(tidy, source, method, None, recipe, plus)
+    return _Column(tidy, source, method, None, recipe, plus, spec.train_subjects)
 
 
 def _words(error: Exception) -> str:
@@ -275,6 +291,7 @@ def _training(
         None,
         column.method.version if column.method else "",
         task,
+        column.train_subjects,
         broken,
         unsupported,
     )
@@ -290,7 +307,7 @@ def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
     if method is not None and not method.learns:
         return content
     loaded = training.loaded
-    content |= {"seed": training.base.seed, "train": loaded.split["train"]}
+    content |= {"seed": training.base.seed, "train": loaded.train_subjects(training.train_subjects)}
     validation = loaded.protocol.validation.model_dump(mode="json")
     return content | {"val": loaded.split["val"], "validation": validation}
 

@@ -13,7 +13,7 @@ import click
 from .errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from .runner import Step
+    from .records import Outcome
 
 _RESULTS = click.option(
     "--results",
@@ -120,7 +120,11 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would be done, what data it needs, and how many GPU hours and how much memory it may take.",
+)
 @click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted.")
 @_RESULTS
 @click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
@@ -145,28 +149,26 @@ def run(
     from . import runner
 
     if dry_run:
+        from .estimate import report
         from .records import Store
 
-        _, trainings = runner.request_plan(protocol, methods, seeds, scales, limit, steps)
+        loaded, trainings = runner.request_plan(protocol, methods, seeds, scales, limit, steps)
         store = Store(results)
         redo, keep = options["redo"], options["keep_volumes"]
-        steps_ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
-        _print_steps([step for ahead in steps_ahead for step in ahead])
+        ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
+        click.echo(report(loaded, ahead, data))
         return
     options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
-    outcomes = runner.run(protocol, methods, data=data, results=results, **options)
+    _report(runner.run(protocol, methods, data=data, results=results, **options))
+
+
+def _report(outcomes: Sequence[Outcome]) -> None:
+    """Say how many cells are done and why the others are not, and leave with status 0 or 3."""
     bad = [outcome for outcome in outcomes if not outcome.good]
     click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
     for outcome in bad:
         click.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
     sys.exit(3 if bad else 0)
-
-
-def _print_steps(steps: Sequence[Step]) -> None:
-    for step in steps:
-        recipe = step.training.recipe
-        budget = f"{recipe.steps} steps × {recipe.batch} patches" if recipe and step.action in ("run", "resume") else ""
-        click.echo(f"{step.action:8} {step.cell!s:45} {budget} {step.why}".rstrip())
 
 
 @main.command()
@@ -189,7 +191,7 @@ def status(protocol: str | None, results: Path, as_json: bool) -> None:
             state = store.state(training, cell)
             error = record.get("error") if state in ("failed", "timeout", "skipped") else None
             rows.append(
-                {**about, "degradation": cell.degradation.name, "state": state, "error": error, "folder": place}
+                {**about, "degradation": cell.degradation.title, "state": state, "error": error, "folder": place}
             )
     if as_json:
         click.echo(json.dumps({"protocol": loaded.folder, "digest": loaded.digest, "cells": rows}, indent=2))
@@ -220,26 +222,92 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the files. Default: $MRSR_DATA/NAME.")
+@click.option("--mirror", envvar="MRSR_MIRROR", metavar="URL", help="Address that serves the tars. Or $MRSR_MIRROR.")
+@click.option("--subjects", type=click.IntRange(1), metavar="N", help="Only the first N usable subjects.")
+@click.option("--no-download", is_flag=True, help="Only audit what is there.")
+@click.option("--prepare", "protocol", metavar="PROTOCOL", help="Then fill the cache with all that it needs.")
+@click.option("--match-archive", type=click.Path(path_type=Path), help="Then recover CSN's split from its archive.")
+@click.option("--calibrate", is_flag=True, help="Then find the convention behind the published bicubic figures.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the two above. Default: splits, calibration.")
 @click.option("--clear", is_flag=True, help="Delete the cache; it is made again when needed.")
-def data(clear: bool) -> None:
-    """Show where data and the cache of prepared volumes lie, and how large they are."""
+def data(
+    name: str | None,
+    data: Path | None,
+    protocol: str | None,
+    match_archive: Path | None,
+    calibrate: bool,
+    out: Path | None,
+    clear: bool,
+    no_download: bool,
+    **options: Any,
+) -> None:
+    """Have a data set's files and audit them; without NAME, show where data and the cache of prepared volumes lie.
+
+    What is missing is downloaded, where the data set has an address; files and tars that are there already are used,
+    in whatever subfolder. Every file is then read whole: the audit is a CSV, and a summary that compares it with what
+    is published. Run again, it goes on where it stopped, and reads only what changed. Exit status: 0 all is there and
+    as it should be, 3 not so, 1 it cannot be had.
+
+    \b
+    bench data ixi --data DIR                    12.8 GB, and as much again for the tars
+    bench data ixi --data DIR --subjects 3       reads only the start of each tar
+    bench data ixi --data DIR --prepare ixi_all  fills the cache: later runs read no NIfTI file
+    """
     from . import listing
 
+    if name is None:
+        if data or protocol or match_archive or calibrate or out or no_download or options["subjects"]:
+            raise UsageError("which data set? Give its name, e.g. bench data ixi --data DIR")
+        if clear:
+            click.echo(f"freed {listing.clear_cache() / 1e6:.1f} MB")
+        for line in listing.data_places():
+            click.echo(line)
+        return
     if clear:
-        click.echo(f"freed {listing.clear_cache() / 1e6:.1f} MB")
-    for line in listing.data_places():
-        click.echo(line)
+        raise UsageError("--clear empties the whole cache; give it without a name")
+    from .inventory import take_stock
+    from .protocol import load
+
+    loaded = load(protocol) if protocol else None
+    if loaded and loaded.protocol.data.dataset != name:
+        raise UsageError(f"protocol '{protocol}' is over the data set '{loaded.protocol.data.dataset}', not '{name}'")
+    dataset, good = take_stock(name, data, click.echo, fetch=not no_download, **options)
+    if loaded:
+        from .preparation import prepare_protocol
+
+        prepare_protocol(loaded, data, click.echo)
+    if match_archive:
+        from .matching import match_archive as match
+
+        match(dataset, match_archive, out or Path("splits"), click.echo)
+    if calibrate:
+        from .calibration import calibrate as calibration
+
+        click.echo(calibration(dataset, out or Path("calibration"), click.echo))
+    sys.exit(0 if good or loaded or match_archive or calibrate else 3)
 
 
 @main.command()
 @click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
 @click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
+@click.option("--metrics", callback=_names, help="The protocol's metrics to show, e.g. psnr,hfen. Default: all.")
+@click.option("--published", is_flag=True, help="Set the figures that papers print for IXI beside ours, marked.")
 @_RESULTS
-def table(protocol: str | None, format_: Any, results: Path) -> None:
-    """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption."""
+def table(protocol: str | None, format_: Any, metrics: tuple[str, ...], published: bool, results: Path) -> None:
+    """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption.
+
+    A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
+
+    \b
+    bench table --published                    what papers print, in columns of their own
+    bench table --metrics psnr,ssim --format latex
+    """
     from .records import Store
-    from .reporting.table import build, render
+    from .reporting.render import render
+    from .reporting.table import build
     from .runner import recall
 
     store = Store(results)
-    click.echo(render(build(store, *recall(store, protocol)), format_), nl=False)
+    click.echo(render(build(store, *recall(store, protocol), metrics, published), format_), nl=False)

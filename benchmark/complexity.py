@@ -1,7 +1,8 @@
-"""What a network costs: its parameters and multiply-accumulates, from shapes alone."""
+"""What a network costs: its parameters, multiply-accumulates and memory in training, from shapes alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .method import Task, TorchMethod
+from .method import Recipe, Task, TorchMethod
 
 
 def count_parameters(method: TorchMethod, task: Task) -> int:
@@ -34,6 +35,64 @@ def count_macs(method: TorchMethod, task: Task, lr: Sequence[int] = (24, 24), de
     with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
         network(sample)
     return counter.get_total_flops() // 2
+
+
+def count_training(method: TorchMethod, task: Task, recipe: Recipe, lr: Sequence[int]) -> tuple[int, int]:
+    """The multiply-accumulates of a forward pass of one sample, and the bytes that a training keeps at once.
+
+    LR patches have `lr` rows and columns, numbers are float32. The bytes: weights, gradients and optimiser state, the
+    copies of the best weights and of the last good state (`training`, `divergence`), and all that the forward pass of
+    the largest part of a batch saves for the backward pass; not counted is what kernels need while they run. Attention
+    by torch counts with its scores, which its fused kernels do not keep.
+
+    Raises what a network raises that needs values.
+    """
+    from timm.optim import create_optimizer_v2  # seconds, which the other counts do without
+
+    parts = -(-recipe.batch // (recipe.micro_batch or recipe.batch))
+    samples = -(-recipe.batch // parts)
+    network = _build(method, task, "meta").train()
+    groups = method.parameter_groups(network)
+    optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args)
+    own = {_place(tensor) for tensor in [*network.parameters(), *network.buffers()]}
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if _place(tensor) not in own:
+            saved[_place(tensor)] = tensor.untyped_storage()
+        return tensor
+
+    sample = torch.zeros(samples, method.slices_per_sample, *lr, device="meta")
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, hooks:
+        loss = network(sample).abs().mean()
+    loss.backward()
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    trained = [p for p in network.parameters() if p.grad is not None]
+    gradients = sum(p.nbytes for p in trained)
+    state = _state_bytes(optimizer, trained)
+    kept = 3 * weights + gradients + 2 * state + sum(storage.nbytes() for storage in saved.values())
+    return counter.get_total_flops() // 2 // samples, kept
+
+
+def _state_bytes(optimizer: torch.optim.Optimizer, trained: Sequence[nn.Parameter]) -> int:
+    """What the optimiser remembers of `trained`, whose gradients go: it takes a step on one parameter of each shape."""
+    number = Counter(p.shape for p in trained)
+    first = {p.shape: p for p in reversed(trained)}
+    for p in trained:
+        p.grad = p.grad if p is first[p.shape] else None
+    optimizer.step()
+    return sum(
+        tensor.nbytes * number[p.shape]
+        for p in first.values()
+        for tensor in optimizer.state[p].values()
+        if torch.is_tensor(tensor)
+    )
+
+
+def _place(tensor: torch.Tensor) -> int:
+    """What views of one piece of memory share; tensors on "meta" have no address."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _build(method: TorchMethod, task: Task, device: str) -> nn.Module:

@@ -1,8 +1,15 @@
-"""Degradations: how an HR volume becomes LR, and MATLAB-exact bicubic resizing, in numpy and in torch.
+"""Degradations: how an HR volume becomes LR, and the resizers that undo them, in numpy and in torch.
+
+All of them are linear and separable: each axis is one small dense matrix (LR voxels × HR voxels). The centre of LR
+voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that nothing is shifted.
 
 Bicubic is MATLAB's `imresize(…, 'bicubic')`: Keys' kernel with a = −0.5, stretched when shrinking (antialiasing),
 pixel centres aligned by u = x/s + (1 − 1/s)/2, edges reflected symmetrically, weights normalised to 1, the axis with
-the smaller scale first. A resize is linear and separable, so each axis is one small dense matrix.
+the smaller scale first.
+
+Truncation keeps the frequencies |k| < m/2 of an axis with n = s·m voxels. The unpaired Nyquist line of an even m is
+zeroed, since with it LR would not be flip-equivariant. The DFT of a magnitude image is not acquired k-space: its phase
+is lost, and a crop's edges wrap around.
 """
 
 from __future__ import annotations
@@ -10,12 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import torch
+
+Kernel = Callable[[np.ndarray], np.ndarray]
+_FWHM = 2 * math.sqrt(2 * math.log(2))
+"""Full width at half maximum of a Gaussian with sigma 1."""
 
 
 def keys_kernel(x: np.ndarray) -> np.ndarray:
@@ -26,22 +38,62 @@ def keys_kernel(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-@lru_cache(maxsize=256)
-def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """The (n_out, n_in) float64 weights that resize one axis; every row sums to 1. Read-only."""
-    scale = n_out / n_in
-    stretch = max(1.0, 1.0 / scale)
-    u = (np.arange(n_out) + 0.5) / scale - 0.5
-    taps = math.ceil(4 * stretch) + 2
-    index = np.floor(u - 2 * stretch).astype(int)[:, None] + np.arange(taps)
-    weights = keys_kernel((u[:, None] - index) / stretch)
+def _sampled(n_in: int, n_out: int, kernel: Kernel, radius: float) -> np.ndarray:
+    """The (n_out, n_in) weights of `kernel`, of support ±`radius` input voxels, at the output voxels' centres."""
+    u = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    index = np.floor(u - radius).astype(int)[:, None] + np.arange(math.ceil(2 * radius) + 2)
+    weights = kernel(u[:, None] - index)
     weights /= weights.sum(axis=1, keepdims=True)
     index = index % (2 * n_in)  # symmetric reflection: … 1 0 | 0 1 … n−1 | n−1 …
     index = np.where(index < n_in, index, 2 * n_in - 1 - index)
     matrix = np.zeros((n_out, n_in))
     np.add.at(matrix, (np.arange(n_out)[:, None], index), weights)
+    return matrix
+
+
+@lru_cache(maxsize=256)
+def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """The (n_out, n_in) float64 weights of bicubic along one axis; every row sums to 1. Read-only."""
+    stretch = max(1.0, n_in / n_out)
+    return _fixed(_sampled(n_in, n_out, lambda x: keys_kernel(x / stretch), 2 * stretch))
+
+
+@lru_cache(maxsize=256)
+def gaussian_matrix(n_in: int, n_out: int, fwhm: float) -> np.ndarray:
+    """The (n_out, n_in) weights of a Gaussian blur, `fwhm` in output voxels, taken at the output voxels' centres."""
+    sigma = fwhm / _FWHM * n_in / n_out
+    radius = max(4 * sigma, 0.5)  # half a voxel: below it, no voxel might lie within
+
+    def kernel(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) <= radius, np.exp(-0.5 * (x / sigma) ** 2), 0.0)
+
+    return _fixed(_sampled(n_in, n_out, kernel, radius))
+
+
+@lru_cache(maxsize=256)
+def truncation_matrix(n_in: int, n_out: int, n_kept: int) -> np.ndarray:
+    """The (n_out, n_in) weights that keep the frequencies |k| < n_kept/2 of n_in voxels and sample them at n_out.
+
+    The DFT, its truncation, the ramp that places the samples at the output voxels' centres and the inverse DFT in one
+    real matrix: W[j, i] = 1/n_in Σ_k cos(2πk(u_j − i)/n_in).
+    """
+    u = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    k = np.arange(1, (n_kept - 1) // 2 + 1)
+    phase = 2 * np.pi / n_in * (u[:, None] - np.arange(n_in))
+    return _fixed((1 + 2 * np.cos(phase[:, :, None] * k).sum(axis=-1)) / n_in)
+
+
+def _fixed(matrix: np.ndarray) -> np.ndarray:
     matrix.setflags(write=False)
     return matrix
+
+
+def _apply(array: np.ndarray, shape: Sequence[int], matrix: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """Multiply each axis that `shape` changes by matrix(n_in, n_out), the axis with the smaller scale first."""
+    for axis in _axes_in_order(array.shape[-len(shape) :], shape):
+        weights = matrix(array.shape[axis], shape[axis]).astype(array.dtype, copy=False)
+        array = np.moveaxis(np.moveaxis(array, axis, -1) @ weights.T, -1, axis)
+    return np.ascontiguousarray(array)
 
 
 def _axes_in_order(n_in: Sequence[int], n_out: Sequence[int]) -> list[int]:
@@ -53,10 +105,12 @@ def _axes_in_order(n_in: Sequence[int], n_out: Sequence[int]) -> list[int]:
 
 def bicubic(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Resize the last len(shape) axes of `array` to `shape`; float64 in, float64 out (float32 stays float32)."""
-    for axis in _axes_in_order(array.shape[-len(shape) :], shape):
-        matrix = resize_matrix(array.shape[axis], shape[axis]).astype(array.dtype, copy=False)
-        array = np.moveaxis(np.moveaxis(array, axis, -1) @ matrix.T, -1, axis)
-    return np.ascontiguousarray(array)
+    return _apply(array, shape, resize_matrix)
+
+
+def zero_fill(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Enlarge the last len(shape) axes by filling their DFT with zeros: the adjoint of `kspace`, times the factors."""
+    return _apply(array, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_in))
 
 
 def bicubic_torch(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -69,19 +123,81 @@ def bicubic_torch(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return tensor
 
 
-def _bicubic_down(volume: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    return bicubic(volume, [n // f for n, f in zip(volume.shape, factors, strict=True)])
+class _Degradation(BaseModel):
+    """One way to make LR: its settings are the fields, as a protocol's `options` gives them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """LR of `shape` from an HR volume, float64; every axis of `shape` divides that of the volume."""
+        raise TypeError(f"{type(self).__name__} is not a degradation")
 
 
-DEGRADATIONS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {"bicubic": _bicubic_down}
-"""Name in a protocol → function of (HR volume (D, H, W) float64, factors) giving LR (D, h, w) float64."""
+class Bicubic(_Degradation):
+    """MATLAB's bicubic, antialiased: the published "BD"."""
+
+    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        return bicubic(volume, shape)
 
 
-def degrade(volume: np.ndarray, name: str, factors: Sequence[int]) -> np.ndarray:
-    """The LR volume of a whole HR volume (D, H, W), computed in float64 and not rounded.
+class _Truncation(_Degradation):
+    part: Literal["real", "magnitude"] = "real"
+    """real keeps the ringing around dark pixels with its sign; magnitude rectifies it, which raises the mean."""
+
+    def _part(self, volume: np.ndarray) -> np.ndarray:
+        return np.abs(volume) if self.part == "magnitude" else volume
+
+
+class Kspace(_Truncation):
+    """The frequencies below the LR grid's Nyquist frequency and no others, at LR's voxel centres."""
+
+    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        return self._part(_apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_out)))
+
+
+class TruncationCsn(_Truncation):
+    """Truncation, filled with zeros to the full size, then MATLAB's bicubic: for the published "TD" figures.
+
+    Their recipe is not printed. This is the one, of about a dozen tried, whose bicubic row differs from that of
+    bicubic degradation by the published sign and size, with either part.
+    """
+
+    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        low = _apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_in, n_out))
+        return bicubic(self._part(low), shape)
+
+
+class Gaussian(_Degradation):
+    """A Gaussian blur and decimation, both at LR's voxel centres; edges reflected symmetrically."""
+
+    fwhm: float = Field(1.0, ge=0.1)
+    """Full width at half maximum, in LR voxels."""
+
+    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        return _apply(volume, shape, lambda n_in, n_out: gaussian_matrix(n_in, n_out, self.fwhm))
+
+
+DEGRADATIONS: dict[str, type[_Degradation]] = {
+    "bicubic": Bicubic,
+    "kspace": Kspace,
+    "truncation_csn": TruncationCsn,
+    "gaussian": Gaussian,
+}
+"""Name in a protocol → its settings and its function of (HR volume (D, H, W) float64, LR shape)."""
+
+
+def degrade(volume: np.ndarray, name: str, factors: Sequence[int], **options: Any) -> np.ndarray:
+    """The LR volume of a whole HR volume (D, H, W), computed in float64, without noise and not rounded.
 
     Raises ValueError where the shape is not a multiple of the factors.
     """
     if any(n % f for n, f in zip(volume.shape, factors, strict=True)):
         raise ValueError(f"shape {volume.shape} is not a multiple of the factors {tuple(factors)}")
-    return DEGRADATIONS[name](np.asarray(volume, np.float64), factors)
+    shape = [n // f for n, f in zip(volume.shape, factors, strict=True)]
+    return DEGRADATIONS[name](**options)(np.asarray(volume, np.float64), shape)
+
+
+def add_rician(volume: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    """The magnitude of `volume` plus complex Gaussian noise of standard deviation `sigma` in each part."""
+    real, imaginary = np.random.default_rng(seed).normal(0.0, sigma, (2, *volume.shape))
+    return np.hypot(volume + real, imaginary)

@@ -1,6 +1,8 @@
-"""From a data set to what cells use: HR cropped and LR made once, memory-mapped from a cache keyed by content.
+"""From a data set to what cells use: HR cut and LR made once, memory-mapped from a cache keyed by content.
 
-<cache>/<dataset>/<subject>-<contrast>-<key>/hr.npy, hr.json, lr-<degradation>-1x2x2-<round>.npy
+<cache>/<dataset>/<subject>-<contrast>-<key>/hr.npy, hr.json, lr-<degradation>-1x2x2-<round>.npy, .json
+
+Every array has its SHA-256 beside it and is checked against it when it is opened; a damaged one is made again.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +20,17 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from threadpoolctl import threadpool_limits
 
-from .degradation import degrade
+from .degradation import add_rician, degrade
 from .errors import BenchError, UsageError
 from .files import atomic_file, write_text
 from .method import Scan, intensity_scale
-from .protocol import digest
+from .native import to_native_grid
+from .protocol import Loaded, digest
 from .registry import datasets, find, load_dataset
-from .schema import Degradation
-from .volumes import Dataset, Grid, VolumeError, centre_crop, to_plane
+from .schema import Cut, Degradation
+from .volumes import Dataset, Grid, Volume, VolumeError, centre_crop, to_plane
 
 _VERSION = 1
 """Raise it when prepared volumes change: old cache entries are then no longer found."""
@@ -45,6 +50,12 @@ class Pair:
     affine: list[list[float]]
     digest: str
     """SHA-256 over the source file's content and all that was done to it."""
+    content: str
+    """SHA-256 of the HR array's file: equal for equal images, whatever their names."""
+    file_shape: tuple[int, int, int]
+    """Shape before the crop and before `native` took the acquired samples out of it."""
+    full_shape: tuple[int, int, int]
+    """Shape before the crop; another than the file's where HR is on its native grid."""
 
     @cached_property
     def hr(self) -> np.ndarray:
@@ -94,70 +105,164 @@ def prepare(
     dataset: Dataset,
     subjects: Sequence[str],
     contrast: str,
-    plane: str,
-    crop: Sequence[int] | None,
+    cut: Cut,
     degradation: Degradation,
     factors: tuple[int, int, int],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Pair]:
-    """The pairs of `subjects`, from the cache or made now.
+    """The pairs of `subjects`, from the cache or made now, on all cores.
 
-    Raises BenchError that names every file which cannot be used, each with its reason.
+    `progress` hears how many of how many are ready. Raises BenchError that names every file which cannot be used, each
+    with its reason.
     """
-    pairs, problems = [], []
-    for subject in subjects:
+    pairs: dict[str, Pair] = {}
+    problems: dict[str, str] = {}
+    # Threads: reading, hashing and products leave Python's lock alone. One BLAS thread each, or they would wait for
+    # one another.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = {
+            pool.submit(_prepare, dataset, subject, contrast, cut, degradation, factors): subject
+            for subject in subjects
+        }
         try:
-            pairs.append(_prepare(dataset, subject, contrast, plane, crop, degradation, factors))
-        except VolumeError as error:
-            problems.append(str(error))
+            for done, task in enumerate(as_completed(tasks), start=1):
+                try:
+                    pairs[tasks[task]] = task.result()
+                except VolumeError as error:
+                    problems[tasks[task]] = str(error)
+                progress(done, len(tasks))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     if problems:
-        raise BenchError(f"{len(problems)} of {len(subjects)} volumes cannot be used:\n" + "\n".join(problems))
-    return pairs
+        reasons = [problems[subject] for subject in subjects if subject in problems]
+        raise BenchError(f"{len(problems)} of {len(subjects)} volumes cannot be used:\n" + "\n".join(reasons))
+    return [pairs[subject] for subject in subjects]
+
+
+def demand_disjoint(folds: Mapping[str, Sequence[Pair]]) -> None:
+    """Raise BenchError where two folds share a subject or an image, under whatever names."""
+    seen: dict[str, tuple[str, Pair]] = {}
+    for fold, pairs in folds.items():
+        for pair in pairs:
+            for mark in (pair.subject, pair.content):
+                other, before = seen.setdefault(mark, (fold, pair))
+                if other != fold:
+                    raise BenchError(
+                        f"the folds {other} and {fold} share an image: {before.subject} and {pair.subject} have the "
+                        f"same {pair.contrast}. Mend the split or the data; a test on training data is none"
+                    )
+
+
+def padded(pairs: Sequence[Pair]) -> list[str]:
+    """The subjects whose volume was smaller than the crop."""
+    return [p.subject for p in pairs if any(n < c for n, c in zip(p.full_shape, p.hr.shape, strict=True))]
+
+
+def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], None]) -> None:
+    """Fill the cache with all that a protocol needs. What is there is checked and left alone.
+
+    Raises BenchError that names every file which cannot be used, after all others have been prepared.
+    """
+    protocol = loaded.protocol
+    problems: list[str] = []
+    dataset = open_dataset(protocol.data.dataset, data)
+    subjects = [subject for names in loaded.split.values() for subject in names]
+    for contrast in protocol.data.contrasts:
+        for degradation in protocol.degradation:
+            for factors in protocol.scales:
+                about = f"{contrast} {degradation.title} {'×'.join(map(str, factors))}"
+
+                def progress(done: int, total: int, about: str = about) -> None:
+                    if done % 50 == 0 or done == total:
+                        say(f"{about}: {done} of {total} volumes ready")
+
+                try:
+                    pairs = prepare(
+                        dataset, subjects, contrast, protocol.data.cut(contrast), degradation, factors, progress
+                    )
+                except BenchError as error:
+                    problems.append(str(error))
+                else:
+                    if small := padded(pairs):
+                        say(f"{about}: padded to the crop: {', '.join(small)}")
+    if problems:
+        raise BenchError("\n".join(dict.fromkeys(problems)))
 
 
 def _prepare(
     dataset: Dataset,
     subject: str,
     contrast: str,
-    plane: str,
-    crop: Sequence[int] | None,
+    cut: Cut,
     degradation: Degradation,
     factors: tuple[int, int, int],
 ) -> Pair:
     source = dataset.source(subject, contrast)
     name = type(dataset).__module__.rpartition(".")[2]
-    key = digest([_VERSION, name, subject, contrast, plane, crop, _content_digest(source)])
-    folder = cache_folder() / name / f"{_safe(subject)}-{_safe(contrast)}-{key[:16]}"
-    hr_path, meta_path = folder / "hr.npy", folder / "hr.json"
-    if not (meta_path.is_file() and hr_path.is_file()):
-        try:
-            volume = centre_crop(to_plane(dataset.load(subject, contrast), plane), crop)
-        except ValueError as error:
-            raise VolumeError(source, str(error)) from None
-        if volume.data.min() == volume.data.max():
-            raise VolumeError(source, f"{subject} {contrast} is constant inside the crop")
-        folder.mkdir(parents=True, exist_ok=True)
-        meta = {"spacing": volume.spacing, "affine": volume.affine.tolist(), "grid": asdict(volume.grid)}
-        _save(hr_path, volume.data)
-        write_text(meta_path, json.dumps({**meta, "source": str(source)}))
-    meta = json.loads(meta_path.read_text(encoding="utf-8"))
-    grid = Grid(**meta["grid"])
-
-    marks = f"{degradation.name}-{'x'.join(map(str, factors))}-{degradation.round}"
-    lr_path = folder / f"lr-{marks}.npy"
-    if not lr_path.is_file():
-        hr = np.load(hr_path)
-        try:
-            lr = degrade(hr, degradation.name, factors)
-        except ValueError as error:
-            raise VolumeError(source, f"{error}; change the protocol's crop") from None
-        if degradation.round == "stored":
-            lr = grid.round(lr)
-        stored = _fits(lr, hr.dtype) if grid.integer and degradation.round == "stored" else np.dtype(np.float32)
-        _save(lr_path, lr.astype(stored))
-    spacing, affine = meta["spacing"], meta["affine"]
+    extras = cut.model_dump(exclude={"plane", "crop"})
+    marks = f"{degradation.title}-{'x'.join(map(str, factors))}-{degradation.round}"
+    try:
+        made_of = [_VERSION, name, subject, contrast, cut.plane, cut.crop, _content_digest(source)]
+        key = digest([*made_of, extras] if extras else made_of)
+        folder = cache_folder() / name / f"{_safe(subject)}-{_safe(contrast)}-{key[:16]}"
+        hr_path, lr_path = folder / "hr.npy", folder / f"lr-{marks}.npy"
+        meta = _checked(hr_path)
+        if meta is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            volume, about = _cut(dataset, source, subject, contrast, cut)
+            meta = _save(hr_path, volume.data, about)
+        grid = Grid(**meta["grid"])
+        if _checked(lr_path) is None:
+            hr = np.load(hr_path)
+            try:
+                lr = _degraded(hr, degradation, factors, digest([subject, contrast, marks]))
+            except ValueError as error:
+                raise VolumeError(source, f"{error}; change the protocol's crop") from None
+            lr = grid.apply(lr, degradation.round)
+            stored = _fits(lr, hr.dtype) if grid.integer and degradation.round.startswith("stored") else np.dtype("f4")
+            _save(lr_path, lr.astype(stored), {})
+    except OSError as error:
+        why = error.strerror or f"{error}; is the disk full?"  # NumPy only counts what it could not write
+        raise VolumeError(source, f"cannot be prepared in {cache_folder()}: {why}") from error
     return Pair(
-        subject, contrast, hr_path, lr_path, grid, (spacing[0], spacing[1], spacing[2]), affine, digest([key, marks])
+        subject,
+        contrast,
+        hr_path,
+        lr_path,
+        grid,
+        tuple(meta["spacing"]),
+        meta["affine"],
+        digest([key, marks]),
+        meta["sha256"],
+        tuple(meta["file_shape"]),
+        tuple(meta["full_shape"]),
     )
+
+
+def _cut(dataset: Dataset, source: Path, subject: str, contrast: str, cut: Cut) -> tuple[Volume, dict[str, Any]]:
+    """HR, and what is to be remembered of it."""
+    volume = to_plane(dataset.load(subject, contrast), cut.plane)
+    shape = volume.data.shape
+    if cut.grid == "native":
+        volume = to_native_grid(volume)
+    full = volume.data.shape
+    try:
+        volume = centre_crop(volume, cut.crop, pad=cut.pad is not None)
+    except ValueError as error:
+        raise VolumeError(source, str(error)) from None
+    if volume.data.min() == volume.data.max():
+        raise VolumeError(source, f"{subject} {contrast} is constant inside the crop")
+    about = {"spacing": volume.spacing, "affine": volume.affine.tolist(), "grid": asdict(volume.grid)}
+    return volume, {**about, "file_shape": shape, "full_shape": full, "source": str(source)}
+
+
+def _degraded(hr: np.ndarray, degradation: Degradation, factors: Sequence[int], seed: str) -> np.ndarray:
+    """LR before it is rounded. Noise is the same whenever LR of this subject is made."""
+    lr = degrade(hr, degradation.name, factors, **degradation.options)
+    if degradation.noise is None:
+        return lr
+    return add_rician(lr, degradation.noise * intensity_scale(lr), int(seed[:16], 16))
 
 
 def _fits(array: np.ndarray, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -171,9 +276,27 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(path: Path, array: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
+    """Write an array, and beside it what is to be remembered of it with its checksum; returns the latter."""
     with atomic_file(path) as file:
         np.save(file, array)
+    about = {**about, "sha256": _sha256(path)}
+    write_text(path.with_suffix(".json"), json.dumps(about))
+    return about
+
+
+def _checked(path: Path) -> dict[str, Any] | None:
+    """What is remembered of a cached array, or None where array or memory is missing or damaged."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return dict(about) if about["sha256"] == _sha256(path) else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _content_digest(path: Path) -> str:
@@ -183,8 +306,7 @@ def _content_digest(path: Path) -> str:
         memo = cache_folder() / "digests" / digest([str(path.resolve()), status.st_size, status.st_mtime_ns])[:32]
         if memo.is_file():
             return memo.read_text(encoding="utf-8")
-        with path.open("rb") as file:
-            value = hashlib.file_digest(file, "sha256").hexdigest()
+        value = _sha256(path)
     except OSError as error:
         raise VolumeError(path, error.strerror or str(error)) from error
     memo.parent.mkdir(parents=True, exist_ok=True)

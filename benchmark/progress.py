@@ -57,7 +57,9 @@ class Listener:
         event = self._with_val_psnr(event)
         if event["kind"] == "started":
             self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
-        elif event["kind"] in ("progress", "upscale") and time.monotonic() - self._last_line > _LINE_SECONDS:
+        elif event["kind"] == "warning":
+            self.warn(event["message"])
+        elif event["kind"] in ("prepare", "progress", "upscale") and time.monotonic() - self._last_line > _LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"    {describe(event)}")
 
@@ -103,6 +105,10 @@ class LiveListener(Listener):
         elif event["kind"] == "upscale":
             done, total = event["subject"], event["subjects"]
             self._progress.update(self._running, completed=done, total=total, note=describe(event))
+        elif event["kind"] == "prepare":
+            self._progress.update(self._running, completed=event["done"], total=event["total"], note=describe(event))
+        elif event["kind"] == "warning":
+            self.warn(event["message"])
         elif event["kind"] == "ended":
             self._progress.remove_task(self._running)
 
@@ -120,6 +126,8 @@ def default_listener() -> Listener:
 
 def describe(event: dict[str, Any]) -> str:
     """An event in words, e.g. 'step 200/1000  loss 0.0123  val PSNR 31.20 dB'."""
+    if event["kind"] == "prepare":
+        return f"preparing the {event['fold']} fold: {event['done']}/{event['total']} volumes"
     if event["kind"] == "upscale":
         return f"{event['label']}: test subject {event['subject']}/{event['subjects']}"
     parts = [f"step {event['step']}" + (f"/{event['steps']}" if event["steps"] else "")]

@@ -44,6 +44,17 @@ class Loaded:
         marks = ",".join(f"{name}={value}" for name, value in sorted(self.overrides.items()))
         return f"{self.protocol.name}~{marks}" if marks else self.protocol.name
 
+    def train_subjects(self, number: int | None) -> tuple[str, ...]:
+        """The training subjects, or `number` of them: those whose names have the smallest SHA-256.
+
+        So a smaller set is part of every larger one, and the order of the split's file decides nothing.
+        """
+        names = self.split["train"]
+        if number is None:
+            return names
+        chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:number]
+        return tuple(name for name in names if name in chosen)
+
     def resolved(self) -> dict[str, Any]:
         """The protocol with all defaults and the split's subjects, as plain data."""
         return {

@@ -14,11 +14,13 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from .cell import Cell, Training
 from .errors import BenchError, UsageError
@@ -35,6 +37,9 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINT = "state.pt"
 LOG = "log.txt"
 VOLUMES = "volumes"
+KEPT = "volumes.json"
+"""In the folder of kept volumes, written after them: whose predictions they are."""
+RADIAL = "radial.csv"
 REQUEST = "request.json"
 
 
@@ -139,13 +144,25 @@ def write_record(folder: Path, record: Record) -> None:
     write_text(folder / RECORD, json.dumps(record, indent=2, sort_keys=True))
 
 
-def write_scores(folder: Path, scores: dict[str, dict[str, float]]) -> None:
-    """Write subject → metric → value as scores.csv, each value to its last bit."""
+def replace_scores(folder: Path, scores: dict[str, dict[str, float]], radial: Sequence[np.ndarray]) -> None:
+    """Write subject → metric → value as scores.csv, each value to its last bit, and the mean radial errors.
+
+    An earlier record of the cell and its scores are set aside first: a record always stands for the scores beside it.
+    """
+    for name in (RECORD, SCORES, RADIAL):
+        if (folder / name).exists():
+            set_aside(folder / name, "old")
+    rows = [[subject, metric, repr(value)] for subject, of in scores.items() for metric, value in of.items()]
+    _write_csv(folder / SCORES, ["subject", "metric", "value"], rows)
+    mean = np.mean(radial, axis=0)
+    _write_csv(folder / RADIAL, ["frequency", "error", "truth"], [[repr(float(v)) for v in row] for row in mean])
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["subject", "metric", "value"])
-    rows.writerows([subject, metric, repr(value)] for subject, of in scores.items() for metric, value in of.items())
-    write_text(folder / SCORES, text.getvalue())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    write_text(path, text.getvalue())
 
 
 def set_aside(path: Path, mark: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import protocol as protocols
 from . import records
@@ -16,6 +16,9 @@ from .progress import Listener, default_listener
 from .protocol import Loaded
 from .records import Outcome, State, Store
 from .tracking import Mirror
+
+if TYPE_CHECKING:
+    from .worker import Job
 
 Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running"]
 
@@ -64,7 +67,6 @@ def run(
     Parameters are those of `bench run`. Done cells are kept, failed ones tried again, killed ones resumed. Returns
     the outcome of every cell asked for. Raises UsageError for a request that cannot be carried out.
     """
-    from .executors.local import LocalExecutor
     from .worker import Job
 
     loaded, trainings = request_plan(protocol, methods, seeds, scales, limit, steps)
@@ -74,33 +76,92 @@ def run(
     store.check_writable()
     remember(store, loaded, protocol, methods, seeds, scales)
 
+    outcomes: dict[Cell, Outcome] = {}
+    jobs = []
+    for training in trainings:
+        todo = []
+        for step in steps_of(store, training, redo=redo, keep_volumes=keep_volumes):
+            if step.action in ("run", "resume", "score"):
+                todo.append(step.cell)
+            else:
+                outcomes[step.cell] = _settle(store, step)
+        if todo:
+            _clear(store, training)
+            jobs.append(Job(training, tuple(todo), store.results, folder, keep_volumes))
+    outcomes |= _execute(store, loaded, trainings, jobs, outcomes, timeout, tracking_uri, listener)
+    return [outcomes[cell] for training in trainings for cell in training.cells]
+
+
+def score(
+    protocol: str | None = None,
+    *,
+    data: str | Path | None = None,
+    results: str | Path = "results",
+    tracking_uri: str | None = None,
+    listener: Listener | None = None,
+) -> list[Outcome]:
+    """Score every recorded cell of a protocol again, by default of the one run last; nothing is trained.
+
+    Predictions come from kept volumes where there are some, else from weights. A cell that has no figure, or one that
+    was trained under another key, has nothing to be scored: it is among the outcomes and left alone.
+    """
+    from .worker import Job
+
+    store = Store(Path(results))
+    loaded, trainings = recall(store, protocol)
+    folder = Path(data) if data is not None else None
+    open_dataset(loaded.protocol.data.dataset, folder)
+    store.check_writable()
+    outcomes: dict[Cell, Outcome] = {}
+    jobs = []
+    for training in trainings:
+        todo = []
+        for cell in training.cells:
+            record, state = store.read(loaded, cell), store.state(training, cell)
+            if record and record["state"] == "done" and record["train_key"] == cell.train_key and state != "running":
+                todo.append(cell)
+            else:
+                outcomes[cell] = Outcome(cell, state, "has nothing to be scored; see: bench status")
+        if todo:
+            jobs.append(Job(training, tuple(todo), store.results, folder, score_only=True))
+    outcomes |= _execute(store, loaded, trainings, jobs, outcomes, None, tracking_uri, listener)
+    return [outcomes[cell] for training in trainings for cell in training.cells]
+
+
+def _execute(
+    store: Store,
+    loaded: Loaded,
+    trainings: Sequence[Training],
+    jobs: list[Job],
+    settled: dict[Cell, Outcome],
+    timeout: float | None,
+    tracking_uri: str | None,
+    listener: Listener | None,
+) -> dict[Cell, Outcome]:
+    """Run jobs one after another; returns the outcomes of their cells."""
+    from .executors.local import LocalExecutor
+
     listener = listener or default_listener()
     mirror = Mirror(store, tracking_uri, listener.warn)
     outcomes: dict[Cell, Outcome] = {}
-    jobs = []
     with listener:
-        for training in trainings:
-            todo = []
-            for step in steps_of(store, training, redo=redo, keep_volumes=keep_volumes):
-                if step.action in ("run", "resume", "score"):
-                    todo.append(step)
-                else:
-                    outcomes[step.cell] = _settle(store, step)
-            if todo:
-                _clear(store, training, todo)
-                jobs.append(Job(training, tuple(step.cell for step in todo), store.results, folder, keep_volumes))
-        listener.planned([cell for job in jobs for cell in job.cells], list(outcomes.values()))
+        listener.planned([cell for job in jobs for cell in job.cells], list(settled.values()))
         mirror.sync(loaded, trainings)
+        recorded: set[str] = set()
         for job, event in LocalExecutor(timeout).run(jobs):
-            if event["kind"] == "progress":
+            if event["kind"] == "started":
+                recorded = set()
+            elif event["kind"] == "progress":
                 mirror.follow(job.training)
+            elif event["kind"] == "recorded":
+                recorded.add(event["label"])
             elif event["kind"] == "ended":
-                outcomes |= _end(store, job.training, job.cells, event["state"], event["message"])
+                outcomes |= _end(store, job, recorded, event["state"], event["message"])
                 for cell in job.cells:
                     listener.settled(outcomes[cell])
                 mirror.sync(loaded, [job.training])
             listener.event(job.training, event)
-    return [outcomes[cell] for training in trainings for cell in training.cells]
+    return outcomes
 
 
 def remember(
@@ -171,13 +232,13 @@ def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volum
     steps = []
     for cell in training.cells:
         record = store.read(training.loaded, cell)
-        volumes = store.folder(training.loaded, cell) / records.VOLUMES
+        kept = store.folder(training.loaded, cell) / records.VOLUMES / records.KEPT
         if record is None or record["state"] != "done":
             why = f"{record['state']} before" if record else ""
             steps.append(Step(training, cell, "resume" if started else "run", why))
         elif record["score_key"] != cell.score_key:
             steps.append(Step(training, cell, "score", "the scoring or the test set is another; nothing is trained"))
-        elif keep_volumes and not volumes.is_dir():
+        elif keep_volumes and not kept.is_file():
             steps.append(Step(training, cell, "score", "its volumes were not kept"))
         else:
             changed = "" if record["source_digest"] == training.source.digest else "the method's file has changed"
@@ -185,19 +246,13 @@ def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volum
     return steps
 
 
-def _clear(store: Store, training: Training, todo: list[Step]) -> None:
-    """Set aside what the steps replace."""
+def _clear(store: Store, training: Training) -> None:
+    """Set aside the folders of a training that is stale and will run again."""
     base = store.read(training.loaded, training.base)
     if base and base["state"] == "done" and base["train_key"] != training.base.train_key:
         for cell in training.cells:
             if (folder := store.folder(training.loaded, cell)).exists():
                 records.set_aside(folder, "stale")
-        return
-    for step in todo:
-        folder = store.folder(training.loaded, step.cell)
-        if step.action == "score":
-            for name in (records.RECORD, records.SCORES):
-                records.set_aside(folder / name, "old")
 
 
 def _settle(store: Store, step: Step) -> Outcome:
@@ -215,12 +270,13 @@ def _settle(store: Store, step: Step) -> Outcome:
     return Outcome(step.cell, "running", step.why)
 
 
-def _end(store: Store, training: Training, cells: Sequence[Cell], state: Any, message: str) -> dict[Cell, Outcome]:
-    """The outcomes of a job's cells; those without a record get one that says why."""
-    outcomes: dict[Cell, Outcome] = {}
-    for cell in cells:
-        record = store.read(training.loaded, cell)
-        if record and record["state"] == "done" and record["score_key"] == cell.score_key:
+def _end(store: Store, job: Job, recorded: set[str], state: Any, message: str) -> dict[Cell, Outcome]:
+    """The outcomes of a job's cells; those that it did not record get a record that says why."""
+    training, outcomes = job.training, dict[Cell, Outcome]()
+    for cell in job.cells:
+        if cell.label in recorded:
+            record = store.read(training.loaded, cell)
+            assert record is not None
             outcomes[cell] = Outcome(cell, "done", "", record["metrics"])
         elif state == "stopped":
             outcomes[cell] = Outcome(cell, "missing", message)

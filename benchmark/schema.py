@@ -11,6 +11,8 @@ Plane = Literal["axial", "sagittal", "coronal"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Rounding = Literal["stored", "stored_unclipped", "clipped", "none"]
+"""What is done to intensities before they are stored or scored: `volumes.Grid.apply`."""
 
 
 class Block(BaseModel):
@@ -27,6 +29,18 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+class Cut(Block):
+    """What becomes of a volume before it is HR."""
+
+    plane: Plane
+    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """(slices, rows, columns) of the centre crop; none: rows and columns to a multiple of 12."""
+    pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
+    """zero: a volume smaller than the crop is padded, with a warning; none: it is an error."""
+    grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
+    """native: the volume is cropped in k-space to its acquired support first (`native.to_native_grid`)."""
+
+
 class Data(Block):
     """Which volumes, how they are cut, and who is on which side."""
 
@@ -35,7 +49,9 @@ class Data(Block):
     split: str
     """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
     crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """(slices, rows, columns) of the centre crop; none: rows and columns to a multiple of 12."""
+    """As in `Cut`, like pad and grid."""
+    pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
+    grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
     plane: dict[str, Plane] = Field(default_factory=dict)
     """Contrast → plane; one word for all."""
 
@@ -59,12 +75,26 @@ class Data(Block):
             raise ValueError(f"plane names {sorted(self.plane)}, contrasts are {sorted(self.contrasts)}")
         return self
 
+    def cut(self, contrast: str) -> Cut:
+        """How the volumes of a contrast are cut."""
+        return Cut(plane=self.plane[contrast], crop=self.crop, pad=self.pad, grid=self.grid)
+
 
 class Degradation(Block):
     """How LR is made from HR."""
 
     name: str
-    round: Literal["stored", "none"]
+    round: Rounding
+    options: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda options: not options)
+    """The degradation's own settings, e.g. fwhm for gaussian."""
+    noise: float | None = Field(None, gt=0, exclude_if=lambda noise: noise is None)
+    """Rician noise on LR: its sigma, as a share of the noise-free LR's intensity scale (its 99.9th percentile)."""
+
+    @property
+    def title(self) -> str:
+        """Name of a folder and a table's row, e.g. 'gaussian-fwhm1.5-noise0.05'."""
+        parts = [f"{key}{value}" for key, value in sorted(self.options.items())]
+        return "-".join([self.name, *parts, *([f"noise{self.noise:g}"] if self.noise else [])])
 
 
 class MethodSpec(Block):
@@ -73,6 +103,8 @@ class MethodSpec(Block):
     method: str | None = None
     preset: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    train_subjects: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
+    """Train on that many of the training subjects (`protocol.Loaded.train_subjects` says which); none: on all."""
 
 
 class Training(Block):
@@ -114,12 +146,13 @@ class Validation(Block):
 class Scoring(Block):
     """The metric conventions, written out."""
 
-    unit: Literal["volume"] = "volume"
+    unit: Literal["volume", "slice"] = "volume"
+    """slice: every figure is the mean over a volume's slices."""
     border: int = Field(0, ge=0)
     """HR pixels shaved from rows and columns before scoring."""
-    round: Literal["stored", "none"]
-    metrics: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Metric → its convention, in the order of a table cell."""
+    round: Rounding
+    metrics: dict[Name, dict[str, Any]] = Field(min_length=1)
+    """Label → its convention, in the order of a table cell; its key `metric` where the label is no metric's name."""
 
 
 class Protocol(Block):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from safetensors.numpy import save
 from . import records
 from .cell import Cell, Training
 from .complexity import count_macs
+from .degradation import degrade
 from .ensemble import self_ensemble
 from .environment import environment, git_commit, peak_memory
 from .errors import BenchError
-from .files import atomic_file
+from .files import atomic_file, write_text
 from .method import Method, Recipe, Task, TorchMethod
-from .preparation import Pair, open_dataset, prepare
+from .preparation import Pair, demand_disjoint, open_dataset, padded, prepare
 from .protocol import digest
 from .sampling import TrainingPairs, validation_crops
-from .scoring import score
+from .scoring import Case, radial_errors, score
 from .training import TrainingStopped, train
-from .volumes import write_nifti
+from .volumes import read_prediction, write_nifti
 
 Event = dict[str, Any]
 
@@ -42,6 +44,8 @@ class Job:
     results: Path
     data: Path | None
     keep_volumes: bool = False
+    score_only: bool = False
+    """Score again from kept volumes or weights; where there are neither, the job fails and nothing is trained."""
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's files go; the fit's lie with the base cell."""
@@ -68,45 +72,77 @@ class Line:
 def run_job(job: Job, send: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
     """Run a job to the end of its last record.
 
-    Sends events, dicts with a "kind": progress (step, steps, loss, val_psnr …), upscale (label, subject, subjects),
-    recorded (label, metrics). Raises what the method or the data raise; records of earlier cells stand.
+    Sends events, dicts with a "kind": prepare (fold, done, total), warning (message), progress (step, steps, loss,
+    val_psnr …), upscale (label, subject, subjects), recorded (label, metrics). Raises what the method or the data
+    raise; records of earlier cells stand.
     """
-    training, protocol = job.training, job.training.loaded.protocol
+    training = job.training
     task = replace(training.task, device="cuda" if torch.cuda.is_available() else "cpu")
     method = training.make_method()
-    dataset = open_dataset(protocol.data.dataset, job.data)
-    folds = ("train", "val", "test") if method.learns else ("test",)
-    contrast, factors = training.base.contrast, training.base.factors
-    plane, crop = protocol.data.plane[contrast], protocol.data.crop
-    pairs = {
-        fold: prepare(dataset, training.loaded.split[fold], contrast, plane, crop, training.base.degradation, factors)
-        for fold in folds
-    }
-    line = Line(send, stopping, job.folder(training.base))
-    fit = _fit(job, method, task, pairs, line) if method.learns else {}
+    pairs = _pairs(job, "test", send)
+    fit: dict[str, Any] = {}
+    if method.learns and not all(_kept(job, cell, pairs) for cell in job.cells):
+        restored = _restored(job, method, task)
+        fit = _fit(job, method, task, pairs, send, stopping) if restored is None else restored
     if isinstance(method, TorchMethod):
         fit["macs_lr24"] = macs_if_possible(method, task)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     for cell in job.cells:
-        _record(job, cell, method, task, pairs["test"], fit, send)
+        _record(job, cell, method, task, pairs, fit, send)
 
 
-def _fit(job: Job, method: Method, task: Task, pairs: dict[str, list[Pair]], line: Line) -> dict[str, Any]:
-    """Load the weights where they are those asked for, else train and write them. Returns the figures of the fit."""
-    training, folder = job.training, job.folder(job.training.base)
-    path, key = folder / records.WEIGHTS, training.base.train_key
+def _pairs(job: Job, fold: str, send: Callable[[Event], None]) -> list[Pair]:
+    """A fold's volumes, prepared."""
+    training, data = job.training, job.training.loaded.protocol.data
+    cell = training.base
+
+    def progress(done: int, total: int) -> None:
+        send({"kind": "prepare", "fold": fold, "done": done, "total": total})
+
+    subjects = training.loaded.split[fold]
+    if fold == "train":
+        subjects = training.loaded.train_subjects(training.train_subjects)
+    dataset, cut = open_dataset(data.dataset, job.data), data.cut(cell.contrast)
+    pairs = prepare(dataset, subjects, cell.contrast, cut, cell.degradation, cell.factors, progress)
+    if small := padded(pairs):
+        message = f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}"
+        send({"kind": "warning", "message": message})
+    return pairs
+
+
+def _restored(job: Job, method: Method, task: Task) -> dict[str, Any] | None:
+    """Load the weights where they are those asked for, and return the figures of their fit; else None."""
+    path = job.folder(job.training.base) / records.WEIGHTS
     if path.is_file():
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("train_key") == key:
+            if metadata.get("train_key") == job.training.base.train_key:
                 method.load_state({name: file.get_tensor(name) for name in file.keys()}, task)  # noqa: SIM118
                 return dict(json.loads(metadata["fit"]))
-    factors, validation = training.base.factors, training.loaded.protocol.validation
+    if job.score_only:
+        raise BenchError(f"there are neither weights nor kept volumes in {path.parent}; train it again with: bench run")
+    return None
+
+
+def _fit(
+    job: Job,
+    method: Method,
+    task: Task,
+    test: list[Pair],
+    send: Callable[[Event], None],
+    stopping: Callable[[], bool],
+) -> dict[str, Any]:
+    """Train and write the weights. Returns the figures of the fit."""
+    training, folder = job.training, job.folder(job.training.base)
+    line = Line(send, stopping, folder)
+    folds = {fold: _pairs(job, fold, send) for fold in ("train", "val")}
+    demand_disjoint({**folds, "test": test})
+    key, factors, validation = training.base.train_key, training.base.factors, training.loaded.protocol.validation
     slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
-    data = TrainingPairs(pairs["train"], factors, training.recipe or Recipe(), slices, task.seed)
-    val = validation_crops(pairs["val"], factors, validation.patches, validation.lr_patch, slices)
-    data_digest = digest([pair.digest for pair in pairs["train"]])
+    data = TrainingPairs(folds["train"], factors, training.recipe or Recipe(), slices, task.seed)
+    val = validation_crops(folds["val"], factors, validation.patches, validation.lr_patch, slices)
+    data_digest = digest([pair.digest for pair in folds["train"]])
     started = time.monotonic()
     if isinstance(method, TorchMethod) and training.recipe is not None:
         line.steps = training.recipe.steps
@@ -119,10 +155,20 @@ def _fit(job: Job, method: Method, task: Task, pairs: dict[str, list[Pair]], lin
         fit = {"seconds": round(time.monotonic() - started, 3)}
     fit |= {"train_data_digest": data_digest, "git": git_commit()}
     state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
-    with atomic_file(path) as file:
+    with atomic_file(folder / records.WEIGHTS) as file:
         file.write(save(state, {"train_key": key, "fit": json.dumps(fit)}))
     (folder / records.CHECKPOINT).unlink(missing_ok=True)
     return fit
+
+
+def _kept(job: Job, cell: Cell, pairs: Sequence[Pair]) -> dict[str, Any] | None:
+    """What is remembered of a cell's kept volumes, or None where they are not those of this cell, all of them."""
+    try:
+        about = json.loads((job.folder(cell) / records.VOLUMES / records.KEPT).read_text(encoding="utf-8"))
+        wanted = (cell.train_key, digest([pair.digest for pair in pairs]))
+        return dict(about) if (about["train_key"], about["test_data_digest"]) == wanted else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _record(
@@ -135,37 +181,53 @@ def _record(
     send: Callable[[Event], None],
 ) -> None:
     """Upscale and score the test subjects of one cell and write its record, last."""
-    protocol, folder = job.training.loaded.protocol, job.folder(cell)
-    folder.mkdir(parents=True, exist_ok=True)
+    scoring, folder = job.training.loaded.protocol.scoring, job.folder(cell)
+    volumes = folder / records.VOLUMES
+    (volumes if job.keep_volumes else folder).mkdir(parents=True, exist_ok=True)
+    kept = _kept(job, cell, pairs)
+    down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
+    radial: list[np.ndarray] = []
     seconds = []
     for number, pair in enumerate(pairs, start=1):
         send({"kind": "upscale", "label": cell.label, "subject": number, "subjects": len(pairs)})
-        scan, started = pair.scan(cell.factors), time.monotonic()
-        torch.manual_seed(task.seed)
-        output = self_ensemble(method, scan, task) if cell == job.training.plus else method.upscale(scan, task)
-        seconds.append(time.monotonic() - started)
+        path = volumes / f"{pair.subject}.nii.gz"
+        if kept:
+            output = read_prediction(path)
+        else:
+            scan, started = pair.scan(cell.factors), time.monotonic()
+            torch.manual_seed(task.seed)
+            output = self_ensemble(method, scan, task) if cell == job.training.plus else method.upscale(scan, task)
+            seconds.append(time.monotonic() - started)
+        case = Case(pair.hr, pair.lr, pair.grid, cell.factors, down)
         try:
-            scores[pair.subject] = score(output, pair.hr, pair.grid, protocol.scoring)
+            scores[pair.subject] = score(output, case, scoring)
+            radial.append(radial_errors(output, case, scoring))
         except ValueError as error:
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
-        if job.keep_volumes:
-            (folder / records.VOLUMES).mkdir(exist_ok=True)
-            final = pair.grid.round(output) if protocol.scoring.round == "stored" else output
-            write_nifti(folder / records.VOLUMES / f"{pair.subject}.nii.gz", final, np.array(pair.affine))
-    records.write_scores(folder, scores)
-    metrics = {name: float(np.mean([of[name] for of in scores.values()])) for name in protocol.scoring.metrics}
+        if job.keep_volumes and not kept:
+            write_nifti(path, output, np.array(pair.affine))
+    per_volume = kept["seconds_per_volume"] if kept else round(float(np.mean(seconds)), 4)
+    fit = kept["fit"] if kept else fit
+    data_digest = digest([pair.digest for pair in pairs])
+    metrics = {name: float(np.mean([of[name] for of in scores.values()])) for name in scoring.metrics}
     outcome = {
         "state": "done",
         "metrics": metrics,
         "n": len(scores),
         "fit": fit,
-        "seconds_per_volume": round(float(np.mean(seconds)), 4),
+        "seconds_per_volume": per_volume,
         "peak_memory_bytes": peak_memory(task.device),
         "environment": environment(task.device),
-        "test_data_digest": digest([pair.digest for pair in pairs]),
+        "test_data_digest": data_digest,
         "intensity_scales": {pair.subject: pair.scale for pair in pairs},
     }
+    if job.training.resolved.get("grid") == "native":
+        outcome["acquired_samples"] = {pair.subject: [pair.full_shape[1:], pair.file_shape[1:]] for pair in pairs}
+    if job.keep_volumes and not kept:
+        about = {"train_key": cell.train_key, "test_data_digest": data_digest, "seconds_per_volume": per_volume}
+        write_text(volumes / records.KEPT, json.dumps({**about, "fit": fit}))
+    records.replace_scores(folder, scores, radial)
     records.write_record(folder, {**records.describe(job.training, cell), **outcome})
     send({"kind": "recorded", "label": cell.label, "metrics": metrics})
 

@@ -26,6 +26,10 @@ class Mni152(Dataset):
         super().__init__(root)
         self._whole: Volume | None = None
 
+    @classmethod
+    def identify(cls, name: str) -> tuple[str, str] | None:
+        return None  # slabs have no files of their own
+
     def subjects(self) -> list[str]:
         return [f"slab{z:03d}" for z in range(_FIRST, _LAST + 1, _PERIOD)]
 

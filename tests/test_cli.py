@@ -70,7 +70,7 @@ def test_a_run_its_status_and_its_table(
     asked = ["--protocol", str(protocol), "--data", str(images)]
 
     dry = call("run", *asked, "--dry-run")
-    assert (dry.exit_code, dry.output.count("run ")) == (0, 2)
+    assert (dry.exit_code, dry.output.count("\nrun  ")) == (0, 2)
     assert not (tmp_path / "results").exists()
 
     first = call("run", *asked)

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against scikit-image, convention by convention, and what scoring does before a metric sees a volume."""
+"""Metrics as functions: against scikit-image, the authors' own code, plain loops and what their definitions promise."""
 
 from __future__ import annotations
 
@@ -9,24 +9,41 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from metric_images import GOLDEN, pairs
+from scipy.ndimage import convolve, gaussian_filter, label
+from skimage.filters import threshold_otsu
+from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from mrsr_bench.metrics import RANGES, psnr, ssim, ssim_map
-from mrsr_bench.schema import Scoring
-from mrsr_bench.scoring import METRICS, score
-from mrsr_bench.volumes import Grid
+from mrsr_bench.degradation import degrade, zero_fill
+from mrsr_bench.metrics import bands, edges, information, ranges
+from mrsr_bench.metrics.fidelity import nrmse, psnr
+from mrsr_bench.metrics.foreground import foreground
+from mrsr_bench.metrics.fsim import fsim_sums, phase_congruency
+from mrsr_bench.metrics.ssim import inside, ssim_map
 
 MODEST = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=10, deadline=None)
 SCIKIT: dict[str, dict[str, Any]] = {
     "gaussian11": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
     "uniform7": {"win_size": 7},
 }
-FLOATS = Grid(integer=False)
-WHOLE = Grid(integer=True, nonnegative=True)
+PAIRS = pairs()
+FIGURES = {
+    "fsim": lambda prediction, truth: ratio(fsim_sums(prediction, truth)),
+    "gmsd": edges.gmsd,
+    "haarpsi": lambda prediction, truth: information.haarpsi(ratio(information.haarpsi_sums(prediction, truth))),
+    "vif": lambda prediction, truth: ratio(information.vif_sums(prediction, truth)),
+}
+"""Metrics of images in 0–255, each as a function of (prediction, truth)."""
+BEST = {"fsim": 1.0, "gmsd": 0.0, "haarpsi": 1.0, "vif": 1.0}
 every_window = pytest.mark.parametrize("window", sorted(SCIKIT))
+every_figure = pytest.mark.parametrize("metric", sorted(FIGURES))
 sides = st.integers(12, 20)
 seeds = st.integers(0, 2**16)
+
+
+def ratio(sums: tuple[float, float]) -> float:
+    return sums[0] / sums[1]
 
 
 def pair(seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -36,100 +53,13 @@ def pair(seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return truth + random.normal(0, 25, shape), truth
 
 
-def scoring(border: int = 0, rounding: str = "none", **metrics: dict[str, Any]) -> Scoring:
-    chosen = metrics or {"psnr": {"range": "volume_minmax"}}
-    return Scoring.model_validate({"border": border, "round": rounding, "metrics": chosen})
-
-
 @MODEST
 @given(seeds, st.integers(1, 4), sides, sides, st.floats(1, 1e5))
 def test_psnr_is_scikit_images(seed: int, depth: int, rows: int, columns: int, data_range: float) -> None:
     prediction, truth = pair(seed, (depth, rows, columns))
     expected = peak_signal_noise_ratio(truth, prediction, data_range=data_range)
     assert psnr(prediction, truth, data_range) == pytest.approx(expected, abs=1e-9)
-
-
-@every_window
-@MODEST
-@given(seed=seeds, depth=st.integers(1, 3), rows=sides, columns=sides)
-def test_cropped_ssim_of_slices_is_the_mean_of_scikit_images(
-    window: str, seed: int, depth: int, rows: int, columns: int
-) -> None:
-    prediction, truth = pair(seed, (depth, rows, columns))
-    data_range = float(np.ptp(truth))
-    slices = [
-        structural_similarity(t, p, data_range=data_range, **SCIKIT[window])
-        for p, t in zip(prediction, truth, strict=True)
-    ]
-    assert ssim(prediction, truth, data_range, window, 2, "cropped") == pytest.approx(np.mean(slices), abs=1e-9)
-
-
-@every_window
-@settings(max_examples=8, deadline=None)
-@given(seed=seeds, shape=st.tuples(sides, sides, sides))
-def test_cropped_ssim_of_a_volume_is_scikit_images(window: str, seed: int, shape: tuple[int, int, int]) -> None:
-    prediction, truth = pair(seed, shape)
-    data_range = float(np.ptp(truth))
-    expected = structural_similarity(truth, prediction, data_range=data_range, **SCIKIT[window])
-    assert ssim(prediction, truth, data_range, window, 3, "cropped") == pytest.approx(expected, abs=1e-9)
-
-
-@every_window
-@pytest.mark.parametrize("dims", [2, 3])
-def test_whole_ssim_is_the_mean_of_scikit_images_full_map(window: str, dims: int) -> None:
-    prediction, truth = pair(3, (14, 16, 18))
-    data_range = float(np.ptp(truth))
-    images = [(truth, prediction)] if dims == 3 else list(zip(truth, prediction, strict=True))
-    maps = [structural_similarity(*both, data_range=data_range, full=True, **SCIKIT[window])[1] for both in images]
-    assert ssim(prediction, truth, data_range, window, dims, "whole") == pytest.approx(np.mean(maps), abs=1e-9)
-    first = ssim_map(images[0][1], images[0][0], data_range, window)
-    np.testing.assert_allclose(first, maps[0], rtol=0, atol=1e-9)
-
-
-def test_whole_and_cropped_maps_are_two_conventions() -> None:
-    prediction, truth = pair(5, (3, 32, 32))
-    prediction[:, :3] += 200  # an error that lies in the border only
-    whole = ssim(prediction, truth, float(np.ptp(truth)), map="whole")
-    assert whole < ssim(prediction, truth, float(np.ptp(truth)), map="cropped") - 0.01
-
-
-@pytest.mark.parametrize(("window", "side"), [("gaussian11", 10), ("uniform7", 6)])
-def test_a_cropped_map_of_too_small_an_image_is_an_error_and_not_nan(window: str, side: int) -> None:
-    prediction, truth = pair(1, (2, side, 40))
-    with pytest.raises(ValueError, match=r"SSIM|map"):
-        ssim(prediction, truth, 100.0, window, 2, "cropped")
-
-
-@MODEST
-@given(arrays(np.float64, (2, 12, 13), elements=st.floats(-1e4, 1e4)))
-def test_a_perfect_prediction_has_infinite_psnr_and_ssim_1(volume: np.ndarray) -> None:
-    assert psnr(volume, volume.copy(), 100.0) == math.inf
-    for window in SCIKIT:
-        assert ssim(volume, volume.copy(), 100.0, window) == pytest.approx(1, abs=1e-9)
-
-
-@MODEST
-@given(seeds)
-def test_with_a_fixed_range_both_metrics_are_symmetric(seed: int) -> None:
-    prediction, truth = pair(seed, (2, 15, 16))
-    assert psnr(prediction, truth, 900.0) == psnr(truth, prediction, 900.0)
-    for window in SCIKIT:
-        for dims in (2,):
-            forth, back = (ssim(a, b, 900.0, window, dims) for a, b in ((prediction, truth), (truth, prediction)))
-            assert forth == pytest.approx(back, abs=1e-12)
-            assert forth < 1
-
-
-@MODEST
-@given(seeds, st.floats(0.01, 1e4))
-def test_a_change_of_units_changes_no_figure(seed: int, unit: float) -> None:
-    prediction, truth = pair(seed, (2, 15, 16))
-    before = score(prediction, truth, FLOATS, scoring(psnr={"range": "volume_minmax"}, ssim=SSIM))
-    after = score(prediction * unit, truth * unit, FLOATS, scoring(psnr={"range": "volume_minmax"}, ssim=SSIM))
-    assert after == pytest.approx(before, abs=1e-8)
-
-
-SSIM = {"window": "gaussian11", "dims": 2, "range": "volume_minmax", "map": "whole"}
+    assert psnr(truth, prediction, data_range) == psnr(prediction, truth, data_range)
 
 
 def test_ten_times_the_error_costs_20_db() -> None:
@@ -138,119 +68,261 @@ def test_ten_times_the_error_costs_20_db() -> None:
     assert psnr(prediction, truth, 1.0) - psnr(worse, truth, 1.0) == pytest.approx(20, abs=1e-9)
 
 
-def test_psnr_is_of_the_whole_volumes_mse_and_not_a_mean_over_slices() -> None:
-    truth = np.zeros((2, 8, 8))
-    truth[0, 0, 0] = 100
-    prediction = truth.copy()
-    prediction[0] += 1
-    prediction[1] += 3
-    found = score(prediction, truth, FLOATS, scoring())["psnr"]
-    assert found == pytest.approx(10 * math.log10(100**2 / 5), abs=1e-12)
+@MODEST
+@given(seeds, sides, sides, st.floats(0.01, 1e4))
+def test_nrmse_is_scikit_images_with_the_euclidean_norm(seed: int, rows: int, columns: int, unit: float) -> None:
+    prediction, truth = pair(seed, (2, rows, columns))
+    expected = normalized_root_mse(truth, prediction, normalization="euclidean")
+    assert nrmse(prediction, truth) == pytest.approx(expected, rel=1e-12)
+    assert nrmse(prediction * unit, truth * unit) == pytest.approx(expected, rel=1e-9)
+    assert nrmse(truth, truth) == 0
+    assert nrmse(0 * truth, truth) == 1
 
 
-@pytest.mark.parametrize(("name", "peak"), [("volume_minmax", 900.0), ("volume_max", 700.0)])
-def test_the_range_comes_from_the_truth_alone(name: str, peak: float) -> None:
-    truth = np.linspace(-200, 700, 2 * 15 * 16).reshape(2, 15, 16)
-    prediction = truth + np.where(np.arange(16) % 2, 5000.0, -5000.0)  # far outside the truth's range
-    assert RANGES[name](truth) == peak
-    found = score(prediction, truth, FLOATS, scoring(psnr={"range": name}, ssim={**SSIM, "range": name}))
-    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(truth, prediction, data_range=peak), abs=1e-9)
-    assert found["ssim"] == pytest.approx(ssim(prediction, truth, peak), abs=1e-12)
+@every_window
+@pytest.mark.parametrize("dims", [2, 3])
+@FEW
+@given(seed=seeds, shape=st.tuples(sides, sides, sides))
+def test_the_ssim_map_and_its_cropped_mean_are_scikit_images(
+    window: str, dims: int, seed: int, shape: tuple[int, int, int]
+) -> None:
+    prediction, truth = pair(seed, shape[-dims:])
+    width = float(np.ptp(truth))
+    cropped, whole = structural_similarity(truth, prediction, data_range=width, full=True, **SCIKIT[window])
+    found = ssim_map(prediction, truth, width, window)
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-9)
+    assert found[inside(window, dims)].mean() == pytest.approx(cropped, abs=1e-9)
+
+
+@every_window
+@MODEST
+@given(seed=seeds, unit=st.floats(0.01, 1e4))
+def test_ssim_is_symmetric_free_of_units_and_1_for_an_exact_prediction(window: str, seed: int, unit: float) -> None:
+    prediction, truth = pair(seed, (15, 16))
+    found = ssim_map(prediction, truth, 900.0, window)
+    np.testing.assert_allclose(ssim_map(truth, prediction, 900.0, window), found, atol=1e-12)
+    np.testing.assert_allclose(ssim_map(prediction * unit, truth * unit, 900.0 * unit, window), found, atol=1e-9)
+    np.testing.assert_allclose(ssim_map(truth, truth, 900.0, window), 1, atol=1e-9)
+    assert found.mean() < 1
+
+
+# HFEN
+
+
+def test_the_laplacian_of_gaussian_is_that_of_matlabs_documentation() -> None:
+    """fspecial('log') with its defaults, 5 pixels and sigma 0.5, as MATLAB prints it; a quarter of it."""
+    printed = [[0.0448, 0.0468, 0.0564], [0.0468, 0.3167, 0.7146], [0.0564, 0.7146, -4.9048]]
+    found = edges.log_kernel(5, 0.5)
+    np.testing.assert_allclose(found[:3, :3], printed, atol=5e-5)
+    np.testing.assert_array_equal(found, found[::-1, ::-1])
+    assert edges.log_kernel().shape == (15, 15)
+    assert edges.log_kernel().sum() == pytest.approx(0, abs=1e-15)
+
+
+@FEW
+@given(seeds, st.integers(5, 40), st.integers(5, 40))
+def test_hfen_is_the_plain_convolutions(seed: int, rows: int, columns: int) -> None:
+    prediction, truth = pair(seed, (rows, columns))
+    filtered = [convolve(image, edges.log_kernel(), mode="constant") for image in (prediction, truth)]
+    np.testing.assert_allclose(edges.laplacian_of_gaussian(truth), filtered[1], atol=1e-9)
+    expected = np.linalg.norm(filtered[0] - filtered[1]) / np.linalg.norm(filtered[1])
+    assert math.sqrt(ratio(edges.hfen_sums(prediction, truth))) == pytest.approx(expected, rel=1e-9)
+    assert edges.hfen_sums(truth, truth)[0] == 0
+
+
+# Metrics of images in 0–255
+
+
+@every_figure
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_a_metric_gives_what_its_authors_code_gives(metric: str, name: str) -> None:
+    prediction, truth = PAIRS[name]
+    assert FIGURES[metric](prediction, truth) == pytest.approx(GOLDEN[name][metric], rel=0, abs=1e-11)
+
+
+def test_every_pair_has_an_answer_of_the_authors_code() -> None:
+    assert {name: set(answers) for name, answers in GOLDEN.items()} == {name: set(FIGURES) for name in PAIRS}
+
+
+@every_figure
+@settings(max_examples=6, deadline=None)
+@given(seed=seeds, rows=st.integers(41, 60), columns=st.integers(41, 60))
+def test_an_exact_image_has_the_best_figure(metric: str, seed: int, rows: int, columns: int) -> None:
+    prediction, truth = (np.clip(image / 6, 0, 255) for image in pair(seed, (rows, columns)))
+    assert FIGURES[metric](truth, truth) == pytest.approx(BEST[metric], abs=1e-9)
+    assert abs(FIGURES[metric](prediction, truth) - BEST[metric]) > 1e-4
+
+
+@pytest.mark.parametrize("metric", ["fsim", "gmsd", "haarpsi"])
+def test_a_similarity_is_symmetric(metric: str) -> None:
+    prediction, truth = PAIRS["head90-x4"]
+    assert FIGURES[metric](truth, prediction) == pytest.approx(FIGURES[metric](prediction, truth), abs=1e-12)
+
+
+@every_figure
+def test_more_blur_is_worse(metric: str) -> None:
+    truth = PAIRS["head90-x2"][1]
+    figures = [FIGURES[metric](gaussian_filter(truth, sigma), truth) for sigma in (0.5, 1, 1.5, 2)]
+    assert figures == sorted(figures, reverse=BEST[metric] == 1)
+    assert abs(figures[0] - figures[-1]) > 0.05
+
+
+def test_vif_of_more_contrast_is_above_1_and_of_noise_alone_0() -> None:
+    truth = PAIRS["head90-x2"][1]
+    assert FIGURES["vif"](1.2 * truth, truth) > 1.01
+    noise = np.random.default_rng(0).normal(128, 20, truth.shape)
+    assert FIGURES["vif"](noise, truth) < 0.02
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (16, 60)])
+def test_an_image_too_small_for_vif_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="too small for VIF"):
+        information.vif_sums(np.ones(shape), np.ones(shape))
+
+
+@pytest.mark.parametrize("sums", [fsim_sums, information.haarpsi_sums, information.vif_sums])
+def test_a_blank_pair_of_images_weighs_nothing(sums: Any) -> None:
+    blank = np.zeros((48, 50))
+    assert sums(blank, blank) == (0, 0)
+
+
+@FEW
+@given(seeds, st.integers(20, 40), st.integers(20, 40))
+def test_phase_congruency_lies_in_0_to_1(seed: int, rows: int, columns: int) -> None:
+    found = phase_congruency(np.clip(pair(seed, (rows, columns))[1] / 6, 0, 255))
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.max() > 0
+
+
+# Bands
+
+
+FACTORS = st.sampled_from([(1, 2, 2), (1, 3, 3), (1, 4, 4), (4, 1, 1), (2, 2, 2), (1, 1, 2), (3, 1, 2)])
+
+
+def plain_low_pass(volume: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
+    """Every frequency asked by itself."""
+    spectrum = np.fft.fftn(volume)
+    for index in np.ndindex(volume.shape):
+        for k, n, factor in zip(index, volume.shape, factors, strict=True):
+            if factor > 1 and not min(k, n - k) < n / (2 * factor):
+                spectrum[index] = 0
+    back = np.fft.ifftn(spectrum)
+    assert abs(back.imag).max() < 1e-9
+    return back.real
+
+
+@FEW
+@given(seeds, FACTORS, st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)))
+def test_low_pass_keeps_the_open_box_of_frequencies(
+    seed: int, factors: tuple[int, int, int], times: tuple[int, int, int]
+) -> None:
+    volume = pair(seed, (factors[0] * times[0], factors[1] * times[1], factors[2] * times[2]))[1]
+    np.testing.assert_allclose(bands.low_pass(volume, factors), plain_low_pass(volume, factors), atol=1e-8)
+
+
+@FEW
+@given(seeds, FACTORS)
+def test_the_two_bands_are_orthogonal_and_filtering_twice_changes_nothing(
+    seed: int, factors: tuple[int, int, int]
+) -> None:
+    volume = pair(seed, (12, 24, 12))[1]
+    low = bands.low_pass(volume, factors)
+    np.testing.assert_allclose(bands.low_pass(low, factors), low, atol=1e-9)
+    assert np.vdot(low, low) + np.vdot(volume - low, volume - low) == pytest.approx(np.vdot(volume, volume))
+
+
+@FEW
+@given(seeds, st.sampled_from([2, 3, 4]))
+def test_zero_filled_truncation_is_the_low_band(seed: int, scale: int) -> None:
+    """An independent definition of the same box: the degradation `kspace` and its adjoint."""
+    volume = pair(seed, (1, 24, 36))[1]
+    lr = degrade(volume, "kspace", (1, scale, scale))
+    np.testing.assert_allclose(
+        bands.low_pass(volume, (1, scale, scale)), zero_fill(lr, volume.shape), atol=1e-9 * np.abs(volume).max()
+    )
+
+
+@FEW
+@given(seeds, st.integers(2, 60), st.integers(2, 60))
+def test_the_radial_energies_of_an_image_add_up_to_its_mean_square(seed: int, rows: int, columns: int) -> None:
+    image = pair(seed, (rows, columns))[1]
+    energy = bands.radial_energy(image)
+    assert energy.shape == bands.FREQUENCIES.shape == (68,)
+    assert energy.sum() == pytest.approx(np.mean(image**2))
+
+
+@pytest.mark.parametrize(("periods", "along"), [(0, 0), (3, 0), (7, 1), (12, 1), (24, 0), (41, 0), (48, 1)])
+def test_a_wave_has_all_its_energy_at_its_frequency(periods: int, along: int) -> None:
+    """96 pixels: a wave of p periods stands in the bin that begins at p/96 cycles per pixel."""
+    line = np.cos(2 * np.pi * periods * np.arange(96) / 96)
+    image = np.broadcast_to(line, (96, 96)).T if along == 0 else np.broadcast_to(line, (96, 96))
+    energy = bands.radial_energy(image)
+    assert energy.argmax() == periods
+    assert energy[periods] == pytest.approx(energy.sum())
+    assert bands.FREQUENCIES[periods] == pytest.approx((periods + 0.5) / 96)
+
+
+# Foreground and ranges
+
+
+def head(shape: tuple[int, int, int] = (4, 40, 44)) -> np.ndarray:
+    """A bright shell with a dark inside, a lone bright speck, and noise around them."""
+    random = np.random.default_rng(1)
+    y, x = np.meshgrid(np.linspace(-1, 1, shape[1]), np.linspace(-1, 1, shape[2]), indexing="ij")
+    radius = np.hypot(y, x)
+    image = np.where((radius > 0.4) & (radius < 0.7), 800.0, 0.0)
+    image[1:3, 1:3] = 900
+    return image + random.uniform(0, 60, shape)
+
+
+def test_the_foreground_is_the_largest_bright_part_without_its_holes() -> None:
+    volume = head()
+    mask = foreground(volume)
+    y, x = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 44), indexing="ij")
+    np.testing.assert_array_equal(mask, np.broadcast_to(np.hypot(y, x) < 0.7, volume.shape))
+
+
+def test_a_hole_that_is_open_within_its_slice_stays_dark() -> None:
+    volume = head()
+    volume[2, 20, :22] = 0  # a channel from the border to the centre
+    mask = foreground(volume)
+    assert not mask[2, 20, 20]
+    assert mask[1, 20, 20]
+
+
+@FEW
+@given(seeds, st.sampled_from([0.125, 2.0, 1024.0]))
+def test_the_foreground_is_one_part_and_knows_no_units(seed: int, unit: float) -> None:
+    volume = gaussian_filter(np.random.default_rng(seed).normal(0, 1, (3, 20, 22)), 1.5) * 1000
+    mask = foreground(volume)
+    np.testing.assert_array_equal(foreground(volume * unit), mask)
+    assert label(mask)[1] == 1
+    sizes = np.bincount(label(volume > threshold_otsu(volume))[0].ravel())[1:]
+    assert mask.sum() >= sizes.max()
+
+
+def test_a_constant_volume_has_no_foreground() -> None:
+    with pytest.raises(ValueError, match="constant"):
+        foreground(np.ones((2, 8, 8)))
+
+
+def test_ranges_are_of_the_whole_volume_or_of_each_slice() -> None:
+    truth = np.array([[[-5.0, 1.0]], [[2.0, 7.0]]])
+    assert ranges.limits(truth, "volume_minmax").tolist() == [[-5, 7], [-5, 7]]
+    assert ranges.limits(truth, "volume_max").tolist() == [[0, 7], [0, 7]]
+    assert ranges.limits(truth, "slice_minmax").tolist() == [[-5, 1], [2, 7]]
+    assert ranges.limits(truth, "slice_max").tolist() == [[0, 1], [0, 7]]
+    assert ranges.limits(truth, 255.0).tolist() == [[0, 255], [0, 255]]
+    many = np.arange(1001.0).reshape(1, 7, 143)
+    np.testing.assert_allclose(ranges.limits(many, "volume_p999"), [[0, 999]])
 
 
 def test_the_range_of_stored_integers_does_not_overflow() -> None:
-    truth = np.array([[[-30000, 30000]]], np.int16)
-    assert RANGES["volume_minmax"](truth) == 60000
+    low, high = ranges.limits(np.array([[[-30000, 30000]]], np.int16), "volume_minmax")[0]
+    assert high - low == 60000
 
 
-@pytest.mark.parametrize("border", [1, 3])
-def test_the_border_is_shaved_from_rows_and_columns_only(border: int) -> None:
-    prediction, truth = pair(7, (2, 20, 24))
-    inside = slice(border, -border)
-    prediction[:, inside, inside] = truth[:, inside, inside] + 2
-    found = score(prediction, truth, FLOATS, scoring(border, ssim=SSIM, psnr={"range": "volume_minmax"}))
-    assert found["psnr"] == pytest.approx(10 * math.log10(np.ptp(truth) ** 2 / 4), abs=1e-9)
-    cut = (slice(None), inside, inside)
-    assert found["ssim"] == pytest.approx(ssim(prediction[cut], truth[cut], float(np.ptp(truth))), abs=1e-12)
-    assert found["psnr"] > score(prediction, truth, FLOATS, scoring(0))["psnr"]
-
-
-def test_the_peak_is_the_whole_volumes_where_a_border_is_shaved() -> None:
-    prediction, truth = pair(7, (1, 20, 24))
-    truth[0, 0, 0] = prediction[0, 0, 0] = 1e5
-    found = score(prediction, truth, FLOATS, scoring(2))["psnr"]
-    inside = (slice(None), slice(2, -2), slice(2, -2))
-    expected = peak_signal_noise_ratio(truth[inside], prediction[inside], data_range=float(np.ptp(truth)))
-    assert found == pytest.approx(expected, abs=1e-9)
-
-
-def test_a_border_that_leaves_nothing_is_an_error_and_not_nan() -> None:
-    prediction, truth = pair(7, (1, 20, 24))
-    with pytest.raises(ValueError, match="border"):
-        score(prediction, truth, FLOATS, scoring(10))
-
-
-def test_predictions_are_rounded_to_the_stored_grid_before_scoring_if_the_protocol_says_so() -> None:
-    truth = np.arange(480.0).reshape(2, 15, 16).astype(np.int16)
-    prediction = truth + 0.4
-    assert score(prediction, truth, WHOLE, scoring(rounding="stored"))["psnr"] == math.inf
-    unrounded = score(prediction, truth, WHOLE, scoring(rounding="none"))["psnr"]
-    assert unrounded == pytest.approx(10 * math.log10(479**2 / 0.16), abs=1e-9)
-
-
-def test_predictions_are_rounded_once() -> None:
-    """A value of 0.46 on a grid of 1 is 0; rounded to tenths or to float16 on the way it would be 0.5 and so 1."""
-    calls = []
-
-    class Counting(Grid):
-        def round(self, array: np.ndarray) -> np.ndarray:
-            calls.append(array.copy())
-            return super().round(array)
-
-    prediction, truth = pair(4, (2, 15, 16))
-    before = prediction.copy()
-    both = scoring(rounding="stored", psnr={"range": "volume_minmax"}, ssim=SSIM)
-    found = score(prediction, truth, Counting(integer=True), both)
-    assert len(calls) == 1
-    np.testing.assert_array_equal(calls[0], before)
-    np.testing.assert_array_equal(prediction, before)
-    assert found["psnr"] == psnr(np.sign(prediction) * np.floor(np.abs(prediction) + 0.5), truth, float(np.ptp(truth)))
-
-
-def test_below_zero_is_clipped_only_where_the_truth_has_no_negative_value() -> None:
-    truth = np.zeros((1, 12, 12))
-    truth[0, 0, 0] = 10
-    prediction = truth - 3.0 * (truth == 0)
-    assert score(prediction, truth, WHOLE, scoring(rounding="stored"))["psnr"] == math.inf
-    signed = score(prediction, truth, Grid(integer=True), scoring(rounding="stored"))["psnr"]
-    assert signed < 15
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_prediction_that_is_not_finite_is_refused(value: float) -> None:
-    prediction, truth = pair(4, (2, 15, 16))
-    prediction[1, 2, 3] = prediction[0, 0, 0] = value
-    with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
-        score(prediction, truth, FLOATS, scoring())
-
-
-@pytest.mark.parametrize("shape", [(2, 15, 17), (15, 16), (1, 2, 15, 16), (2, 16, 15), (2, 15, 1)])
-def test_a_prediction_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
-    _, truth = pair(4, (2, 15, 16))
-    with pytest.raises(ValueError, match=r"shape .* the truth \(2, 15, 16\)"):
-        score(np.ones(shape), truth, FLOATS, scoring())
-
-
-def test_integers_and_float32_are_scored_in_float64() -> None:
-    truth = np.full((1, 12, 12), 255, np.uint8)
-    truth[0, 0, 0] = 0
-    prediction = np.zeros((1, 12, 12), np.float32)
-    found = score(prediction, truth, FLOATS, scoring(psnr={"range": "volume_minmax"}))["psnr"]
-    assert found == pytest.approx(10 * math.log10(144 / 143), abs=1e-12)
-
-
-def test_scores_come_in_the_protocols_order() -> None:
-    prediction, truth = pair(4, (2, 15, 16))
-    chosen = {"ssim": SSIM, "psnr": {"range": "volume_max"}}
-    assert list(score(prediction, truth, FLOATS, scoring(**chosen))) == ["ssim", "psnr"]
-    assert set(METRICS) == {"psnr", "ssim"}, "a new metric needs a reference to be tested against"
+def test_the_scale_of_0_to_255_is_clipped() -> None:
+    np.testing.assert_allclose(ranges.to_255(np.array([-20.0, 10, 60, 110, 300]), 10, 110), [0, 0, 127.5, 255, 255])

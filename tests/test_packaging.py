@@ -220,7 +220,8 @@ def test_an_installed_package_of_methods_is_listed_checked_and_planned(tmp_path:
     assert "theirs         Somebody's interpolation." in run(bench, "list", "methods", cwd=tmp_path, **place)
     assert "The contract is kept" in run(bench, "check", "theirs", "--scales", "2", cwd=tmp_path, **place)
     planned = run(bench, "run", "--methods", "theirs,bicubic", "--dry-run", cwd=tmp_path, **place)
-    assert [line.split()[:2] for line in planned.splitlines()] == [["run", "theirs"], ["run", "bicubic"]]
+    lines = [line.split()[:2] for line in planned.splitlines() if line.startswith("run ")]
+    assert lines == [["run", "theirs"], ["run", "bicubic"]]
 
     install_package(tmp_path, "bob")
     with pytest.raises(AssertionError, match="'theirs' is offered twice") as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,20 +196,3 @@ def test_an_ablations_sibling_has_the_same_rows_at_cpu_size(table: str) -> None:
     for label, spec in full.methods.items():
         assert sibling.methods[label].options == spec.options
         assert sibling.methods[label].preset == "tiny"
-
-
-def test_the_ixi_split_is_the_seeded_draw_by_site_that_it_is_said_to_be(shared: Path) -> None:
-    """The 576 subjects with all three contrasts, without the one whose T2 is too thin; drawn site by site."""
-    whole = [line.partition(",") for line in (shared / "reference" / "ixi_subjects.csv").read_text().splitlines()[1:]]
-    subjects = sorted(s for s, _, of in whole if set(of.split()) == {"T1", "T2", "PD"} and s != "IXI014-HH-1236")
-    assert len(subjects) == 576
-    random = np.random.default_rng(20211)
-    drawn: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for site, val, test in (("Guys", 3, 39), ("HH", 2, 22), ("IOP", 1, 9)):
-        here = [subject for subject in subjects if subject.split("-")[1] == site]
-        order = [here[i] for i in random.permutation(len(here))]
-        drawn["val"] += order[:val]
-        drawn["test"] += order[val : val + test]
-        drawn["train"] += order[val + test :]
-    split = protocol.load("poan_table2").split
-    assert {fold: sorted(split[fold]) for fold in split} == {fold: sorted(drawn[fold]) for fold in drawn}

@@ -144,7 +144,7 @@ UNKNOWN_WORDS = [
     ("track: equal", "track: eqal", "track: eqal", "training.track", "'published' or 'equal' (got 'eqal')"),
     ("PD: sagittal", "PD: sagital", "plane: {T1: axial, PD: sagital}", "data.plane.PD", "'axial', 'sagittal' or"),
     ("augment: dihedral", "augment: flips", "augment: flips", "training.augment", "'none' or 'dihedral'"),
-    ("  round: stored\n  m", "  round: up\n  m", "round: up", "scoring.round", "'stored' or 'none'"),
+    ("  round: stored\n  m", "  round: up\n  m", "round: up", "scoring.round", "'clipped' or 'none'"),
     ("schema: 1", "schema: 2", "schema: 2", "schema", "should be 1"),
 ]
 WRONG_TYPES = [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +22,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrsr_bench.datasets.folder import Folder
-from mrsr_bench.degradation import degrade
+from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.ensemble import undo_dihedral
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Recipe, intensity_scale
-from mrsr_bench.preparation import Pair, prepare
+from mrsr_bench.preparation import Pair, demand_disjoint, padded, prepare
 from mrsr_bench.sampling import TrainingPairs, validation_crops
-from mrsr_bench.schema import Degradation
+from mrsr_bench.schema import Cut, Degradation
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -48,8 +51,9 @@ def prepared(
     degradation: Degradation = STORED,
     factors: tuple[int, int, int] = X2,
     plane: str = "axial",
+    **cut: Any,
 ) -> list[Pair]:
-    return prepare(Folder(root), subjects, "T1", plane, crop, degradation, factors)
+    return prepare(Folder(root), subjects, "T1", Cut(plane=plane, crop=crop, **cut), degradation, factors)
 
 
 def pair_of(folder: Path, hr: np.ndarray, factors: tuple[int, int, int] = X2, name: str = "pair") -> Pair:
@@ -59,7 +63,8 @@ def pair_of(folder: Path, hr: np.ndarray, factors: tuple[int, int, int] = X2, na
     np.save(folder / f"{name}-hr.npy", hr)
     np.save(folder / f"{name}-lr.npy", lr)
     paths = folder / f"{name}-hr.npy", folder / f"{name}-lr.npy"
-    return Pair(name, "T1", *paths, Grid(False), (1.0, 1.0, 1.0), np.eye(4).tolist(), name)
+    shape = hr.shape[0], hr.shape[1], hr.shape[2]
+    return Pair(name, "T1", *paths, Grid(False), (1.0, 1.0, 1.0), np.eye(4).tolist(), name, name, shape, shape)
 
 
 def recipe(batch: int = 4, lr_patch: int = 6, augment: Any = "none") -> Recipe:
@@ -359,6 +364,108 @@ def test_a_changed_file_is_prepared_anew_and_a_touched_one_is_not(images: Path, 
     assert prepared(moved, ["anna"]) == [before], "where a file lies does not matter"
 
 
+@pytest.mark.parametrize("which", ["hr_path", "lr_path"])
+@pytest.mark.parametrize("damage", ["flipped byte", "truncated", "empty", "no checksum", "wrong memory"])
+def test_a_damaged_entry_is_found_when_it_is_opened_and_made_again(
+    images: Path, cache: Path, which: str, damage: str
+) -> None:
+    [before] = prepared(images, ["anna"])
+    path = getattr(before, which)
+    content = path.read_bytes()
+    if damage == "flipped byte":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage in ("truncated", "empty"):
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    else:
+        path.with_suffix(".json").write_text("{}" if damage == "no checksum" else "[1")
+    [again] = prepared(images, ["anna"])
+    assert getattr(again, which).read_bytes() == content
+    assert again == before
+
+
+def test_a_volume_smaller_than_the_crop_is_refused_or_padded_around_its_centre(images: Path, cache: Path) -> None:
+    with pytest.raises(BenchError, match=r"anna-T1.*smaller than the crop \(4, 40, 48\)"):
+        prepared(images, ["anna"], crop=(4, 40, 48))
+    [whole], [pair] = prepared(images, ["anna"]), prepared(images, ["anna"], crop=(5, 40, 46), pad="zero")
+    np.testing.assert_array_equal(pair.hr[:4, 2:38], whole.hr[:, :, 1:47])
+    assert not pair.hr[4].any()
+    assert not pair.hr[:, [0, 1, 38, 39]].any()
+    np.testing.assert_allclose(np.array(pair.affine) @ [0, 2, 0, 1], np.array(whole.affine) @ [0, 0, 1, 1])
+    assert padded([whole, pair]) == ["anna"]
+    assert padded([whole]) == []
+
+
+def test_hr_on_its_native_grid_is_another_entry_that_remembers_the_files_shape(cache: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    image = np.kron(random.uniform(0.2, 1, (4, 16, 16)), np.ones((1, 4, 4))) * random.uniform(0.8, 1.2, (4, 64, 64))
+    few = degrade(np.kron(image, np.ones((1, 3, 3))), "kspace", (1, 4, 4))  # 48 × 48 samples
+    filled = np.round(zero_fill(few, (4, 96, 96)) * 1000 + 200).astype(np.int16)
+    write_image(tmp_path / "anna-T1.nii.gz", filled.transpose(1, 2, 0))
+    [file], [native] = prepared(tmp_path, ["anna"]), prepared(tmp_path, ["anna"], grid="native", crop=(4, 36, 36))
+    assert file.hr.shape == file.full_shape == file.file_shape == (4, 96, 96)
+    assert native.hr.shape == (4, 36, 36)
+    assert native.file_shape == (4, 96, 96)
+    np.testing.assert_allclose(native.full_shape, (4, 48, 48), atol=4)
+    assert native.digest != file.digest
+
+
+def test_noise_is_added_once_and_is_the_subjects_own(images: Path, cache: Path) -> None:
+    noisy = Degradation(name="bicubic", round="none", noise=0.05)
+    [clean, other_clean] = prepared(images, ["anna", "bert"], degradation=EXACT)
+    [pair, other] = prepared(images, ["anna", "bert"], degradation=noisy)
+    sigma = 0.05 * intensity_scale(clean.lr)
+    bright = clean.lr > 5 * sigma
+    assert (pair.lr - clean.lr)[bright].std() == pytest.approx(sigma, rel=0.1)
+    ours, theirs = (np.asarray(a.lr) - b.lr for a, b in ((pair, clean), (other, other_clean)))
+    assert abs(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]) < 0.1
+    before = pair.lr_path.read_bytes()
+    shutil.rmtree(cache)
+    [again] = prepared(images, ["anna"], degradation=noisy)
+    assert again.lr_path.read_bytes() == before
+
+
+def test_settings_of_a_degradation_are_another_entry(images: Path, cache: Path) -> None:
+    wide, narrow = (Degradation(name="gaussian", round="none", options={"fwhm": fwhm}) for fwhm in (2.0, 0.5))
+    [a], [b] = prepared(images, ["anna"], degradation=wide), prepared(images, ["anna"], degradation=narrow)
+    assert np.std(a.lr) < np.std(b.lr)
+    assert a.digest != b.digest
+    np.testing.assert_array_equal(a.lr, degrade(a.hr, "gaussian", X2, fwhm=2.0).astype(np.float32))
+
+
+def test_folds_that_share_a_subject_or_an_image_are_refused(images: Path, cache: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(images, tmp_path / "data"))
+    shutil.copy(data / "anna-T1.nii.gz", data / "zoe-T1.nii.gz")
+    anna, bert, zoe = prepared(data, ["anna", "bert", "zoe"])
+    demand_disjoint({"train": [anna, zoe], "test": [bert]})
+    with pytest.raises(BenchError, match="train and test share an image: anna and zoe have the same T1"):
+        demand_disjoint({"train": [anna], "val": [bert], "test": [zoe]})
+    with pytest.raises(BenchError, match="train and val share an image: bert and bert"):
+        demand_disjoint({"train": [anna, bert], "val": [bert], "test": []})
+
+
+def test_progress_counts_up_to_all_volumes(images: Path, cache: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    prepare(
+        Folder(images), ["anna", "bert", "carl"], "T1", Cut(plane="axial"), STORED, X2, lambda *of: heard.append(of)
+    )
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_full_disk_leaves_no_entry_and_names_the_file(
+    images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mrsr_bench.files.os.fsync", full)
+        with pytest.raises(BenchError, match=r"anna-T1\.nii\.gz: cannot be prepared in .*: No space left on device"):
+            prepared(images, ["anna"])
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    [pair] = prepared(images, ["anna"])
+    assert pair.hr.shape == (4, 36, 48)
+
+
 def test_an_entry_that_lost_a_file_is_made_again(images: Path, cache: Path) -> None:
     [before] = prepared(images, ["anna"])
     content = before.hr_path.read_bytes(), before.lr_path.read_bytes()
@@ -476,7 +583,7 @@ def test_odd_subject_names_stay_inside_the_cache(cache: Path, tmp_path: Path, na
 
     write_image(tmp_path / "odd-T1.nii.gz", textured(1))
     Odd.__module__ = Folder.__module__
-    [pair] = prepare(Odd(tmp_path), [name], "T1", "axial", None, STORED, X2)
+    [pair] = prepare(Odd(tmp_path), [name], "T1", Cut(plane="axial"), STORED, X2)
     assert cache.resolve() in pair.hr_path.resolve().parents
     assert pair.subject == name
 
@@ -489,3 +596,48 @@ def test_a_pair_passes_to_another_process_without_its_arrays(images: Path, cache
     assert len(content) < 2000
     np.testing.assert_array_equal(pickle.loads(content).lr, pair.lr)
     assert math.isclose(pickle.loads(content).scale, pair.scale)
+
+
+_COUNT = """
+import sys
+from pathlib import Path
+from mrsr_bench.datasets.folder import Folder
+from mrsr_bench.method import Recipe
+from mrsr_bench.preparation import prepare
+from mrsr_bench.sampling import TrainingPairs, validation_crops
+from mrsr_bench.schema import Cut, Degradation
+
+def anonymous():
+    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1000
+
+def use(subjects):
+    pairs = prepare(dataset, subjects, "T1", Cut(plane="axial"), Degradation(name="bicubic", round="stored"), (1, 2, 2))
+    data = TrainingPairs(pairs, (1, 2, 2), Recipe(batch=8, lr_patch=24), 1, 0)
+    for step in range(100):
+        data.batch(step)
+    for lr, hr in data.volumes():
+        hr.sum()
+    return pairs, data
+
+dataset = Folder(Path(sys.argv[1]))
+names = dataset.subjects()
+first = use(names[:20])
+before = anonymous()
+second = use(names)
+print(len(names), anonymous() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux tells it")
+def test_memory_does_not_grow_with_the_number_of_subjects(cache: Path, tmp_path: Path) -> None:
+    """200 volumes of 0.3 MB (0.6 MB as float32): all of them held would be 60 MB or more, four times the bound."""
+    data = tmp_path / "data"
+    for number in range(200):
+        image = np.random.default_rng(number).integers(0, 60, (96, 96, 16), dtype=np.int16)
+        write_image(data / f"subject{number:03d}-T1.nii", image)
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNT, str(data)], capture_output=True, text=True, timeout=120, check=True
+    )
+    subjects, grown = done.stdout.split()
+    assert int(subjects) == 200
+    assert float(grown) < 15, "MB"

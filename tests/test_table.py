@@ -13,7 +13,8 @@ import mrsr_bench
 from mrsr_bench.cell import Cell, Training
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.records import Store, describe, write_record
-from mrsr_bench.reporting.table import Table, build, render
+from mrsr_bench.reporting.render import render
+from mrsr_bench.reporting.table import Table, build
 from mrsr_bench.runner import remember, request_plan
 
 Plan = tuple[Store, Any, list[Training]]
@@ -212,3 +213,176 @@ def test_the_caption_says_once_what_columns_of_one_method_share(
         "Options: wide, tiny (preset tiny, blocks 8, res_scale 1.0, slices 1); wide (features 48); tiny (features 32)."
         in build(*plan).caption().splitlines()
     )
+
+
+# --- Metrics of any kind ---------------------------------------------------------------------------------------------
+
+MANY = {
+    "psnr": {"range": "volume_minmax"},
+    "ssim": {"range": "volume_minmax", "window": "gaussian11", "dims": 2, "map": "whole"},
+    "hfen": {},
+    "psnr_max": {"metric": "psnr", "range": "volume_max"},
+}
+FIGURES = {"bicubic": (30.0, 0.9, 0.30, 31.0), "linear": (32.0, 0.8, 0.20, 33.0), "edsr": (31.0, 0.7, 0.20004, 32.0)}
+
+
+def table_rows(block: str) -> list[list[str]]:
+    """All lines of one Markdown table, without the rule."""
+    return [[part.strip() for part in line.strip("|").split("|")] for line in block.splitlines() if "|--" not in line]
+
+
+@pytest.fixture
+def many(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
+    """Three methods under four metrics, one of which is better the lower it is."""
+    methods = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}}
+    loaded, trainings = request_plan(str(write_protocol(methods=methods, scoring={"round": "stored", "metrics": MANY})))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    for label, figures in FIGURES.items():
+        fill(plan, label, "x2", 0, 0, metrics=dict(zip(MANY, figures, strict=True)))
+    return plan
+
+
+def test_two_metrics_share_a_cell_and_the_others_have_a_line_each_below(many: Plan) -> None:
+    main, below, _, records = render(build(*many), "markdown").split("\n\n")
+    assert table_rows(main)[1] == ["T1", "x2", "30.00/**0.9000**", "**32.00**/<u>0.8000</u>", "<u>31.00</u>/0.7000"]
+    assert table_rows(below) == [
+        ["contrast", "scale", "metric", "bicubic", "linear", "edsr"],
+        ["T1", "x2", "hfen", "<u>0.3000</u>", "**0.2000**", "**0.2000**"],
+        ["T1", "x2", "psnr_max", "31.00", "**33.00**", "<u>32.00</u>"],
+    ]
+    assert table_rows(records)[0][:4] == ["row", "method", "seed", "psnr"]
+
+
+def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
+    table = build(*many, metrics=["psnr_max", "hfen", "psnr"])
+    main, caption, records = render(table, "markdown").split("\n\n")
+    assert table_rows(main)[1][2:4] == ["31.00/<u>0.3000</u>/30.00", "**33.00**/**0.2000**/**32.00**"]
+    assert caption.splitlines()[1].startswith("Cells: psnr_max/hfen/psnr. ")
+    assert "SSIM" not in caption
+    assert table_rows(records)[0][3] == "psnr_max"
+    assert list(table.frame().columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]
+
+
+def test_a_metric_that_the_protocol_lacks_is_refused_with_those_it_has(many: Plan) -> None:
+    with pytest.raises(UsageError, match=r"no metric 'hfan'\. Did you mean 'hfen'"):
+        build(*many, metrics=["psnr", "hfan"])
+
+
+def test_the_caption_spells_every_convention_and_the_direction_where_lower_is_better(many: Plan) -> None:
+    caption = build(*many).caption()
+    assert "; HFEN (lower is better); psnr_max: PSNR (dB) with range volume_max; per volume" in caption
+    assert "PSNR (dB) with range volume_minmax; SSIM with range" in caption
+
+
+def test_latex_has_a_second_table_that_refers_to_the_first(many: Plan) -> None:
+    text = render(build(*many), "latex")
+    assert text.count(r"\begin{tabular}") == 2
+    assert r"\label{tab:small}" in text.split(r"\end{table}")[0]
+    assert r"\ref{tab:small}" in text.split(r"\end{table}")[1]
+    assert r"T1 & x2 & psnr\_max & 31.00 & \textbf{33.00} & \underline{32.00}" in text
+    assert render(build(*many, metrics=["psnr"]), "latex").count(r"\begin{tabular}") == 1
+
+
+def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
+    methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
+    loaded, trainings = request_plan(str(write_protocol(methods=methods)))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    learned = {**RECORDED["fit"], "train_data_digest": "same"}
+    fill(plan, "bicubic", "x2", 30.0, 0.9, fit={})
+    fill(plan, "linear", "x2", 30.0, 0.9, fit=learned)
+    assert "Training subjects" not in build(*plan).caption()
+    fill(plan, "few", "x2", 30.0, 0.9, fit=learned)
+    assert "Training subjects: 2 (few), 3 (linear)." in build(*plan).caption().splitlines()
+
+
+# --- Quoted figures --------------------------------------------------------------------------------------------------
+
+IXI = {"dataset": "ixi", "contrasts": ["PD"], "split": "split.csv", "plane": "axial", "crop": [96, 240, 240]}
+
+
+@pytest.fixture
+def published(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
+    """Four columns on IXI's PD under three degradations, one of which nobody printed."""
+    methods = {"bicubic": {}, "linear": {}, "edsr": {}, "edsr-c96": {"method": "edsr", "preset": "c96"}, "poan": {}}
+    degradation = [{"name": name, "round": "stored"} for name in ("bicubic", "truncation_csn")]
+    noisy = {"name": "bicubic", "round": "stored", "noise": 0.05}
+    protocol = write_protocol(data=IXI, methods=methods, degradation=[*degradation, noisy])
+    loaded, trainings = request_plan(str(protocol))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    for label, psnr in {"bicubic": 35.0, "linear": 38.0, "poan": 41.0}.items():
+        fill(plan, label, "x2", psnr, 0.98)
+    return plan
+
+
+def test_quoted_figures_stand_in_marked_columns_of_their_own_and_win_no_mark(published: Plan) -> None:
+    headings, *lines = table_rows(render(build(*published, published=True), "markdown").split("\n\n")[0])
+    assert headings == [
+        *("degradation", "contrast", "scale"),
+        *("bicubic", "Bicubic [quoted: CSN 2019]", "linear"),
+        *("edsr", "edsr-c96", "EDSR (C96) [quoted: CSN 2019]"),
+        *("poan", "POAN [quoted: POAN 2021]"),
+    ]
+    ours = [heading for heading in headings[3:] if "quoted" not in heading]
+    first, second, third = (dict(zip(headings, line, strict=True)) for line in lines)
+    assert [first[heading] for heading in ours] == [
+        *("35.00/**0.9800**", "<u>38.00</u>/**0.9800**", "–", "–", "**41.00**/**0.9800**")
+    ]
+    assert first["POAN [quoted: POAN 2021]"] == "41.59/0.9901", "higher than ours, and still unmarked"
+    assert first["EDSR (C96) [quoted: CSN 2019]"] == "39.87/0.9857"
+    assert second["degradation"] == "truncation_csn"
+    assert second["Bicubic [quoted: CSN 2019]"] == "34.65/0.9625"
+    assert second["POAN [quoted: POAN 2021]"] == "–"
+    assert third["degradation"] == "bicubic-noise0.05"
+    assert {third[heading] for heading in headings if "quoted" in heading} == {"–"}
+
+
+def test_the_caption_says_whose_the_quoted_figures_are_what_is_wrong_with_them_and_where_none_apply(
+    published: Plan,
+) -> None:
+    caption = build(*published, published=True).caption()
+    for text in (
+        "Quoted, not run here: the columns marked [quoted: …] repeat what is printed by CSN 2019 (Zhao, ",
+        "; by POAN 2021 (Hu et al., ",
+        "no measured gain",
+        "(1) EDSR (C96) is no plain EDSR",
+        "(4) POAN's figures for PD x2",
+        "Nothing is quoted for the columns linear.",
+        "No quoted figure applies to the rows bicubic-noise0.05 PD x2.",
+    ):
+        assert text in caption
+    assert "SRCNN" not in caption, "its error touches nothing that is shown"
+    assert "uoted" not in build(*published).caption()
+
+
+def test_quoted_columns_are_marked_in_csv_and_in_latex_too(published: Plan) -> None:
+    table = build(*published, published=True)
+    header, first = render(table, "csv").splitlines()[:2]
+    cells = dict(zip(header.split(","), first.split(","), strict=True))
+    assert cells["poan psnr"] == "41.0"
+    assert cells["POAN [quoted: POAN 2021] psnr"] == "41.59"
+    latex = render(table, "latex")
+    assert r"poan & POAN$^\dagger$ [POAN 2021] \\" in latex
+    assert r"the columns marked $^\dagger$ repeat" in latex
+
+
+def test_a_quoted_figure_stands_beside_the_metric_of_that_name_only(
+    write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
+    metrics = {"psnr_max": MANY["psnr_max"], "hfen": {}, "psnr": MANY["psnr"], "ssim": MANY["ssim"]}
+    protocol = write_protocol(data=IXI, scoring={"round": "stored", "metrics": metrics})
+    table = build(Store(tmp_path / "results"), *request_plan(str(protocol)), published=True)
+    main, below, *_ = render(table, "markdown").split("\n\n")
+    assert "quoted" not in main
+    assert table_rows(below)[0][3:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
+    assert [line[2:] for line in table_rows(below)[1:]] == [["psnr", "–", "35.04"], ["ssim", "–", "0.9664"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [({}, "is of 'folder'"), ({"data": {**IXI, "grid": "native"}}, "on another grid")]
+)
+def test_nothing_is_quoted_beside_figures_on_other_images(
+    write_protocol: Callable[..., Path], tmp_path: Path, data: dict[str, Any], words: str
+) -> None:
+    loaded, trainings = request_plan(str(write_protocol(**data)))
+    with pytest.raises(UsageError, match=f"published figures are of 'ixi' .* {words}.*nothing published compares"):
+        build(Store(tmp_path / "results"), loaded, trainings, published=True)

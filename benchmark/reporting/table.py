@@ -1,29 +1,44 @@
-"""The table: rows contrast × scale, columns methods, every figure from a record, and a caption that says what it is."""
+"""The figures of a protocol: rows contrast × scale, columns methods, every figure of ours from a record."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
+from .. import quoted, scoring
 from ..cell import Cell, Training
+from ..errors import UsageError, did_you_mean
 from ..protocol import Loaded
+from ..quoted import Quote
 from ..records import Record, Store
+from .caption import describe
 
-Format = Literal["markdown", "latex", "csv"]
-DECIMALS = {"psnr": 2, "ssim": 4}
-"""Digits after the point, as in the published tables; other metrics get four."""
-UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
-
+Row = tuple[str, ...]
 
 _DATA: dict[str, Callable[[Record], str | None]] = {
     "test": lambda record: record["test_data_digest"],
     "training": lambda record: record["fit"].get("train_data_digest"),
 }
 """What must agree in a row → where a record keeps its digest; None where a method does not learn."""
+_IN_A_CELL = 2
+"""Metrics that share a cell of the main table where none are chosen; the others have a table of their own."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: a label of ours, or a method as a paper names it."""
+
+    name: str
+    source: str = ""
+    """Who printed it, e.g. 'CSN 2019'; '' for ours."""
+
+    def __str__(self) -> str:
+        return f"{self.name} [quoted: {self.source}]" if self.source else self.name
 
 
 @dataclass
@@ -31,26 +46,78 @@ class Table:
     """The figures of one protocol, and what is not among them."""
 
     loaded: Loaded
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+    chosen: tuple[str, ...] = ()
+    """The metrics asked for; none: all of the protocol's."""
+    rows: list[Row] = field(default_factory=list)
     """(contrast, scale), with the degradation first where the protocol has several."""
     labels: list[str] = field(default_factory=list)
-    values: dict[tuple[tuple[str, ...], str], list[Record]] = field(default_factory=dict)
+    values: dict[tuple[Row, str], list[Record]] = field(default_factory=dict)
     """(row, label) → one record a seed."""
+    quotes: dict[tuple[Row, Column], Quote] = field(default_factory=dict)
+    """(row, quoted column) → the printed figure."""
+    published: bool = False
+    """Whether quoted figures were asked for."""
     absent: dict[str, list[str]] = field(default_factory=dict)
     """Why → the cells that have no figure here."""
 
     @property
     def metrics(self) -> list[str]:
-        return list(self.loaded.protocol.scoring.metrics)
+        return list(self.chosen or self.loaded.protocol.scoring.metrics)
+
+    @property
+    def main(self) -> list[str]:
+        """The metrics of the main table's cells."""
+        return self.metrics if self.chosen else self.metrics[:_IN_A_CELL]
+
+    @property
+    def others(self) -> list[str]:
+        """The metrics of the second table."""
+        return [] if self.chosen else self.metrics[_IN_A_CELL:]
+
+    @cached_property
+    def conventions(self) -> dict[str, Any]:
+        """Metric label → the metric with its settings (`scoring.convention`)."""
+        settings = self.loaded.protocol.scoring.metrics
+        return {label: scoring.convention(label, settings[label]) for label in self.metrics}
+
+    @property
+    def columns(self) -> list[Column]:
+        """Ours in the protocol's order; a quoted one after the last of ours that it stands beside."""
+        columns: list[Column] = []
+        for number, label in enumerate(self.labels):
+            columns.append(Column(label))
+            method = quoted.METHODS.get(label)
+            if method not in [quoted.METHODS.get(later) for later in self.labels[number + 1 :]]:
+                columns += dict.fromkeys(column for _, column in self.quotes if column.name == method)
+        return columns
+
+    def quoted_as(self, metric: str) -> str | None:
+        """The printed metric that belongs beside `metric`: psnr and ssim under their own names, None for the others."""
+        own = "metric" not in self.loaded.protocol.scoring.metrics[metric]
+        return metric if metric in ("psnr", "ssim") and own else None
+
+    def value(self, row: Row, column: Column, metric: str) -> float:
+        """A figure, ours as the mean over seeds; NaN where there is none."""
+        if column.source:
+            quote, kind = self.quotes.get((row, column)), self.quoted_as(metric)
+            return quote.values.get(kind, math.nan) if quote and kind else math.nan
+        found = self.values.get((row, column.name), [])
+        return math.fsum(record["metrics"][metric] for record in found) / len(found) if found else math.nan
+
+    def shown(self, metric: str, value: float) -> str:
+        """A figure with the metric's digits; '–' for NaN."""
+        return "–" if math.isnan(value) else f"{value:.{self.conventions[metric].decimals}f}"
+
+    def row_names(self) -> list[str]:
+        return ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
 
     def frame(self) -> pd.DataFrame:
-        """Mean over seeds: index row, columns (label, metric); NaN where there is no figure; caption in attrs."""
-        columns = pd.MultiIndex.from_product([self.labels, self.metrics], names=["method", "metric"])
-        names = ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
-        frame = pd.DataFrame(index=pd.MultiIndex.from_tuples(self.rows, names=names), columns=columns, dtype=float)
-        for (row, label), found in self.values.items():
-            for metric in self.metrics:
-                frame.loc[row, (label, metric)] = math.fsum(r["metrics"][metric] for r in found) / len(found)
+        """Index row, columns (method, metric), quoted columns marked; NaN where nothing is; caption in attrs."""
+        pairs = [(c, m) for c in self.columns for m in self.metrics if not c.source or self.quoted_as(m)]
+        columns = pd.MultiIndex.from_tuples([(str(c), m) for c, m in pairs], names=["method", "metric"])
+        index = pd.MultiIndex.from_tuples(self.rows, names=self.row_names())
+        values = [[self.value(row, column, metric) for column, metric in pairs] for row in self.rows]
+        frame = pd.DataFrame(values, index=index, columns=columns, dtype=float)
         frame.attrs["caption"] = self.caption()
         return frame
 
@@ -64,7 +131,7 @@ class Table:
                 about = {
                     "method": label,
                     "seed": record["resolved"]["seed"],
-                    primary: _shown(primary, record["metrics"][primary]),
+                    primary: self.shown(primary, record["metrics"][primary]),
                 }
                 cost = {
                     "parameters": fit.get("parameters"),
@@ -78,68 +145,38 @@ class Table:
                 rows.append({"row": " ".join(row), **about, **cost})
         return pd.DataFrame(rows)
 
-    def caption(self) -> str:
-        """Protocol, version, digest, convention, n, seeds, budget, and what is missing, failed or stale."""
-        protocol, found = self.loaded.protocol, [record for records in self.values.values() for record in records]
-        subjects = sorted({record["n"] for record in found})
-        seeds = sorted({record["resolved"]["seed"] for record in found})
-        parts = [
-            f"Protocol {self.loaded.folder}, version {protocol.version}, digest {self.loaded.digest[:12]}: "
-            f"{' '.join(protocol.description.split())}",
-            f"{_conventions(self.loaded)}; mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
-            f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
-            + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
-            f"Budget: {_budget(self.loaded, found)}.",
-        ]
-        if options := self._options():
-            parts.append(f"Options: {'; '.join(options)}.")
-        if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
-            parts.append("Some figures come from uncommitted code.")
-        if guarded := self._guarded():
-            parts.append(f"Divergence guard: {'; '.join(guarded)}.")
-        parts += [f"{why}: {', '.join(cells)}." for why, cells in self.absent.items()]
-        return "\n".join(parts)
-
-    def _guarded(self) -> list[str]:
-        """Each training whose guard had to act, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
-        notes: dict[str, None] = {}
-        for (row, label), found in self.values.items():
-            for record in found:
-                skipped, back = (record["fit"].get(name, 0) for name in ("skipped_steps", "rollbacks"))
-                if skipped:
-                    cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record['resolved']['seed']}"
-                    steps = "1 step" if skipped == 1 else f"{skipped} steps"
-                    times = {0: "", 1: ", rolled back once"}.get(back, f", rolled back {back} times")
-                    notes[f"{cell} skipped {steps}{times}"] = None
-        return list(notes)
-
-    def _options(self) -> list[str]:
-        """Every column's preset and options; what all columns of one method share is said once."""
-        columns: dict[str, dict[str, list[str]]] = {}
-        for (_, label), records in self.values.items():
-            resolved, spec = records[0]["resolved"], self.loaded.protocol.methods.get(label.removesuffix("+"))
-            preset = [f"preset {spec.preset}"] if spec and spec.preset else []
-            settings = preset + [f"{key} {value}" for key, value in resolved["options"].items()]
-            columns.setdefault(resolved["method"], {})[label] = settings
-        parts = []
-        for of in columns.values():
-            shared = [setting for setting in next(iter(of.values())) if all(setting in other for other in of.values())]
-            parts.append(f"{', '.join(of)} ({', '.join(shared)})" if shared else "")
-            for label, settings in of.items():
-                own = [setting for setting in settings if setting not in shared]
-                parts.append(f"{label} ({', '.join(own)})" if own else "")
-        return [part for part in parts if part]
+    def caption(self, mark: str = "[quoted: …]") -> str:
+        """Protocol, version, digest, conventions, n, seeds, budget, what is missing or stale, and what is quoted."""
+        return describe(self, mark)
 
 
-def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
-    """Collect the figures of a plan. Figures of stale cells, or made on other data than their row's, are left out."""
-    table = Table(loaded)
+def build(
+    store: Store,
+    loaded: Loaded,
+    trainings: Sequence[Training],
+    metrics: Sequence[str] = (),
+    published: bool = False,
+) -> Table:
+    """Collect the figures of a plan. Figures of stale cells, or made on other data than their row's, are left out.
+
+    `metrics` are labels of the protocol's, none for all; with `published`, what papers print stands beside ours.
+    Raises UsageError for a label that is not known, and for a protocol that no published figure applies to.
+    """
+    known = loaded.protocol.scoring.metrics
+    if unknown := [metric for metric in metrics if metric not in known]:
+        raise UsageError(
+            f"protocol '{loaded.protocol.name}' has no metric '{unknown[0]}'. {did_you_mean(unknown[0], known)}"
+        )
+    table = Table(loaded, tuple(dict.fromkeys(metrics)), published=published)
+    titles: dict[Row, str] = {}
     several = len(loaded.protocol.degradation) > 1
     for training in trainings:
         for cell in training.cells:
-            row = ((cell.degradation.name,) if several else ()) + (cell.contrast, cell.scale)
+            title = cell.degradation.title
+            row = ((title,) if several else ()) + (cell.contrast, cell.scale)
             if row not in table.rows:
                 table.rows.append(row)
+                titles[row] = title
             if cell.label not in table.labels:
                 table.labels.append(cell.label)
             record, state = store.read(loaded, cell), store.state(training, cell)
@@ -150,7 +187,24 @@ def build(store: Store, loaded: Loaded, trainings: Sequence[Training]) -> Table:
             else:
                 table.absent.setdefault(state.capitalize(), []).append(_brief(cell, record, state))
     _demand_same_data(table)
+    if published:
+        _quote(table, titles)
     return table
+
+
+def _quote(table: Table, titles: dict[Row, str]) -> None:
+    """Look up what is printed for the table's rows and columns."""
+    data = table.loaded.protocol.data
+    if data.dataset != quoted.DATASET or data.grid != "file":
+        has = f"is of '{data.dataset}'" + ("" if data.grid == "file" else " on another grid")
+        raise UsageError(
+            f"published figures are of '{quoted.DATASET}' on the grid of its files, and protocol "
+            f"'{table.loaded.protocol.name}' {has}: nothing published compares with it. Leave --published out"
+        )
+    for row in table.rows:
+        for label in table.labels:
+            if quote := quoted.find(titles[row], row[-2], row[-1], label):
+                table.quotes[row, Column(quote.method, quoted.name(quote.source))] = quote
 
 
 def _demand_same_data(table: Table) -> None:
@@ -170,99 +224,3 @@ def _demand_same_data(table: Table) -> None:
 def _brief(cell: Cell, record: Record | None, state: str) -> str:
     error = record.get("error") if record and state in ("failed", "timeout", "skipped") else None
     return f"{cell}" + (f" ({str(error).splitlines()[0]})" if error else "")
-
-
-def _conventions(loaded: Loaded) -> str:
-    scoring = loaded.protocol.scoring
-    parts = [
-        f"{UNITS.get(name, name)} with {', '.join(f'{key} {value}' for key, value in convention.items())}"
-        for name, convention in scoring.metrics.items()
-    ]
-    return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
-
-
-def _budget(loaded: Loaded, found: list[Record]) -> str:
-    recipes = {
-        (r["recipe"]["steps"], r["recipe"]["batch"], r["recipe"]["lr_patch"])
-        for r in (record["resolved"] for record in found)
-        if r["recipe"]
-    }
-    budgets = [f"{steps} steps of {batch} LR patches {side}×{side}" for steps, batch, side in sorted(recipes)]
-    return f"track {loaded.protocol.training.track}; {' / '.join(budgets) or 'nothing trained by the loop'}"
-
-
-def render(table: Table, format: Format) -> str:
-    """The table as Markdown, LaTeX (needs the package booktabs) or CSV."""
-    if format == "csv":
-        frame = table.frame()
-        frame.columns = frame.columns.map(" ".join)
-        return frame.to_csv()
-    best = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}[format]
-    second = {"markdown": "<u>{}</u>", "latex": r"\underline{{{}}}"}[format]
-    cells = _cells(table, best, second)
-    if format == "markdown":
-        blocks = [_markdown(cells.reset_index()), table.caption(), _markdown(_readable(table.records()))]
-        return "\n\n".join(blocks) + "\n"
-    cells.columns = pd.Index([_latex(label) for label in cells.columns])
-    cells.index = pd.MultiIndex.from_tuples(
-        [tuple(_latex(part) for part in row) for row in table.rows], names=[_latex(str(n)) for n in cells.index.names]
-    )
-    caption = _latex(table.caption().replace("\n", " "))
-    return cells.reset_index().to_latex(
-        index=False, escape=False, caption=caption, label=f"tab:{table.loaded.protocol.name}", position="tbp"
-    )
-
-
-def _shown(metric: str, value: Any) -> str:
-    return f"{value:.{DECIMALS.get(metric, 4)}f}"
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, tablefmt="github", disable_numparse=True) if len(frame) else ""
-
-
-def _readable(records: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as text: thousands apart, no digits that mean nothing."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        if pd.isna(value):
-            return "–"
-        return (
-            f"{value:,.0f}"
-            if float(value).is_integer() or value >= 100
-            else f"{value:.3g}"
-            if value < 1
-            else f"{value:.2f}"
-        )
-
-    return records.map(text)
-
-
-def _cells(table: Table, best: str, second: str) -> pd.DataFrame:
-    """Every cell as 'PSNR/SSIM', the best of each metric in a row and the second marked, ties alike."""
-    frame = table.frame()
-    text = pd.DataFrame("–", index=frame.index, columns=table.labels)
-    for row in frame.index:
-        parts: dict[str, list[str]] = {label: [] for label in table.labels}
-        for metric in table.metrics:
-            shown = {label: _shown(metric, frame.loc[row, (label, metric)]) for label in table.labels}
-            ranked = sorted({float(value) for value in shown.values() if value != "nan"}, reverse=True)
-            for label, value in shown.items():
-                mark = {0: best, 1: second}.get(ranked.index(float(value)), "{}") if value != "nan" else "{}"
-                parts[label].append(mark.format(value))
-        for label in table.labels:
-            if "nan" not in parts[label]:
-                text.loc[row, label] = "/".join(parts[label])
-    return text
-
-
-_LATEX: dict[str, Any] = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from ..degradation import bicubic, degrade
 from ..environment import peak_memory
 from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
-from ..metrics import psnr
+from ..metrics.fidelity import psnr
 from ..processes import forkserver
 from ..training import train
 from .check import Found

@@ -1,0 +1,190 @@
+"""What was found in an archive: as a split, as a page to read, and as JSON with every file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from ..splits import Folds, as_csv
+from .recipes import Recipe
+from .search import Found
+
+FOLDS = ("train", "val", "test")
+_TITLES = {
+    "subject": "Subject on two sides",
+    "ambiguous": "Several exact matches",
+    "unmatched": "No exact match",
+    "twice": "Volume found more than once",
+    "incomplete": "Subject with a contrast missing",
+    "damaged": "File that cannot be read",
+    "low": "LR volume that could not be paired",
+    "dataset": "File of the data set that cannot be used",
+    "others": "File that holds no volume",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that `match_archive` found."""
+
+    found: Sequence[Found]
+    folds: dict[str, str]
+    """HR file → fold."""
+    recipes: Sequence[Recipe]
+    damaged: Sequence[str]
+    low_problems: dict[str, str]
+    dataset_problems: Sequence[str]
+    others: Sequence[str] = field(default_factory=tuple)
+
+    def sides(self) -> dict[str, set[str]]:
+        """Subject → the folds that its exactly matched volumes lie in."""
+        sides: dict[str, set[str]] = defaultdict(set)
+        for one in self.found:
+            if one.match:
+                sides[one.match.subject].add(self.folds[one.item.name])
+        return dict(sides)
+
+    def conflicts(self) -> dict[str, set[str]]:
+        """The subjects that the archive has on more than one side."""
+        return {subject: folds for subject, folds in self.sides().items() if len(folds) > 1}
+
+    def split(self) -> Folds:
+        """Fold → subjects, without those in conflict."""
+        folds: Folds = {fold: [] for fold in FOLDS}
+        for subject, sides in sorted(self.sides().items()):
+            if len(sides) == 1:
+                folds[next(iter(sides))].append(subject)
+        return folds
+
+    def csv(self) -> str:
+        return as_csv(self.split())
+
+    def missing_folds(self) -> list[str]:
+        return [fold for fold, subjects in self.split().items() if not subjects]
+
+    def problems(self) -> dict[str, list[str]]:
+        """Kind of problem (see `_TITLES`) → a line for each."""
+        lines: dict[str, list[str]] = {kind: [] for kind in _TITLES}
+        lines["subject"] = [f"{s}: {' and '.join(sorted(f))}" for s, f in sorted(self.conflicts().items())]
+        owners: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for one in self.found:
+            if one.match:
+                owners[one.match.subject, one.match.contrast].append(one.item.name)
+            elif one.exact:
+                names = ", ".join(f"{match.subject} {match.contrast}" for match in one.exact)
+                lines["ambiguous"].append(f"{one.item.name}: equals {names}")
+            else:
+                lines["unmatched"].append(f"{one.item.name}: {_best(one)}")
+        lines["twice"] = [f"{' '.join(key)}: {', '.join(names)}" for key, names in owners.items() if len(names) > 1]
+        contrasts = {contrast for _, contrast in owners}
+        for subject in sorted({subject for subject, _ in owners}):
+            if lacking := sorted(contrast for contrast in contrasts if (subject, contrast) not in owners):
+                lines["incomplete"].append(f"{subject}: no {', '.join(lacking)}")
+        lines["damaged"], lines["others"] = list(self.damaged), list(self.others)
+        lines["low"] = [f"{name}: {reason}" for name, reason in self.low_problems.items()]
+        lines["dataset"] = list(self.dataset_problems)
+        return lines
+
+    def json(self) -> str:
+        volumes = [
+            {
+                "file": one.item.name,
+                "shape": one.item.shape,
+                "fold": self.folds[one.item.name],
+                "problem": one.problem,
+                "exact": one.match is not None,
+                "candidates": [asdict(match) for match in one.matches],
+            }
+            for one in self.found
+        ]
+        content = {"volumes": volumes, "lr": [asdict(r) for r in self.recipes], "problems": self.problems()}
+        return json.dumps(content, indent=1) + "\n"
+
+    def markdown(self, archive: str) -> str:
+        """The page: counts, geometry, intensities, LR, problems."""
+        return (
+            "\n".join(["# A split recovered from an archive", "", f"Archive: `{archive}`", "", *self._lines()]) + "\n"
+        )
+
+    def _lines(self) -> Iterator[str]:
+        exact = [one for one in self.found if one.match]
+        yield f"{len(exact)} of {len(self.found)} HR volumes match a volume of the data set in every voxel."
+        yield ""
+        yield "| fold | subjects | volumes by contrast |"
+        yield "|---|---|---|"
+        for fold, subjects in self.split().items():
+            here = Counter(one.match.contrast for one in exact if one.match and self.folds[one.item.name] == fold)
+            yield f"| {fold} | {len(subjects)} | {', '.join(f'{c} {n}' for c, n in sorted(here.items())) or '–'} |"
+        yield from ["", *(f"{line}\n" for line in self.warnings())]
+        yield from self._geometry()
+        yield from self._low()
+        for kind, lines in self.problems().items():
+            if lines:
+                yield from ["", f"## {_TITLES[kind]} ({len(lines)})", "", *(f"- {line}" for line in lines)]
+
+    def _geometry(self) -> Iterator[str]:
+        """Crop, axes and intensities, counted by contrast."""
+        yield "## Crop, axes and intensities"
+        yield ""
+        yield "Axes: the direction each of the archive's axes grows towards. Offset: the crop's first voxel along R, A"
+        yield "and S, less that of a centre crop. Intensities: what was done to the values of the data set."
+        yield ""
+        yield "| contrast | shape | axes | offset | intensities | volumes | with negatives clipped |"
+        yield "|---|---|---|---|---|---|---|"
+        rows: Counter[tuple[str, ...]] = Counter()
+        clipped: Counter[tuple[str, ...]] = Counter()
+        for one in self.found:
+            if match := one.match:
+                shape, offset = _times(one.item.shape), ", ".join(f"{n:+d}" for n in match.from_centre)
+                row: tuple[str, ...] = (match.contrast, shape, match.codes, offset, match.rule)
+                rows[row] += 1
+                clipped[row] += match.clipped > 0
+        for cells, number in sorted(rows.items(), key=lambda pair: (pair[0][0], -pair[1], pair[0])):
+            yield f"| {' | '.join(cells)} | {number} | {clipped[cells]} |"
+
+    def _low(self) -> Iterator[str]:
+        """How LR was made."""
+        if not self.recipes:
+            return
+        yield from ["", "## LR", ""]
+        yield "The nearest of every degradation and rounding of the suite; difference: the largest of all voxels of all"
+        yield "volumes, in raw units (rounded data: 0 is exact, 1 a tie rounded the other way)."
+        yield ""
+        yield "| folder | contrast | factors | recipe | largest difference | gain | exact |"
+        yield "|---|---|---|---|---|---|---|"
+        for one in self.recipes:
+            recipe = " or ".join(one.recipes) if one.exact else f"none found; nearest: {one.recipes[0]}"
+            cells = (one.folder or ".", one.contrast, _times(one.factors), recipe, f"{one.difference:.4g}")
+            yield f"| {' | '.join(cells)} | {one.gain:.6g} | {one.exact} of {one.volumes} |"
+
+    def warnings(self) -> list[str]:
+        """What stands in the way of using the split."""
+        lines = [
+            f"The archive has no {fold} volumes that match, so the split has no {fold}; a protocol needs train, val "
+            f"and test. Move subjects into {fold} by hand, and say so where you use the split."
+            for fold in self.missing_folds()
+        ]
+        if conflicts := self.conflicts():
+            lines.append(
+                f"{len(conflicts)} subjects lie on two sides in the archive ({', '.join(sorted(conflicts)[:5])}); "
+                "no split is written. Take the files of one side out of the archive's copy and run this again."
+            )
+        return lines
+
+
+def _best(one: Found) -> str:
+    if one.problem:
+        return one.problem
+    if not one.matches:
+        return "shares nothing with any volume of the data set"
+    best = one.matches[0]
+    return (
+        f"nearest {best.subject} {best.contrast}, {100 * best.agreement:.3f} % of voxels equal, "
+        f"axes {best.codes}, first voxel {best.start} (R, A, S)"
+    )
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,52 @@
+"""How far a long task is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, Self
+
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINE_SECONDS = 10.0
+Say = Callable[[str], None]
+"""Takes one line for the reader."""
+
+
+class Meter:
+    """Counts `unit` up to `total` while its block runs."""
+
+    def __init__(self, say: Say, what: str, total: int, unit: Literal["bytes", "files"]) -> None:
+        self._say, self._what, self._total, self._unit = say, what, total, unit
+        self._done, self._last = 0, time.monotonic()
+        count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+        self._bar = Progress(*columns, transient=True) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+            self._bar.add_task(self._what, total=self._total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def reach(self, done: int) -> None:
+        """`done` of the total are done."""
+        self._done = done
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+        elif time.monotonic() - self._last > _LINE_SECONDS:
+            self._last = time.monotonic()
+            numbers = f"{done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB" if self._unit == "bytes" else ""
+            self._say(f"{self._what}: {numbers or f'{done} of {self._total} files'}")
+
+    def advance(self, more: int = 1) -> None:
+        """`more` than before are done."""
+        self.reach(self._done + more)

@@ -1,0 +1,13 @@
+"""Image quality metrics as plain functions of float64 arrays; a protocol's words for them stand in `conventions.py`.
+
+- `ranges`: the intensity range that a figure refers to, and the common scale 0–255
+- `fidelity`: PSNR and NRMSE
+- `ssim`: structural similarity, in 2-D and 3-D
+- `edges`: HFEN and GMSD
+- `information`: VIF in the pixel domain, HaarPSI
+- `fsim`: feature similarity, with its phase congruency
+- `bands`: what lies below and above LR's Nyquist frequency; energy by radial frequency
+- `foreground`: the mask of the head
+
+Most functions give *sums*, not the figure: a volume's figure is made of the sums over its slices, a slice's of its own.
+"""

@@ -1,0 +1,51 @@
+"""What a prediction gets right below and above LR's Nyquist frequency, by the DFT of a magnitude volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy.fft import irfftn, rfft2, rfftn
+
+_BINS = 96
+"""Radial bins to one cycle per voxel: LR's Nyquist frequency at ×2, ×3 and ×4 lies between two of them."""
+FREQUENCIES = (np.arange(int(_BINS * np.sqrt(0.5)) + 1) + 0.5) / _BINS
+"""(68,): the centres of the radial bins in cycles per HR pixel; the image's corners reach 0.71."""
+
+
+def low_pass(volume: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The part of a volume (D, H, W) that LR could hold: the box |k| < n / (2·factor) along each axis with a factor.
+
+    k counts the periods along an axis of n voxels; the Nyquist line itself is outside, as in the degradation `kspace`.
+    An axis whose factor is 1 keeps all. What the box leaves out is `volume` less this.
+    """
+    axes = [axis for axis, factor in enumerate(factors) if factor > 1]
+    spectrum = rfftn(volume, axes=axes)
+    for axis in axes:
+        n = volume.shape[axis]
+        k = np.arange(spectrum.shape[axis])
+        k = k if axis == axes[-1] else np.minimum(k, n - k)
+        outside = [slice(None)] * volume.ndim
+        above = np.flatnonzero(2 * factors[axis] * k >= n)
+        if above.size:
+            outside[axis] = slice(above[0], above[-1] + 1)
+            spectrum[tuple(outside)] = 0
+    return irfftn(spectrum, [volume.shape[axis] for axis in axes], axes=axes)
+
+
+def radial_energy(image: np.ndarray) -> np.ndarray:
+    """(68,): the mean square of a 2-D image, split by radial frequency; `FREQUENCIES` are the bins' centres."""
+    bins, copies = _bins(image.shape)
+    power = copies * np.abs(rfft2(image)) ** 2 / image.size**2
+    return np.bincount(bins.ravel(), power.ravel(), len(FREQUENCIES))
+
+
+@lru_cache(maxsize=4)
+def _bins(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of every frequency of rfft2, and how often it stands in the whole spectrum."""
+    rows, columns = shape
+    radius = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
+    k = np.arange(columns // 2 + 1)
+    copies = np.where((k == 0) | (2 * k == columns), 1, 2)
+    return (radius * _BINS + 1e-9).astype(int), copies  # a frequency on an edge belongs above it

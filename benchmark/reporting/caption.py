@@ -1,0 +1,148 @@
+"""The caption: what the figures of a table are, what they are not, and what is missing among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import quoted
+from ..protocol import Loaded
+from ..records import Record
+
+if TYPE_CHECKING:
+    from .table import Table
+
+
+def describe(table: Table, mark: str) -> str:
+    """The caption, a statement a line; `mark` stands on the headings of quoted columns."""
+    protocol, found = table.loaded.protocol, [record for records in table.values.values() for record in records]
+    subjects = sorted({record["n"] for record in found})
+    seeds = sorted({record["resolved"]["seed"] for record in found})
+    parts = [
+        f"Protocol {table.loaded.folder}, version {protocol.version}, digest {table.loaded.digest[:12]}: "
+        f"{' '.join(protocol.description.split())}",
+        f"Cells: {'/'.join(table.main)}. {_conventions(table)}; "
+        f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
+        f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
+        + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
+        f"Budget: {_budget(table.loaded, found)}.",
+    ]
+    if numbers := _training_subjects(table):
+        parts.append(f"Training subjects: {numbers}.")
+    if options := _options(table):
+        parts.append(f"Options: {'; '.join(options)}.")
+    if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
+        parts.append("Some figures come from uncommitted code.")
+    if native := _native(table):
+        parts.append(f"HR is on its acquired grid, median of the test subjects: {'; '.join(native)}.")
+    if guarded := _guarded(table):
+        parts.append(f"Divergence guard: {'; '.join(guarded)}.")
+    parts += [f"{why}: {', '.join(cells)}." for why, cells in table.absent.items()]
+    if table.published:
+        parts += _quoted(table, mark)
+    return "\n".join(parts)
+
+
+def _conventions(table: Table) -> str:
+    """Every metric's convention in full; a label that is not the metric's name stands before it."""
+    scoring, parts = table.loaded.protocol.scoring, list[str]()
+    for label, metric in table.conventions.items():
+        settings = {key: value for key, value in scoring.metrics[label].items() if key != "metric"}
+        named = f"{label}: " if "metric" in scoring.metrics[label] else ""
+        lower = "" if metric.higher_is_better else " (lower is better)"
+        said = ", ".join(f"{key} {value}" for key, value in settings.items())
+        parts.append(f"{named}{metric.title}{lower}" + (f" with {said}" if said else ""))
+    return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
+
+
+def _budget(loaded: Loaded, found: list[Record]) -> str:
+    recipes = {
+        (r["recipe"]["steps"], r["recipe"]["batch"], r["recipe"]["lr_patch"])
+        for r in (record["resolved"] for record in found)
+        if r["recipe"]
+    }
+    budgets = [f"{steps} steps of {batch} LR patches {side}×{side}" for steps, batch, side in sorted(recipes)]
+    return f"track {loaded.protocol.training.track}; {' / '.join(budgets) or 'nothing trained by the loop'}"
+
+
+def _training_subjects(table: Table) -> str:
+    """How many people the columns learned from, where that differs, e.g. '10 (edsr-n10), 500 (edsr, poan)'."""
+    labels: dict[int, dict[str, None]] = {}
+    for (_, label), records in table.values.items():
+        if "train_data_digest" in records[0]["fit"]:
+            number = records[0]["resolved"].get("train_subjects") or len(table.loaded.split["train"])
+            labels.setdefault(number, {})[label] = None
+    numbers = [f"{number} ({', '.join(of)})" for number, of in sorted(labels.items())]
+    return ", ".join(numbers) if len(numbers) > 1 else ""
+
+
+def _options(table: Table) -> list[str]:
+    """Every column's preset and options; what all columns of one method share is said once."""
+    columns: dict[str, dict[str, list[str]]] = {}
+    for (_, label), records in table.values.items():
+        resolved, spec = records[0]["resolved"], table.loaded.protocol.methods.get(label.removesuffix("+"))
+        preset = [f"preset {spec.preset}"] if spec and spec.preset else []
+        settings = preset + [f"{key} {value}" for key, value in resolved["options"].items()]
+        columns.setdefault(resolved["method"], {})[label] = settings
+    parts = []
+    for of in columns.values():
+        shared = [setting for setting in next(iter(of.values())) if all(setting in other for other in of.values())]
+        parts.append(f"{', '.join(of)} ({', '.join(shared)})" if shared else "")
+        for label, settings in of.items():
+            own = [setting for setting in settings if setting not in shared]
+            parts.append(f"{label} ({', '.join(own)})" if own else "")
+    return [part for part in parts if part]
+
+
+def _native(table: Table) -> list[str]:
+    """What a row's factor means, e.g. 'PD x2: 188×192 of 256×256 samples, a factor of 2.72×2.67 of the stored grid'."""
+    notes: dict[str, None] = {}
+    for (row, _), found in table.values.items():
+        for record in found:
+            if samples := record.get("acquired_samples"):
+                acquired, stored = np.median(np.array(list(samples.values())), axis=0)
+                factors = np.array(record["resolved"]["factors"][1:]) * stored / acquired
+                counts = f"{acquired[0]:.0f}×{acquired[1]:.0f} of {stored[0]:.0f}×{stored[1]:.0f} samples"
+                notes[
+                    f"{' '.join(row)}: {counts}, a factor of {factors[0]:.2f}×{factors[1]:.2f} of the stored grid"
+                ] = None
+    return list(notes)
+
+
+def _guarded(table: Table) -> list[str]:
+    """Each training whose guard had to act, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
+    notes: dict[str, None] = {}
+    for (row, label), found in table.values.items():
+        for record in found:
+            skipped, back = (record["fit"].get(name, 0) for name in ("skipped_steps", "rollbacks"))
+            if skipped:
+                cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record['resolved']['seed']}"
+                steps = "1 step" if skipped == 1 else f"{skipped} steps"
+                times = {0: "", 1: ", rolled back once"}.get(back, f", rolled back {back} times")
+                notes[f"{cell} skipped {steps}{times}"] = None
+    return list(notes)
+
+
+def _quoted(table: Table, mark: str) -> list[str]:
+    """Whose figures stand beside ours, why they do not compare exactly, what is wrong with them, and where none are."""
+    papers = quoted.sources()
+    used = dict.fromkeys(quote.source for quote in table.quotes.values())
+    beside = {quote.method for quote in table.quotes.values()}
+    alone = [label for label in table.labels if quoted.METHODS.get(label) not in beside]
+    bare = [" ".join(row) for row in table.rows if row not in [place for place, _ in table.quotes]]
+    parts = []
+    if used:
+        parts.append(
+            f"Quoted, not run here: the columns marked {mark} repeat what is printed by "
+            + "; by ".join(f"{quoted.name(source)} ({papers[source][1]})" for source in used)
+            + ". Their test subjects, PSNR peak, averaging, border and SSIM window are not published, and their budgets"
+            " differ, so a difference between a quoted column and another is no measured gain."
+        )
+    if errors := quoted.known_errors(table.quotes.values()):
+        parts.append(f"Known errors of what is quoted: {'; '.join(errors)}.")
+    if alone:
+        parts.append(f"Nothing is quoted for the columns {', '.join(alone)}.")
+    if bare:
+        parts.append(f"No quoted figure applies to the rows {', '.join(bare)}.")
+    return parts
