@@ -23,9 +23,10 @@ test: $(INSTALLED)  ## Run the fast tests
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-bench: $(INSTALLED)  ## Measure attention, NLM and scoring; the figures go to results/bench/ (10 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure attention, NLM, sampling and scoring; the figures go to results/bench/ (10 minutes, on an idle machine)
 	$(BIN)/python tests/bench_attention.py --csv results/bench/attention.csv
 	$(BIN)/python tests/bench_nlm.py --csv results/bench/nlm.csv
+	$(BIN)/python tests/bench_sampling.py --csv results/bench/sampling.csv
 	$(BIN)/python tests/bench_scoring.py --csv results/bench/scoring.csv
 
 docs: $(INSTALLED)  ## Make docs/conventions.md anew (2 minutes; needs ../shared)

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from .cell import Cell
+from .dataset import Dataset
 from .errors import BenchError
 from .preparation import cache_folder, open_dataset
 from .protocol import FOLDS, Loaded
-from .volumes import Dataset, VolumeError, centre_crop, to_plane
+from .volumes import VolumeError, centre_crop, to_plane
 
 Folds = Mapping[str, Sequence[str]]
 """Fold → the subjects needed of it."""

@@ -22,6 +22,7 @@ import numpy as np
 import platformdirs
 from threadpoolctl import threadpool_limits
 
+from .dataset import Dataset
 from .degradation import add_rician, degrade
 from .errors import BenchError, UsageError
 from .files import atomic_file, write_text
@@ -30,7 +31,7 @@ from .native import to_native_grid
 from .protocol import Loaded, digest
 from .registry import datasets, find, load_dataset
 from .schema import Cut, Degradation
-from .volumes import Dataset, Grid, Volume, VolumeError, centre_crop, to_plane
+from .volumes import Grid, Volume, VolumeError, centre_crop, to_plane
 
 _VERSION = 1
 """Raise it when prepared volumes change: old cache entries are then no longer found."""

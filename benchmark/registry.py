@@ -26,9 +26,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeVar
 
+from .dataset import Dataset
 from .errors import BenchError, UsageError, did_you_mean
 from .method import Method
-from .volumes import Dataset
 
 T = TypeVar("T")
 ENTRY_POINTS = "mrsr_bench.methods"

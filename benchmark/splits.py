@@ -8,15 +8,14 @@ machine of another kind, gives the same folds.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
+from .datasets.ixi import Ixi
 from .errors import UsageError
 from .files import write_text
 
@@ -24,8 +23,6 @@ Folds = dict[str, list[str]]
 """Fold → subjects."""
 
 SEED = 20211
-TOO_THIN = "IXI014-HH-1236"
-"""Its T2 and PD have 28 slices, which cannot give the published crop's 96: the 577th subject, left out of the 576."""
 
 
 def site(subject: str) -> str:
@@ -34,17 +31,6 @@ def site(subject: str) -> str:
     if len(parts) != 3:
         raise UsageError(f"'{subject}' names no site; expected a name like IXI012-HH-1211")
     return parts[1]
-
-
-def usable_subjects() -> list[str]:
-    """The 576 subjects of the published protocol: all of T1, T2 and PD on hand, and thick enough; sorted."""
-    table = files("mrsr_bench.datasets").joinpath("ixi_subjects.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(table.splitlines())
-    return sorted(row["subject"] for row in rows if _complete(row["contrasts"]) and row["subject"] != TOO_THIN)
-
-
-def _complete(contrasts: str) -> bool:
-    return {"T1", "T2", "PD"} <= set(contrasts.split())
 
 
 def allocate(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -90,13 +76,13 @@ def _with_train(subjects: Iterable[str], drawn: Folds) -> Folds:
 
 def ixi_500_6_70() -> Folds:
     """The published sizes, from the 576."""
-    subjects = usable_subjects()
+    subjects = Ixi.usable()
     return _with_train(subjects, draw(subjects, {"val": 6, "test": 70}, SEED))
 
 
 def ixi_leave_site_out() -> Folds:
     """Test: everyone scanned at IOP, on another maker's scanner. Train, and 6 for validation: Guys and HH."""
-    subjects = usable_subjects()
+    subjects = Ixi.usable()
     elsewhere = [subject for subject in subjects if site(subject) != "IOP"]
     test = sorted(set(subjects) - set(elsewhere))
     return {**_with_train(elsewhere, draw(elsewhere, {"val": 6}, SEED)), "test": test}

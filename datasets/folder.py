@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrsr_bench.volumes import Dataset
+from mrsr_bench.dataset import Dataset
 
 
 class Folder(Dataset):

@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mrsr_bench.volumes import Archive, Dataset
+from mrsr_bench.dataset import Archive, Dataset
 
 _NAME = re.compile(r"(IXI\d{3}-(?:Guys|HH|IOP)-\d{4})-(T1|T2|PD)\.nii(?:\.gz)?", re.ASCII)
 _THIN = "28 slices of about 5 mm: too few for the published crop's 96, so the subject is not among the 576"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrsr_bench.volumes import Dataset, Volume, VolumeError, read_nifti
+from mrsr_bench.dataset import Dataset
+from mrsr_bench.volumes import Volume, VolumeError, read_nifti
 
 _FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _THICKNESS, _PERIOD = 2, 10  # the last slice of a slab and the first of the next differ by 9

@@ -6,14 +6,12 @@ with Rician noise of 3 % of its maximum, where fewer pixels are left as they are
 
 from __future__ import annotations
 
-import argparse
-import csv
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
+from benching import report
 
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.degradation import degrade
@@ -59,22 +57,6 @@ def measure() -> Iterator[dict[str, object]]:
                 yield {"data": name, "scale": scale, "what": what, "seconds": round(taken, 3), "goal": goal}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", type=Path, help="also write the figures to this file")
-    path = parser.parse_args().csv
-    print(f"nlm on {os.cpu_count()} cores, {SHAPE[1]}×{SHAPE[2]}, volume of {SHAPE[0]} slices")
-    rows = []
-    for row in measure():
-        rows.append(row)
-        print("{data:6} ×{scale}  {what:7} {seconds:7.3f} s  (goal {goal:g} s)".format_map(row), flush=True)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-
 if __name__ == "__main__":
-    main()
+    print(f"nlm on {os.cpu_count()} cores, {SHAPE[1]}×{SHAPE[2]}, volume of {SHAPE[0]} slices")
+    report(__doc__, measure, "{data:6} ×{scale}  {what:7} {seconds:7.3f} s  (goal {goal:g} s)")

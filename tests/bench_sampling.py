@@ -1,13 +1,13 @@
-"""Patch pairs that one core draws from the cache a second, against loading a file for each: [--csv PATH].
+"""Patch pairs that one core draws from the cache a second, against loading a file for each.
 
-The volumes are generated, 96 × 240 × 240 int16, as many as --subjects says; a pair is HR 128 × 128 with its LR. Also
+    python tests/bench_sampling.py [--csv PATH]
+
+The 12 volumes are generated, 96 × 240 × 240 int16; a pair is HR 128 × 128 with its LR. Also
 the time to prepare a volume and to open it again, and the memory that the sampler holds.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import os
 import tempfile
 import time
@@ -16,10 +16,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from benching import Row, report
 
 HR_SIDE, SHAPE = 128, (96, 240, 240)
 GOAL_PAIRS, GOAL_RATIO = 3000, 20
 SECONDS = 4.0
+SUBJECTS = 12
 
 
 def write_volumes(root: Path, subjects: int) -> list[str]:
@@ -42,8 +44,12 @@ def anonymous_memory() -> float:
     return int(status.split("RssAnon:")[1].split()[0]) / 1000
 
 
-def measure(root: Path, subjects: int) -> Iterator[tuple[str, float, str]]:
-    """What, how much, and the goal in words."""
+def row(what: str, value: float, goal: float | str = "–") -> Row:
+    return {"what": what, "value": round(value, 3), "goal": goal}
+
+
+def measure(root: Path) -> Iterator[Row]:
+    """What, how much, and the goal where there is one."""
     from mrsr_bench.datasets.folder import Folder
     from mrsr_bench.method import Recipe
     from mrsr_bench.preparation import prepare
@@ -51,18 +57,18 @@ def measure(root: Path, subjects: int) -> Iterator[tuple[str, float, str]]:
     from mrsr_bench.schema import Cut, Degradation
     from mrsr_bench.volumes import read_nifti
 
-    names = write_volumes(root, subjects)
+    names = write_volumes(root, SUBJECTS)
     dataset, cut, bicubic = Folder(root), Cut(plane="axial", crop=SHAPE), Degradation(name="bicubic", round="stored")
     for what in ("prepare", "open again"):
         started = time.perf_counter()
         pairs = prepare(dataset, names, "T2", cut, bicubic, (1, 2, 2))
-        yield f"{what}, s/volume on {os.cpu_count()} cores", (time.perf_counter() - started) / subjects, ""
+        yield row(f"{what}, s/volume on {os.cpu_count()} cores", (time.perf_counter() - started) / SUBJECTS)
 
     started = time.perf_counter()
     for name in names[:4]:
         read_nifti(root / f"{name}-T2.nii.gz")
     a_file = (time.perf_counter() - started) / len(names[:4])
-    yield "load a file, s", a_file, ""
+    yield row("load a file, s", a_file)
 
     for scale in (2, 4):
         pairs = prepare(dataset, names, "T2", cut, bicubic, (1, scale, scale))
@@ -75,29 +81,12 @@ def measure(root: Path, subjects: int) -> Iterator[tuple[str, float, str]]:
             sampler.batch(drawn)
             drawn += 16
         rate = drawn / (time.perf_counter() - started)
-        yield f"×{scale} pairs/s", rate, f"{GOAL_PAIRS}"
-        yield f"×{scale} pairs/s over files/s", rate * a_file, f"{GOAL_RATIO}"
-        yield f"×{scale} memory gained, MB", anonymous_memory() - before, "0"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", type=Path, help="also write the figures to this file")
-    parser.add_argument("--subjects", type=int, default=12)
-    options = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MRSR_CACHE"] = f"{folder}/cache"
-        for what, value, goal in measure(Path(folder), options.subjects):
-            rows.append({"what": what, "value": round(value, 3), "goal": goal})
-            print(f"{what:40} {value:10.3f}  {f'(goal {goal})' if goal else ''}", flush=True)
-    if options.csv:
-        options.csv.parent.mkdir(parents=True, exist_ok=True)
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        yield row(f"×{scale} pairs/s", rate, GOAL_PAIRS)
+        yield row(f"×{scale} pairs/s over files/s", rate * a_file, GOAL_RATIO)
+        yield row(f"×{scale} memory gained, MB", anonymous_memory() - before, 0)
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MRSR_CACHE"] = f"{folder}/cache"
+        report(__doc__, lambda: measure(Path(folder)), "{what:32} {value:10.3f}  goal {goal}")

@@ -7,17 +7,15 @@ that a busy machine slows both. Below stand the seconds that each metric of the 
 
 from __future__ import annotations
 
-import argparse
-import csv
 import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from benching import report
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrsr_bench.conventions import METRICS
@@ -89,22 +87,6 @@ def measure() -> Iterator[dict[str, object]]:
         yield {"what": f"{name}, {len(cores)} cores", "seconds": taken, "ratio": taken / median(theirs)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", type=Path, help="also write the figures to this file")
-    path = parser.parse_args().csv
-    print(f"a volume of {SHAPE[0]} slices of {SHAPE[1]}×{SHAPE[2]}; goal on one core: ratio at most {GOAL}")
-    rows = []
-    for row in measure():
-        rows.append(row)
-        print("{what:32} {seconds:7.3f} s  ratio {ratio:5.2f}".format_map(row), flush=True)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-
 if __name__ == "__main__":
-    main()
+    print(f"a volume of {SHAPE[0]} slices of {SHAPE[1]}×{SHAPE[2]}; goal on one core: ratio at most {GOAL}")
+    report(__doc__, measure, "{what:32} {seconds:7.3f} s  ratio {ratio:5.2f}")

@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from ixi_tree import make_tree, volume
 from test_volumes import broken_files
 
-from mrsr_bench import audit as room
-from mrsr_bench import inventory
-from mrsr_bench.audit import Entry, audit, read
+from mrsr_bench.acquisition import audit as room
+from mrsr_bench.acquisition import inventory
+from mrsr_bench.acquisition.audit import Entry, audit, read
+from mrsr_bench.dataset import Dataset
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.datasets.ixi import Ixi
-from mrsr_bench.volumes import Dataset, VolumeError, read_nifti
+from mrsr_bench.volumes import VolumeError, read_nifti
 
 SUBJECTS = ["IXI002-Guys-0828", "IXI012-HH-1211", "IXI014-HH-1236", "IXI035-IOP-0873"]
 
@@ -197,7 +198,7 @@ def test_a_table_of_another_kind_is_made_anew(tree: Path, content: bytes) -> Non
 
 def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from mrsr_bench import audit as room; from test_audit import Small\n"
+        "import time; from pathlib import Path; from mrsr_bench.acquisition import audit as room; from test_audit import Small\n"
         "room._SAVE_SECONDS = 0; slow = room.open_nifti; count = []\n"
         "def opened(path):\n    count.append(path)\n"
         "    time.sleep(60 if len(count) > 5 else 0)\n    return slow(path)\n"

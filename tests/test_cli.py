@@ -19,8 +19,8 @@ def call(tmp_path: Path) -> Callable[..., Result]:
     """Call `bench` with results in a folder of the test's own."""
 
     def run(command: str, *arguments: str) -> Result:
-        results = ["--results", str(tmp_path / "results")] if command in ("run", "status", "table") else []
-        mirror = ["--tracking-uri", "none"] if command == "run" else []
+        results = ["--results", str(tmp_path / "results")] if command in ("run", "score", "status", "table") else []
+        mirror = ["--tracking-uri", "none"] if command in ("run", "score") else []
         return CliRunner().invoke(main, [command, *arguments, *results, *mirror], catch_exceptions=False)
 
     return run
@@ -78,6 +78,8 @@ def test_a_run_its_status_and_its_table(
     assert "2 of 2 cells done." in first.output
     assert "linear: done  psnr" in first.output
     assert "2 cells are done and kept" in call("run", *asked).output
+    again = call("score", "--data", str(images))
+    assert (again.exit_code, "2 of 2 cells done." in again.output) == (0, True), again.output
     failing = call("run", *asked, "--methods", plugin)
     assert failing.exit_code == 3
     assert "no such luck" in failing.output

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrsr_bench import protocol, splits
+from mrsr_bench.datasets.ixi import Ixi
 from mrsr_bench.errors import UsageError
 
 COMMITTED = Path(__file__).parents[1] / "protocols" / "splits"
@@ -43,15 +44,15 @@ def test_the_command_writes_exactly_the_committed_files(tmp_path: Path) -> None:
 
 
 def test_the_usable_subjects_are_the_published_576() -> None:
-    subjects = splits.usable_subjects()
+    subjects = Ixi.usable()
     assert len(subjects) == len(set(subjects)) == 576
     assert by_site(subjects) == {"Guys": 319, "HH": 184, "IOP": 73}
-    assert splits.TOO_THIN not in subjects
+    assert "IXI014-HH-1236" not in subjects
 
 
 def test_the_published_split_is_the_draw_by_site_that_it_is_said_to_be() -> None:
     """Written out once more by hand, with the numbers by site as figures."""
-    subjects = splits.usable_subjects()
+    subjects = Ixi.usable()
     random = np.random.default_rng(20211)
     drawn: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for site, val, test in (("Guys", 3, 39), ("HH", 2, 22), ("IOP", 1, 9)):
@@ -69,7 +70,7 @@ def test_the_site_left_out_is_seen_in_the_test_alone() -> None:
     assert by_site(folds["test"]) == {"IOP": 73}
     assert by_site(folds["val"]) == {"Guys": 4, "HH": 2}
     assert by_site(folds["train"]) == {"Guys": 315, "HH": 182}
-    assert sorted(name for names in folds.values() for name in names) == splits.usable_subjects()
+    assert sorted(name for names in folds.values() for name in names) == Ixi.usable()
 
 
 def test_nobody_changes_sides_between_the_small_split_and_the_published_one() -> None:
@@ -125,7 +126,7 @@ def test_a_draw_depends_on_names_numbers_and_seed_alone(
 
 
 def test_another_seed_draws_other_people() -> None:
-    subjects = splits.usable_subjects()
+    subjects = Ixi.usable()
     one, other = (splits.draw(subjects, {"test": 70}, seed)["test"] for seed in (0, 1))
     assert by_site(one) == by_site(other)
     assert 0 < len(set(one) & set(other)) < 30

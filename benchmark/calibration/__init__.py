@@ -17,13 +17,14 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from ..dataset import Dataset
 from ..errors import BenchError, UsageError
 from ..files import write_text
 from ..processes import forkserver
 from ..protocol import digest
 from ..quoted import load
 from ..splits import site
-from ..volumes import Dataset, VolumeError
+from ..volumes import VolumeError
 from .explain import Fit, draws, fits, published_cells
 from .figures import CROP, PLANES, subject_figures
 from .report import page

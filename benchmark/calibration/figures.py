@@ -11,12 +11,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from ..dataset import Dataset
 from ..degradation import bicubic, degrade
 from ..metrics.fidelity import decibels
 from ..metrics.ranges import limits
 from ..metrics.ssim import inside, ssim_map
 from ..schema import Rounding
-from ..volumes import Dataset, Grid, VolumeError, centre_crop, to_plane
+from ..volumes import Grid, VolumeError, centre_crop, to_plane
 
 PLANES = {"PD": "axial", "T1": "sagittal", "T2": "axial"}
 """Contrast → the published plane of its slices."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..dataset import Dataset
 from ..errors import BenchError, UsageError
 from ..files import write_text
-from ..volumes import Dataset, VolumeError
+from ..volumes import VolumeError
 from .archive import SUFFIXES, Item, folds_of, items_of, split_by_resolution, volume_files
 from .recipes import recipes
 from .report import Report

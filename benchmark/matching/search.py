@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..volumes import Dataset, VolumeError
+from ..dataset import Dataset
+from ..volumes import VolumeError
 from .archive import Item
 from .fingerprint import NOWHERE, Place, Whole, locate, sketch, whole_numbers
 

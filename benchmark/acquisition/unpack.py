@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self
 
-from .errors import BenchError
-from .files import atomic_file
+from ..errors import BenchError
+from ..files import atomic_file
 
 _CHUNK = 1 << 20
 

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import requests
 
-from .errors import BenchError, UsageError
-from .files import write_text
+from ..errors import BenchError, UsageError
+from ..files import write_text
 from .meter import Meter, Say
 
 TIMEOUT = (20.0, 60.0)

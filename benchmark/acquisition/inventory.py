@@ -8,13 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..dataset import Dataset
+from ..errors import UsageError
+from ..preparation import cache_folder, data_folder, open_dataset
+from ..registry import datasets, find, load_dataset
 from .audit import Entry, audit, flaws, owner
-from .errors import UsageError
 from .meter import Say
 from .obtain import first_usable, obtain
-from .preparation import cache_folder, data_folder, open_dataset
-from .registry import datasets, find, load_dataset
-from .volumes import Dataset
 
 _SHOWN = 8
 """So many names or files are printed of a list; all are in the audit."""

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..dataset import Archive, Dataset
+from ..errors import BenchError, UsageError
+from ..files import write_text
 from .download import Changed, Remote, download, require_space
-from .errors import BenchError, UsageError
-from .files import write_text
 from .meter import Meter, Say
 from .unpack import Unpacked, unpack
-from .volumes import Archive, Dataset
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ def first_usable(cls: type[Dataset], number: int) -> list[str]:
 
     Raises UsageError where there are not so many, as in a data set without a list of names.
     """
-    every, defective = {archive.contrast for archive in cls.archives}, {subject for subject, _ in cls.defects}
-    names = sorted(name for name, contrasts in cls.published().items() if every and every <= {*contrasts})
-    usable = [name for name in names if name not in defective]
+    usable = cls.usable()
     if number > len(usable):
         raise UsageError(f"--subjects {number}: there are {len(usable)} that can be downloaded by number")
     return usable[:number]

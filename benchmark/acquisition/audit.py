@@ -21,9 +21,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from .files import write_text
+from ..dataset import Dataset
+from ..files import write_text
+from ..volumes import VolumeError, open_nifti
 from .meter import Meter, Say
-from .volumes import Dataset, VolumeError, open_nifti
 
 _SAVE_SECONDS = 10.0
 """A killed audit loses no more than this."""

@@ -1,0 +1,96 @@
+"""Commands that make figures: run and score."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import DATA, RESULTS, TRACKING, names, numbers
+
+if TYPE_CHECKING:
+    from ..records import Outcome
+
+
+@click.command()
+@click.option("--protocol", default="demo", show_default=True, help="A built-in protocol's name, or a YAML file.")
+@click.option(
+    "--methods",
+    callback=names,
+    help="Labels with commas between: a label of the protocol, name, name:preset or file.py, each with an optional + "
+    "for the self-ensemble. Default: all of the protocol's.",
+)
+@DATA
+@click.option("--seeds", callback=numbers, help="E.g. 0,1,2. Default: the protocol's.")
+@click.option("--scales", callback=names, help="E.g. 2,4. Default: the protocol's.")
+@click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would be done, what data it needs, and how many GPU hours and how much memory it may take.",
+)
+@click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted.")
+@RESULTS
+@click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
+@TRACKING
+def run(
+    protocol: str,
+    methods: tuple[str, ...],
+    data: Path | None,
+    seeds: tuple[int, ...],
+    scales: tuple[str, ...],
+    limit: int | None,
+    steps: int | None,
+    dry_run: bool,
+    results: Path,
+    **options: Any,
+) -> None:
+    """Train and evaluate methods under a protocol: every cell that is not done yet.
+
+    Done cells are kept, failed ones tried again, killed ones resumed where they were. Exit status: 0 all done, 3 some
+    cells have no figure, 2 wrong usage.
+    """
+    from .. import runner
+
+    if dry_run:
+        from ..estimate import report
+        from ..records import Store
+
+        loaded, trainings = runner.request_plan(protocol, methods, seeds, scales, limit, steps)
+        store = Store(results)
+        redo, keep = options["redo"], options["keep_volumes"]
+        ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
+        click.echo(report(loaded, ahead, data))
+        return
+    options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
+    _report(runner.run(protocol, methods, data=data, results=results, **options))
+
+
+@click.command()
+@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@DATA
+@RESULTS
+@TRACKING
+def score(protocol: str | None, data: Path | None, results: Path, tracking_uri: str | None) -> None:
+    """Score every recorded cell again, from kept volumes or weights; nothing is trained.
+
+    For a metric that was added to the protocol's scoring or mended in the code. Earlier records are renamed, not
+    deleted. Exit status: 0 all done, 3 some cells have no figure, 2 wrong usage.
+    """
+    from .. import runner
+
+    _report(runner.score(protocol, data=data, results=results, tracking_uri=tracking_uri))
+
+
+def _report(outcomes: Sequence[Outcome]) -> None:
+    """Say how many cells are done and why the others are not, and leave with status 0 or 3."""
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
+    for outcome in bad:
+        click.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
+    sys.exit(3 if bad else 0)

@@ -1,0 +1,121 @@
+"""Commands that only look: list, protocol, check, status and table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import JSON, RESULTS, names
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["methods", "protocols", "datasets"]), required=False)
+@click.option("--details", is_flag=True, help="Print all there is to know, for people.")
+@JSON
+def list_(what: str | None, details: bool, as_json: bool) -> None:
+    """List methods, protocols and data sets with one line about each.
+
+    With --details, methods also show paper, version, options and presets and, for each preset and scale of a network,
+    its parameters and multiply-accumulates. --json has the same and the training recipes.
+    """
+    from .. import listing
+
+    chosen = [what] if what else ["methods", "protocols", "datasets"]
+    if as_json:
+        content = {name: listing.details(name) for name in chosen}
+        click.echo(json.dumps(content[what] if what else content, indent=2))
+        return
+    for name in chosen:
+        click.echo(f"{name}:")
+        lines = listing.described(name) if details else [f"  {n:14} {s}" for n, s in listing.summaries(name).items()]
+        for line in lines:
+            click.echo(line)
+
+
+@click.command("protocol")
+@click.argument("name")
+def protocol(name: str) -> None:
+    """Show a protocol, by name or path, with everything resolved, and its digest."""
+    from .. import cell, protocol
+
+    loaded = protocol.load(name)
+    cell.resolve_names(loaded)
+    click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--scales", callback=names, default="2,3,4", show_default=True, help="E.g. 2 or 4x1x1.")
+@click.option("--defaults", is_flag=True, help="Check the default options although there is a preset 'tiny'.")
+def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
+    """Check that a method keeps the contract, on synthetic images: a line per check, then time and memory.
+
+    NAME is a method's name or a file, each with an optional :preset; without one, the preset 'tiny' is checked where
+    there is one, else the default options. Exit status: 0 all checks pass, 1 some fail, 2 wrong usage.
+
+    \b
+    bench check edsr                     every scale, preset tiny
+    bench check ./mine.py:small --scales 2
+    """
+    from ..testing import check_method
+
+    sys.exit(0 if check_method(name, scales, defaults, click.echo) else 1)
+
+
+@click.command()
+@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@RESULTS
+@JSON
+def status(protocol: str | None, results: Path, as_json: bool) -> None:
+    """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale or changed."""
+    from ..records import Store
+    from ..runner import recall
+
+    store = Store(results)
+    loaded, trainings = recall(store, protocol)
+    rows = []
+    for training in trainings:
+        for cell in training.cells:
+            record = store.read(loaded, cell) or {}
+            about = {"label": cell.label, "contrast": cell.contrast, "scale": cell.scale, "seed": cell.seed}
+            place = str(store.folder(loaded, cell))
+            state = store.state(training, cell)
+            error = record.get("error") if state in ("failed", "timeout", "skipped") else None
+            rows.append(
+                {**about, "degradation": cell.degradation.title, "state": state, "error": error, "folder": place}
+            )
+    if as_json:
+        click.echo(json.dumps({"protocol": loaded.folder, "digest": loaded.digest, "cells": rows}, indent=2))
+        return
+    click.echo(f"{loaded.folder}, version {loaded.protocol.version}, digest {loaded.digest[:12]}")
+    for row in rows:
+        name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
+        click.echo(f"{row['state']:8} {name}" + (f": {row['error']}" if row["error"] else ""))
+
+
+@click.command()
+@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
+@click.option("--metrics", callback=names, help="The protocol's metrics to show, e.g. psnr,hfen. Default: all.")
+@click.option("--published", is_flag=True, help="Set the figures that papers print for IXI beside ours, marked.")
+@RESULTS
+def table(protocol: str | None, format_: Any, metrics: tuple[str, ...], published: bool, results: Path) -> None:
+    """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption.
+
+    A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
+
+    \b
+    bench table --published                    what papers print, in columns of their own
+    bench table --metrics psnr,ssim --format latex
+    """
+    from ..records import Store
+    from ..reporting.render import render
+    from ..reporting.table import build
+    from ..runner import recall
+
+    store = Store(results)
+    click.echo(render(build(store, *recall(store, protocol), metrics, published), format_), nl=False)
