@@ -198,7 +198,8 @@ def test_a_table_of_another_kind_is_made_anew(tree: Path, content: bytes) -> Non
 
 def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from mrsr_bench.acquisition import audit as room; from test_audit import Small\n"
+        "import time; from pathlib import Path\n"
+        "from mrsr_bench.acquisition import audit as room; from test_audit import Small\n"
         "room._SAVE_SECONDS = 0; slow = room.open_nifti; count = []\n"
         "def opened(path):\n    count.append(path)\n"
         "    time.sleep(60 if len(count) > 5 else 0)\n    return slow(path)\n"
