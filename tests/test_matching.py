@@ -361,6 +361,18 @@ def test_no_split_is_written_where_a_subject_lies_on_two_sides(people: Folder, a
     assert "- IXI002-Guys-0828: test and train" in (out / "ixi_csn.md").read_text(encoding="utf-8")
 
 
+def test_lr_whose_ties_were_rounded_another_way_is_named_as_nearly_rounded_bicubic(
+    people: Folder, archive: Path
+) -> None:
+    for path in sorted(archive.rglob("T1_x2/*.npy")):
+        low, high = np.load(path), np.load(path.parents[1] / "T1" / path.name)
+        low[:2, 0, 0] += np.diff(np.unique(high)).min()  # a raw unit: a tie that fell the other way, twice
+        np.save(path, low)
+    out, _ = run(people, archive)
+    page = (out / "ixi_csn.md").read_text(encoding="utf-8")
+    assert "| train/T1_x2 | T1 | 2×2×1 | none found; nearest: bicubic, rounded, clipped at 0 | 1 | 0.0" in page
+
+
 def test_an_lr_recipe_that_is_none_of_ours_is_not_claimed(people: Folder, archive: Path) -> None:
     for path in sorted(archive.rglob("T1_x2/*.npy")):
         np.save(path, gaussian_filter(np.load(path), 0.5))

@@ -37,8 +37,21 @@ class Recipe:
     """All that come equally near on the first volume, e.g. 'bicubic, rounded as stored'."""
     difference: float
     """The largest over all volumes, in the raw units of the data set."""
+    differing: float
+    """The share of all voxels that differ: where it is small and the difference 1, ties were rounded another way."""
     gain: float
     """LR intensities over those that the HR volume's intensity rule gives; 1 where LR was scaled like HR."""
+
+
+@dataclass(frozen=True)
+class _Distance:
+    """An LR volume from what one way makes of its HR volume, in raw units."""
+
+    mean: float
+    """By which the nearest is chosen: the largest would take unrounded for rounded where a tie fell the other way."""
+    largest: float
+    differing: float
+    gain: float
 
 
 @dataclass(frozen=True)
@@ -92,25 +105,25 @@ def _recipe(
     pairs: Sequence[tuple[Item, Found]],
     say: Callable[[str], None],
 ) -> Recipe:
-    def difference(pair: tuple[Item, Found], ways: Sequence[_Way]) -> list[tuple[float, float]]:
+    def distances(pair: tuple[Item, Found], ways: Sequence[_Way]) -> list[_Distance]:
         item, one = pair
         assert one.match is not None
-        return _differences(one.item.read(), item.read(), one.match, factors, ways)
+        return _distances(one.item.read(), item.read(), one.match, factors, ways)
 
-    first = difference(pairs[0], _ways())
-    nearest = min(far for far, _ in first)
-    best = [way for way, (far, _) in zip(_ways(), first, strict=True) if far <= nearest + _EXACT]
-    rest = in_threads(lambda pair: difference(pair, best[:1])[0], pairs, say, f"LR of {folder} {contrast}")
-    differences, gains = zip(*rest, strict=True)
+    first = distances(pairs[0], _ways())
+    nearest = min(far.mean for far in first)
+    best = [way for way, far in zip(_ways(), first, strict=True) if far.mean <= nearest + _EXACT]
+    far = list(in_threads(lambda pair: distances(pair, best[:1])[0], pairs, say, f"LR of {folder} {contrast}"))
     return Recipe(
         folder,
         contrast,
         factors,
         len(pairs),
-        sum(far <= _EXACT for far in differences),
+        sum(one.largest <= _EXACT for one in far),
         tuple(str(way) for way in best),
-        max(differences),
-        float(np.median(gains)),
+        max(one.largest for one in far),
+        float(np.mean([one.differing for one in far])),
+        float(np.median([one.gain for one in far])),
     )
 
 
@@ -129,10 +142,10 @@ def _ways() -> list[_Way]:
     return ways
 
 
-def _differences(
+def _distances(
     high: np.ndarray, low: np.ndarray, match: Match, factors: tuple[int, ...], ways: Sequence[_Way]
-) -> list[tuple[float, float]]:
-    """For each way: the largest difference to the archive's LR in raw units, and the gain that was taken out."""
+) -> list[_Distance]:
+    """For each way, how far the archive's LR is from it; a gain between the two is taken out."""
     raw_high, raw_low = ((np.asarray(array, np.float64) - match.offset) / match.scale for array in (high, low))
     raw_high = np.rint(raw_high)
     grid = Grid(integer=True, nonnegative=bool(raw_high.min() >= 0))
@@ -145,5 +158,6 @@ def _differences(
         tried = grid.apply(unrounded[made], way.rounding)
         gain = float(np.vdot(raw_low, tried) / (np.vdot(tried, tried) or 1.0))
         gain = 1.0 if abs(gain - 1) < 1e-3 else gain
-        found.append((float(np.abs(raw_low / (gain or 1.0) - tried).max()), gain))
+        apart = np.abs(raw_low / (gain or 1.0) - tried)
+        found.append(_Distance(float(apart.mean()), float(apart.max()), float(np.mean(apart > _EXACT)), gain))
     return found

@@ -149,14 +149,22 @@ class Report:
         if not self.recipes:
             return
         yield from ["", "## LR", ""]
-        yield "The nearest of every degradation and rounding of the suite; difference: the largest of all voxels of all"
-        yield "volumes, in raw units (rounded data: 0 is exact, 1 a tie rounded the other way)."
+        yield "The nearest of every degradation and rounding of the suite, by the mean difference. Largest difference:"
+        yield "over all voxels of all volumes, in raw units; 0 is exact; 1 in few voxels means that ties were rounded"
+        yield "another way (the suite rounds half away from zero, as MATLAB does)."
         yield ""
-        yield "| folder | contrast | factors | recipe | largest difference | gain | exact |"
-        yield "|---|---|---|---|---|---|---|"
+        yield "| folder | contrast | factors | recipe | largest difference | voxels that differ | gain | exact |"
+        yield "|---|---|---|---|---|---|---|---|"
         for one in self.recipes:
             recipe = " or ".join(one.recipes) if one.exact else f"none found; nearest: {one.recipes[0]}"
-            cells = (one.folder or ".", one.contrast, _times(one.factors), recipe, f"{one.difference:.4g}")
+            cells = (
+                one.folder or ".",
+                one.contrast,
+                _times(one.factors),
+                recipe,
+                f"{one.difference:.4g}",
+                f"{one.differing:.2%}",
+            )
             yield f"| {' | '.join(cells)} | {one.gain:.6g} | {one.exact} of {one.volumes} |"
 
     def warnings(self) -> list[str]:
