@@ -163,7 +163,7 @@ class Report:
                 _times(one.factors),
                 recipe,
                 f"{one.difference:.4g}",
-                f"{one.differing:.2%}",
+                f"{100 * one.differing:.2g}%",
             )
             yield f"| {' | '.join(cells)} | {one.gain:.6g} | {one.exact} of {one.volumes} |"
 
