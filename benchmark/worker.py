@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,33 @@ def _kept(job: Job, cell: Cell, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     """What is remembered of a cell's kept volumes, or None where they are not those of this cell, all of them."""
     try:
         about = json.loads((job.folder(cell) / records.VOLUMES / records.KEPT).read_text(encoding="utf-8"))
-        wanted = (cell.train_key, digest([pair.digest for pair in pairs]))
-        return dict(about) if (about["train_key"], about["test_data_digest"]) == wanted else None
+        return dict(about) if about["of"] == _identity(job, cell, pairs) else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def _identity(job: Job, cell: Cell, pairs: Sequence[Pair]) -> str:
+    """What decides a cell's predictions: its key, the method's file and the test data."""
+    return digest([cell.train_key, job.training.source.digest, [pair.digest for pair in pairs]])
+
+
+def _predictions(
+    job: Job, cell: Cell, method: Method, task: Task, pairs: Sequence[Pair], kept: bool, send: Callable[[Event], None]
+) -> Iterator[tuple[Pair, np.ndarray, float]]:
+    """Each test volume, its prediction before it is rounded, and the seconds that took; from kept volumes if `kept`."""
+    for number, pair in enumerate(pairs, start=1):
+        send({"kind": "upscale", "label": cell.label, "subject": number, "subjects": len(pairs)})
+        path = job.folder(cell) / records.VOLUMES / f"{pair.subject}.nii.gz"
+        if kept:
+            yield pair, read_prediction(path), 0.0
+            continue
+        scan, started = pair.scan(cell.factors), time.monotonic()
+        torch.manual_seed(task.seed)
+        output = self_ensemble(method, scan, task) if cell == job.training.plus else method.upscale(scan, task)
+        seconds = time.monotonic() - started
+        if job.keep_volumes:
+            write_nifti(path, output, np.array(pair.affine))
+        yield pair, output, seconds
 
 
 def _record(
@@ -182,51 +205,38 @@ def _record(
 ) -> None:
     """Upscale and score the test subjects of one cell and write its record, last."""
     scoring, folder = job.training.loaded.protocol.scoring, job.folder(cell)
-    volumes = folder / records.VOLUMES
-    (volumes if job.keep_volumes else folder).mkdir(parents=True, exist_ok=True)
+    (folder / records.VOLUMES if job.keep_volumes else folder).mkdir(parents=True, exist_ok=True)
     kept = _kept(job, cell, pairs)
     down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
     seconds = []
-    for number, pair in enumerate(pairs, start=1):
-        send({"kind": "upscale", "label": cell.label, "subject": number, "subjects": len(pairs)})
-        path = volumes / f"{pair.subject}.nii.gz"
-        if kept:
-            output = read_prediction(path)
-        else:
-            scan, started = pair.scan(cell.factors), time.monotonic()
-            torch.manual_seed(task.seed)
-            output = self_ensemble(method, scan, task) if cell == job.training.plus else method.upscale(scan, task)
-            seconds.append(time.monotonic() - started)
+    for pair, output, taken in _predictions(job, cell, method, task, pairs, kept is not None, send):
+        seconds.append(taken)
         case = Case(pair.hr, pair.lr, pair.grid, cell.factors, down)
         try:
             scores[pair.subject] = score(output, case, scoring)
             radial.append(radial_errors(output, case, scoring))
         except ValueError as error:
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
-        if job.keep_volumes and not kept:
-            write_nifti(path, output, np.array(pair.affine))
-    per_volume = kept["seconds_per_volume"] if kept else round(float(np.mean(seconds)), 4)
-    fit = kept["fit"] if kept else fit
-    data_digest = digest([pair.digest for pair in pairs])
+    made = kept or {"fit": fit, "seconds_per_volume": round(float(np.mean(seconds)), 4)}
+    if job.keep_volumes and not kept:
+        about = {**made, "of": _identity(job, cell, pairs)}
+        write_text(folder / records.VOLUMES / records.KEPT, json.dumps(about))
     metrics = {name: float(np.mean([of[name] for of in scores.values()])) for name in scoring.metrics}
     outcome = {
         "state": "done",
         "metrics": metrics,
         "n": len(scores),
-        "fit": fit,
-        "seconds_per_volume": per_volume,
+        "fit": made["fit"],
+        "seconds_per_volume": made["seconds_per_volume"],
         "peak_memory_bytes": peak_memory(task.device),
         "environment": environment(task.device),
-        "test_data_digest": data_digest,
+        "test_data_digest": digest([pair.digest for pair in pairs]),
         "intensity_scales": {pair.subject: pair.scale for pair in pairs},
     }
     if job.training.resolved.get("grid") == "native":
         outcome["acquired_samples"] = {pair.subject: [pair.full_shape[1:], pair.file_shape[1:]] for pair in pairs}
-    if job.keep_volumes and not kept:
-        about = {"train_key": cell.train_key, "test_data_digest": data_digest, "seconds_per_volume": per_volume}
-        write_text(volumes / records.KEPT, json.dumps({**about, "fit": fit}))
     records.replace_scores(folder, scores, radial)
     records.write_record(folder, {**records.describe(job.training, cell), **outcome})
     send({"kind": "recorded", "label": cell.label, "metrics": metrics})

@@ -115,6 +115,14 @@ def test_volumes_kept_of_other_test_data_are_not_scored(trained: Path, images: P
     assert (outcome.state, "upscaled again" in outcome.message) == ("failed", True)
 
 
+def test_volumes_kept_by_another_file_of_the_method_are_not_scored(trained: Path, images: Path, tmp_path: Path) -> None:
+    """They would be recorded as the new file's."""
+    write(tmp_path, blind=BLIND + "# edited\n")
+    (tmp_path / "blind.py.blind").touch()
+    outcome = score(trained, images)["blind"]
+    assert (outcome.state, "upscaled again" in outcome.message) == ("failed", True)
+
+
 def test_cells_that_have_no_figure_are_said_to_and_left_alone(trained: Path, images: Path) -> None:
     folder = cell_folder(trained, "blind")
     (folder / "record.json").unlink()
