@@ -32,20 +32,27 @@ def summaries(what: str) -> dict[str, str]:
     return {name: source.summary for name, source in sorted(sources.items())}
 
 
+def lines(what: str) -> list[str]:
+    """The summaries for people, a line each."""
+    found = summaries(what)
+    width = max(map(len, found))
+    return [f"  {name:{width}}  {line}" for name, line in found.items()]
+
+
 def details(what: str) -> dict[str, dict[str, Any]]:
     """Name → what a program wants to know of it. Imports the methods."""
-    lines = summaries(what)
+    found = summaries(what)
     if what == "protocols":
         return {
             name: {"summary": line, "version": loaded.protocol.version, "digest": loaded.digest}
-            for name, line in lines.items()
+            for name, line in found.items()
             for loaded in [protocols.load(name)]
         }
     if what == "datasets":
         sources = registry.datasets()
-        return {name: {"summary": line, "path": str(sources[name].path)} for name, line in lines.items()}
+        return {name: {"summary": line, "path": str(sources[name].path)} for name, line in found.items()}
     sources = registry.methods()
-    return {name: {"summary": line, **_method(sources[name])} for name, line in lines.items()}
+    return {name: {"summary": line, **_method(sources[name])} for name, line in found.items()}
 
 
 def _method(source: registry.Source) -> dict[str, Any]:

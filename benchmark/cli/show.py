@@ -31,8 +31,7 @@ def list_(what: str | None, details: bool, as_json: bool) -> None:
         return
     for name in chosen:
         click.echo(f"{name}:")
-        lines = listing.described(name) if details else [f"  {n:14} {s}" for n, s in listing.summaries(name).items()]
-        for line in lines:
+        for line in listing.described(name) if details else listing.lines(name):
             click.echo(line)
 
 
