@@ -15,6 +15,7 @@ is lost, and a crop's edges wrap around.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,9 +129,9 @@ class _Degradation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @abstractmethod
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """LR of `shape` from an HR volume, float64; every axis of `shape` divides that of the volume."""
-        raise TypeError(f"{type(self).__name__} is not a degradation")
 
 
 class Bicubic(_Degradation):

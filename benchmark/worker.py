@@ -153,7 +153,7 @@ def _fit(
         if line.should_stop:
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = {"seconds": round(time.monotonic() - started, 3)}
-    fit |= {"train_data_digest": data_digest, "git": git_commit()}
+    fit |= {"train_data_digest": data_digest, "git": git_commit(), "source_digest": training.source.digest}
     state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
     with atomic_file(folder / records.WEIGHTS) as file:
         file.write(save(state, {"train_key": key, "fit": json.dumps(fit)}))
@@ -237,6 +237,8 @@ def _record(
     }
     if job.training.resolved.get("grid") == "native":
         outcome["acquired_samples"] = {pair.subject: [pair.full_shape[1:], pair.file_shape[1:]] for pair in pairs}
+    if "source_digest" in made["fit"]:  # weights scored again keep the mark of the file that they were trained by
+        outcome["source_digest"] = made["fit"]["source_digest"]
     records.replace_scores(folder, scores, radial)
     records.write_record(folder, {**records.describe(job.training, cell), **outcome})
     send({"kind": "recorded", "label": cell.label, "metrics": metrics})

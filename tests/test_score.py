@@ -123,6 +123,15 @@ def test_volumes_kept_by_another_file_of_the_method_are_not_scored(trained: Path
     assert (outcome.state, "upscaled again" in outcome.message) == ("failed", True)
 
 
+def test_weights_scored_again_keep_the_mark_of_the_file_that_trained_them(
+    trained: Path, images: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, network=NETWORK + "# edited\n")
+    assert score(trained, images)["network"].state == "done"
+    network = str(tmp_path / "network.py")
+    assert bench(trained, [network], images)["network"].state == "changed"
+
+
 def test_cells_that_have_no_figure_are_said_to_and_left_alone(trained: Path, images: Path) -> None:
     folder = cell_folder(trained, "blind")
     (folder / "record.json").unlink()
