@@ -87,6 +87,12 @@ class Training:
         """The method with its options, untrained."""
         return registry.load_method(self.source)(**self.options)
 
+    @property
+    def inference(self) -> dict[str, int] | None:
+        """The tiles in which a network upscales a slice; None for whole slices, and for what is no network."""
+        chosen = self.loaded.protocol.inference
+        return chosen.model_dump() if chosen and self.task.tiles else None
+
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """Everything that decides this training, as plain data for the record."""
@@ -237,9 +243,14 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
             raise loaded.error((*path, "train_subjects"), f"{source.name} learns nothing; remove it")
         if spec.train_subjects > there and "limit" not in loaded.overrides:
             raise loaded.error((*path, "train_subjects"), f"the split has {there} training subjects")
+    if spec.lr is not None and (loaded.protocol.training.track != "equal" or not isinstance(method, TorchMethod)):
+        message = "a label's own learning rate is for networks in track equal; remove it"
+        raise loaded.error((*path, "lr"), message)
     recipe = None
     if isinstance(method, TorchMethod):
         changes = loaded.protocol.training.overrides()
+        if spec.lr is not None:
+            changes["lr"] = spec.lr
         if "steps" in loaded.overrides:
             changes["steps"] = loaded.overrides["steps"]
         recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
@@ -274,7 +285,9 @@ def _training(
     data = loaded.protocol.data
     task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
     if column.recipe:
-        task = replace(task, precision=column.recipe.precision)
+        inference = loaded.protocol.inference
+        tiles = (inference.tile, inference.overlap) if inference else None
+        task = replace(task, precision=column.recipe.precision, tiles=tiles)
     broken, unsupported = column.broken, None
     if column.method:
         try:
@@ -296,8 +309,8 @@ def _training(
         unsupported,
     )
     train_key = digest(_train_content(training, column.method))
-    base = replace(base, train_key=train_key, score_key=_score_key(loaded, train_key, "plain"))
-    plus = replace(base, label=f"{column.label}+", score_key=_score_key(loaded, train_key, "ensemble"))
+    base = replace(base, train_key=train_key, score_key=_score_key(training, train_key, "plain"))
+    plus = replace(base, label=f"{column.label}+", score_key=_score_key(training, train_key, "ensemble"))
     return replace(training, base=base, plus=plus if column.with_plus else None)
 
 
@@ -312,6 +325,8 @@ def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
     return content | {"val": loaded.split["val"], "validation": validation}
 
 
-def _score_key(loaded: Loaded, train_key: str, inference: str) -> str:
+def _score_key(training: Training, train_key: str, mode: str) -> str:
+    loaded = training.loaded
     scoring = loaded.protocol.scoring.model_dump(mode="json")
-    return digest([train_key, loaded.split["test"], scoring, inference])
+    tiles = [training.inference] if training.inference else []
+    return digest([train_key, loaded.split["test"], scoring, mode, *tiles])

@@ -52,6 +52,8 @@ class Task:
     device: str = "cpu"
     precision: str = "32-true"
     """Precision of training; inference is always float32."""
+    tiles: tuple[int, int] | None = None
+    """Side and overlap, in LR pixels, of the square tiles in which a network upscales a slice; None: in one piece."""
 
     @property
     def scale(self) -> int:
@@ -229,16 +231,15 @@ class TorchMethod(Method):
     def upscale(self, scan: Scan, task: Task) -> Array:
         import torch
 
+        from .inference import enlarge
+
         if self.network is None:
             raise RuntimeError("upscale before training or load_state")
-        scale = intensity_scale(scan.array)
-        network = self.network.to(task.device).eval()
+        scale, together = intensity_scale(scan.array), self.slices_per_sample
         volume = torch.from_numpy(np.asarray(scan.array, np.float32) / np.float32(scale))
-        with torch.inference_mode():
-            parts = [
-                network(part[None].to(task.device))[0].float().cpu() for part in volume.split(self.slices_per_sample)
-            ]
-        return torch.cat(parts).numpy() * np.float32(scale)
+        samples = volume.reshape(-1, together, *volume.shape[1:])
+        output = enlarge(self.network.to(task.device).eval(), samples, task.scale, task.device, task.tiles)
+        return output.flatten(0, 1).numpy() * np.float32(scale)
 
     def state(self) -> dict[str, Array]:
         if self.network is None:

@@ -131,6 +131,7 @@ def describe(training: Training, cell: Cell) -> Record:
             "overrides": loaded.overrides,
         },
         "resolved": training.resolved,
+        "inference": training.inference,
         "source_digest": training.source.digest,
         "train_key": cell.train_key,
         "score_key": cell.score_key,

@@ -9,6 +9,7 @@ import numpy as np
 from .ensemble import dihedral
 from .method import Batch, Recipe
 from .preparation import Pair
+from .seeds import stream
 
 
 class TrainingPairs:
@@ -21,35 +22,42 @@ class TrainingPairs:
         depths = np.array([pair.lr.shape[0] - slices + 1 for pair in pairs])
         if depths.min() < 1:
             raise ValueError(f"a sample takes {slices} slices; the thinnest training volume has fewer")
-        self._ends = np.cumsum(depths)
+        self._starts = np.cumsum(depths) - depths
+        self._slices_in_all = int(depths.sum())
+        self._room = np.array([pair.lr.shape[1:] for pair in pairs]) - self._side + 1
 
-    def batch(self, step: int, rank: int = 0) -> Batch:
-        """LR (B, d, p, p) and HR (B, d, s·p, s·p) float32: a pure function of (seed, step, rank).
+    def crops(self, step: int) -> Batch:
+        """LR (B, d, p, p) and HR (B, d, s·p, s·p) float32 as they lie in the volumes: a function of (seed, step).
 
         Every slice of the training set is equally likely, then every place in it.
         """
-        key = np.array([self._seed, (rank << 48) | step], np.uint64)
-        random = np.random.Generator(np.random.Philox(key=key))
-        samples = [self._sample(random) for _ in range(self._batch)]
-        return np.stack([lr for lr, _ in samples]), np.stack([hr for _, hr in samples])
+        random = stream(self._seed, "order", step)
+        places = random.integers(self._slices_in_all, size=self._batch)
+        indices = np.searchsorted(self._starts, places, side="right") - 1
+        corners = random.integers(self._room[indices])
+        lr, hr = _empty((self._slices, self._side, self._side), self._factors, self._batch)
+        for number, index in enumerate(indices):
+            corner = places[number] - self._starts[index], *corners[number]
+            _cut(self._pairs[index], self._factors, corner, lr[number], hr[number])
+        return lr, hr
+
+    def turns(self, step: int) -> np.ndarray:
+        """The symmetry (`ensemble.dihedral`) of each of the step's samples, (B,) int64: a function of (seed, step)."""
+        if self._augment == "none":
+            return np.zeros(self._batch, np.int64)
+        square = self._factors[1] == self._factors[2]  # else a transposed patch would have another HR shape
+        return stream(self._seed, "augmentation", step).integers(8 if square else 4, size=self._batch)
+
+    def batch(self, step: int) -> Batch:
+        """The step's crops, each with its turn."""
+        turns = self.turns(step)
+        lr, hr = (np.stack([dihedral(x, turn) for x, turn in zip(of, turns, strict=True)]) for of in self.crops(step))
+        return lr, hr
 
     def volumes(self) -> Iterator[Batch]:
         """Every training subject's whole (lr, hr)."""
         for pair in self._pairs:
             yield _normalised(pair, pair.lr), _normalised(pair, pair.hr)
-
-    def _sample(self, random: np.random.Generator) -> Batch:
-        place = int(random.integers(self._ends[-1]))
-        index = int(np.searchsorted(self._ends, place, side="right"))
-        pair = self._pairs[index]
-        start = place - (int(self._ends[index - 1]) if index else 0)
-        row, column = (int(random.integers(n - self._side + 1)) for n in pair.lr.shape[1:])
-        lr, hr = _crop(pair, self._factors, (start, row, column), (self._slices, self._side, self._side))
-        if self._augment == "dihedral":
-            square = self._factors[1] == self._factors[2]  # else a transposed patch would have another HR shape
-            turn = int(random.integers(8 if square else 4))
-            lr, hr = dihedral(lr, turn), dihedral(hr, turn)
-        return np.ascontiguousarray(lr), np.ascontiguousarray(hr)
 
 
 def validation_crops(
@@ -66,15 +74,24 @@ def validation_crops(
             start = int((turn + 0.5) * depth / min(rounds, depth))
             size = tuple(min(lr_patch, n) for n in pair.lr.shape[1:])
             corner = [(n - p) // 2 for n, p in zip(pair.lr.shape[1:], size, strict=True)]
-            crops.append(_crop(pair, factors, (start, *corner), (slices, *size)))
+            lr, hr = _empty((slices, *size), factors, 1)
+            _cut(pair, factors, (start, *corner), lr[0], hr[0])
+            crops.append((lr[0], hr[0]))
     return crops
 
 
-def _crop(pair: Pair, factors: Sequence[int], corner: Sequence[int], size: Sequence[int]) -> Batch:
-    """The LR box at `corner` and the HR box of the same place, normalised."""
-    lr = pair.lr[tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))]
-    box = (slice(c * f, (c + n) * f) for c, n, f in zip(corner, size, factors, strict=True))
-    return _normalised(pair, lr), _normalised(pair, pair.hr[tuple(box)])
+def _empty(size: Sequence[int], factors: Sequence[int], number: int) -> Batch:
+    """Room for `number` LR boxes of `size` and the HR boxes of the same places."""
+    enlarged = [n * f for n, f in zip(size, factors, strict=True)]
+    return np.empty((number, *size), np.float32), np.empty((number, *enlarged), np.float32)
+
+
+def _cut(pair: Pair, factors: Sequence[int], corner: Sequence[int], lr: np.ndarray, hr: np.ndarray) -> None:
+    """Fill `lr` and `hr` from the LR voxel `corner` and its HR voxel on, normalised."""
+    starts = [c * f for c, f in zip(corner, factors, strict=True)]
+    for source, start, target in ((pair.lr, corner, lr), (pair.hr, starts, hr)):
+        box = tuple(slice(first, first + n) for first, n in zip(start, target.shape, strict=True))
+        np.divide(source[box], np.float32(pair.scale), out=target, dtype=np.float32, casting="unsafe")
 
 
 def _normalised(pair: Pair, array: np.ndarray) -> np.ndarray:

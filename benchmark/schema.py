@@ -105,10 +105,15 @@ class MethodSpec(Block):
     options: dict[str, Any] = Field(default_factory=dict)
     train_subjects: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
     """Train on that many of the training subjects (`protocol.Loaded.train_subjects` says which); none: on all."""
+    lr: float | None = Field(None, gt=0, exclude_if=lambda rate: rate is None)
+    """The label's learning rate in track equal; none: that of `Training`, else the recipe's."""
 
 
 class Training(Block):
-    """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's."""
+    """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's.
+
+    The learning rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`).
+    """
 
     track: Literal["published", "equal"]
     steps: int | None = Field(None, ge=1)
@@ -143,6 +148,25 @@ class Validation(Block):
     lr_patch: int = Field(48, ge=4)
 
 
+class Inference(Block):
+    """Networks upscale a slice in square tiles; without this block, in one piece.
+
+    What a network computes over all of its input (attention, channel statistics) sees in a tile about what it saw in
+    a training patch, and on a whole slice more. Methods that are not networks are not touched.
+    """
+
+    tile: int = Field(ge=8)
+    """Side of a tile in LR pixels; a smaller slice gives tiles of its shorter sides."""
+    overlap: int = Field(0, ge=0)
+    """LR pixels that neighbouring tiles share at least; each gives the half that is nearer to its middle."""
+
+    @model_validator(mode="after")
+    def _tiles_advance(self) -> Self:
+        if self.overlap * 2 > self.tile:
+            raise ValueError(f"overlap ({self.overlap}) must be at most half of tile ({self.tile})")
+        return self
+
+
 class Scoring(Block):
     """The metric conventions, written out."""
 
@@ -169,6 +193,7 @@ class Protocol(Block):
     methods: dict[Label, MethodSpec] = Field(min_length=1)
     training: Training
     validation: Validation = Validation.model_construct()
+    inference: Inference | None = Field(None, exclude_if=lambda inference: inference is None)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     scoring: Scoring
 

@@ -27,6 +27,7 @@ from .errors import BenchError
 from .files import atomic_file, write_text
 from .method import Batch, Recipe, Run, Task, TorchMethod, TrainingSet
 from .records import CHECKPOINT, CURVE
+from .seeds import derive
 
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
@@ -96,7 +97,7 @@ class _Loop:
     ) -> None:
         self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
-        torch.manual_seed(task.seed)
+        torch.manual_seed(derive(task.seed, "init"))
         self.network = method.build(task)
         self.optimizer = create_optimizer_v2(
             method.parameter_groups(self.network), opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args
@@ -117,7 +118,7 @@ class _Loop:
         """One step on one batch, part by part; the optimiser takes it unless the guard objects."""
         self.model.train()
         self.guard.begin()
-        torch.manual_seed((self.seed << 32) + self.step)
+        torch.manual_seed(derive(self.seed, "step", self.step))
         self.scheduler.step_update(self.step)
         self.optimizer.zero_grad()
         lr, hr = (torch.from_numpy(array).to(self.fabric.device, non_blocking=True) for array in batch)

@@ -171,8 +171,9 @@ def _kept(job: Job, cell: Cell, pairs: Sequence[Pair]) -> dict[str, Any] | None:
 
 
 def _identity(job: Job, cell: Cell, pairs: Sequence[Pair]) -> str:
-    """What decides a cell's predictions: its key, the method's file and the test data."""
-    return digest([cell.train_key, job.training.source.digest, [pair.digest for pair in pairs]])
+    """What decides a cell's predictions: its key, the method's file, the test data and the tiles."""
+    training, volumes = job.training, [pair.digest for pair in pairs]
+    return digest([cell.train_key, training.source.digest, volumes, training.inference])
 
 
 def _predictions(

@@ -16,11 +16,13 @@ FOLDERS = {"mrsr_bench": "benchmark", "mrsr_bench.methods": "methods", "mrsr_ben
 """Package → its folder in the checkout."""
 FLOORS = {
     "errors": 0,
+    "seeds": 0,
     "files": 0,
     "metrics": 0,
     "environment": 1,
     "comparison": 1,
     "degradation": 1,
+    "inference": 0,
     "divergence": 1,
     "testing.registration": 1,
     "method": 1,

@@ -1,0 +1,47 @@
+"""How a trained network upscales a volume: whole slices or tiles, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+_PIXELS = 2**16
+"""LR pixels that a network gets at once, if not more by a single sample: four slices of 120×120."""
+
+
+def enlarge(network: nn.Module, samples: Tensor, scale: int, device: str, tiles: tuple[int, int] | None) -> Tensor:
+    """Upscale (N, d, h, w) to (N, d, s·h, s·w) in float32; `tiles` as in `method.Task`.
+
+    Every HR pixel comes from one forward pass: where tiles overlap, from the one whose middle is nearer.
+    """
+    count, depth, rows, columns = samples.shape
+    side, overlap = tiles or (max(rows, columns), 0)
+    output = torch.empty(count, depth, scale * rows, scale * columns)
+    for top, from_row, to_row in spans(rows, side, overlap):
+        for left, from_column, to_column in spans(columns, side, overlap):
+            part = samples[:, :, top : top + side, left : left + side]
+            inner = (
+                ...,
+                slice(scale * (from_row - top), scale * (to_row - top)),
+                slice(scale * (from_column - left), scale * (to_column - left)),
+            )
+            outer = ..., slice(scale * from_row, scale * to_row), slice(scale * from_column, scale * to_column)
+            at_once = max(1, _PIXELS // (part.shape[2] * part.shape[3]))
+            with torch.inference_mode():
+                for some, into in zip(part.split(at_once), output.split(at_once), strict=True):
+                    into[outer] = network(some.to(device))[inner].float().cpu()
+    return output
+
+
+def spans(length: int, side: int, overlap: int) -> Iterator[tuple[int, int, int]]:
+    """The tiles along an axis: where each starts, and the first and the last pixel but one that are its own.
+
+    They lie evenly, neighbours share at least `overlap` pixels, and their own pixels are the axis, each once.
+    """
+    side = min(side, length)
+    number = max(1, -(-(length - overlap) // (side - overlap)))
+    starts = [round(index * (length - side) / max(1, number - 1)) for index in range(number)]
+    meets = [(before + side + after) // 2 for before, after in zip(starts, starts[1:], strict=False)]
+    yield from zip(starts, [0, *meets], [*meets, length], strict=True)
