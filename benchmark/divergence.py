@@ -1,5 +1,8 @@
 """The divergence guard: a step that went wrong is not taken, and a training that went wrong goes back.
 
+The device itself judges a step: the optimiser hears of a bad one through its `found_inf`, as from a gradient scaler, so
+that the host need not wait for the loss. The host looks every `PATIENCE` steps.
+
 After EDSR's own trainings, which skipped batches of outlying loss (EDSR-PyTorch, issue 18), and Zhao et al., IEEE TIP
 2019, who could not train the wide EDSR on MR slices at all.
 """
@@ -11,7 +14,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import BenchError
 
@@ -28,10 +31,13 @@ WARM_UP = 20
 HORIZON = 100
 """Time constant of the running mean in steps; the plain mean until there were as many."""
 PATIENCE = 10
-"""Steps skipped in a row that make a rollback."""
+"""Steps between two looks; as many skipped in a row, at a look, make a rollback."""
 ROLLBACKS = 3
 """Rollbacks to one good state, after which the next fails the training."""
-_STATE = ("mean", "taken", "skipped", "streak", "rollbacks", "vain", "due", "good")
+_COUNTS = ("mean", "taken", "skipped", "streak", "loss", "losses", "bad_loss", "bad_norm")
+"""What the device counts: the running mean of the losses of the steps taken and their number; the steps skipped, in all
+and in a row; the sum and the number of the losses since the last row; loss and gradient norm of the last step skipped."""
+_STATE = ("rollbacks", "vain", "due", "good", "told")
 
 
 class Guard:
@@ -44,72 +50,108 @@ class Guard:
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: str) -> None:
         self.network, self.optimizer, self.factor = network, optimizer, EXPLOSION[loss]
-        self.mean, self.taken = 0.0, 0  # of the losses of the steps taken, and their number
-        self.skipped, self.streak = 0, 0  # steps in all, and in a row up to now
+        device = next(network.parameters()).device
+        self.counts = {name: torch.zeros((), dtype=torch.float64, device=device) for name in _COUNTS}
+        self.fused = all(group.get("fused") for group in optimizer.param_groups)
         self.rollbacks, self.vain = 0, 0  # in all, and since the last good state
         self.due = False  # the weights are validated and wait for their loss to be good
-        self.buffers: list[torch.Tensor] = []
+        self.told = 0  # steps skipped that the log knows of
+        self.buffers: list[Tensor] = []
         self.good = self._snapshot(0)
 
     def begin(self) -> None:
         """To call before each step: what the forward pass changes (running statistics) can be taken back."""
         self.buffers = [buffer.clone() for buffer in self.network.buffers()]
 
-    def accepts(self, step: int, loss: float, norm: float) -> bool:
-        """Whether the optimiser may take `step`, by its loss and the norm of its gradient.
+    def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Let the optimiser take `step`, unless its loss or the norm of its gradient is not in order.
 
-        Where not, all is as before the step, or as in the last good state. Raises BenchError where that has been
-        tried in vain.
+        Where not, all is as before the step. Both are scalars on the device.
         """
-        exploding = self.taken >= WARM_UP and loss > self.factor * self.mean > 0
-        if exploding or not (math.isfinite(loss) and math.isfinite(norm)):
-            self._skip(step, f"loss {loss:.3g}, gradient norm {norm:.3g}")
-            return False
-        if self.due:
-            self.good, self.due, self.vain = self._snapshot(step), False, 0
-        self.taken += 1
-        self.mean += (loss - self.mean) / min(self.taken, HORIZON)
-        self.streak = 0
-        return True
+        counts, loss, norm = self.counts, loss.double(), norm.double()
+        exploding = (counts["taken"] >= WARM_UP) & (loss > self.factor * counts["mean"]) & (counts["mean"] > 0)
+        bad = exploding | ~torch.isfinite(loss) | ~torch.isfinite(norm)
+        good = ~bad
+        if self.due or not (self.fused and self.optimizer.state):  # the host must know, and waits for the device
+            if good:
+                if self.due:
+                    self.good, self.due, self.vain = self._snapshot(step), False, 0
+                self.optimizer.step()
+        else:
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
+        for buffer, before in zip(self.network.buffers(), self.buffers, strict=False):
+            buffer.copy_(torch.where(good, buffer, before))
+        safe = torch.where(good, loss, 0.0)
+        counts["taken"] += good
+        counts["mean"] += torch.where(good, (safe - counts["mean"]) / counts["taken"].clamp(1, HORIZON), 0.0)
+        counts["skipped"] += bad
+        counts["streak"] = torch.where(good, 0.0, counts["streak"] + 1)
+        counts["loss"] += safe
+        counts["losses"] += good
+        counts["bad_loss"] = torch.where(good, counts["bad_loss"], loss)
+        counts["bad_norm"] = torch.where(good, counts["bad_norm"], norm)
+
+    def look(self, step: int) -> None:
+        """To call before each step: every `PATIENCE` steps, say what was skipped, and roll back where that is due.
+
+        Raises BenchError where that has been tried in vain.
+        """
+        if step % PATIENCE:
+            return
+        now = self.read()
+        if now["skipped"] > self.told:
+            why = f"loss {now['bad_loss']:.3g}, gradient norm {now['bad_norm']:.3g}"
+            number = f"{now['skipped'] - self.told:.0f} of the last {PATIENCE} steps"
+            print(f"step {step}: {number} skipped, the last for {why}; mean loss {now['mean']:.3g}", flush=True)
+            self.told = int(now["skipped"])
+            if now["streak"] >= PATIENCE:
+                self._roll_back(step, why)
 
     def validated(self, value: float) -> None:
         """Hear the validation of the present weights, in any unit; not finite: never a good state."""
-        self.due = math.isfinite(value) and self.taken > self.good["taken"]
+        self.due = math.isfinite(value) and self.read()["taken"] > self.good["taken"]
+
+    def read(self) -> dict[str, float]:
+        """What the device has counted, by name (`_COUNTS`); waits for it."""
+        return dict(zip(_COUNTS, torch.stack([self.counts[name] for name in _COUNTS]).tolist(), strict=True))
+
+    def mean_loss(self) -> float:
+        """The mean loss of the steps taken since the last call, NaN where none was."""
+        now = self.read()
+        for name in ("loss", "losses"):
+            self.counts[name].zero_()
+        return now["loss"] / now["losses"] if now["losses"] else math.nan
 
     def state(self) -> dict[str, Any]:
         """All that the guard knows, for the checkpoint."""
-        return {name: getattr(self, name) for name in _STATE}
+        return {"counts": self.counts, **{name: getattr(self, name) for name in _STATE}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+        self.counts = state["counts"]
         for name in _STATE:
             setattr(self, name, state[name])
-
-    def _skip(self, step: int, why: str) -> None:
-        for buffer, before in zip(self.network.buffers(), self.buffers, strict=False):
-            buffer.copy_(before)
-        self.skipped += 1
-        self.streak += 1
-        if self.streak == 1:
-            print(f"step {step} skipped: {why}; running mean of the loss {self.mean:.3g}", flush=True)
-        if self.streak == PATIENCE:
-            self._roll_back(step, why)
 
     def _roll_back(self, step: int, why: str) -> None:
         good = self.good
         if self.vain == ROLLBACKS:
             raise BenchError(
-                f"training diverged: {why} at step {step}, after {ROLLBACKS} rollbacks to the state of step "
+                f"training diverged: {why} before step {step}, after {ROLLBACKS} rollbacks to the state of step "
                 f"{good['step']}; lower the learning rate (lr), bound the gradient (clip_norm), or look at the data"
             )
         self.network.load_state_dict(good["network"])
         self.optimizer.load_state_dict(copy.deepcopy(good["optimizer"]))  # it keeps the very tensors it is given
-        self.mean, self.taken, self.streak, self.due = good["mean"], good["taken"], 0, False
+        self.counts["mean"].fill_(good["mean"])
+        self.counts["taken"].fill_(good["taken"])
+        self.counts["streak"].zero_()
+        self.due = False
         self.rollbacks += 1
         self.vain += 1
-        print(f"step {step}: {PATIENCE} skipped in a row; back to the state of step {good['step']}", flush=True)
+        print(f"step {step}: {PATIENCE} or more skipped in a row; back to the state of step {good['step']}", flush=True)
 
     def _snapshot(self, step: int) -> dict[str, Any]:
         """A copy of the training before `step`."""
-        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {"step": step, "mean": self.mean, "taken": self.taken, **copy.deepcopy(state)}
+        now, state = self.read(), {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"step": step, "mean": now["mean"], "taken": now["taken"], **copy.deepcopy(state)}

@@ -19,6 +19,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
         "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in _PACKAGES},

@@ -34,7 +34,6 @@ RECORD = "record.json"
 SCORES = "scores.csv"
 CURVE = "train.csv"
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "state.pt"
 LOG = "log.txt"
 VOLUMES = "volumes"
 KEPT = "volumes.json"
@@ -157,6 +156,20 @@ def replace_scores(folder: Path, scores: dict[str, dict[str, float]], radial: Se
     _write_csv(folder / SCORES, ["subject", "metric", "value"], rows)
     mean = np.mean(radial, axis=0)
     _write_csv(folder / RADIAL, ["frequency", "error", "truth"], [[repr(float(v)) for v in row] for row in mean])
+
+
+def read_scores(folder: Path) -> dict[str, dict[str, float]]:
+    """Metric → subject → value, as `replace_scores` wrote them. Raises BenchError where they cannot be read."""
+    path, scores = folder / SCORES, dict[str, dict[str, float]]()
+    try:
+        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        if header != ["subject", "metric", "value"]:
+            raise ValueError("the first line must be 'subject,metric,value'")
+        for subject, metric, value in rows:
+            scores.setdefault(metric, {})[subject] = float(value)
+    except (OSError, ValueError, csv.Error) as error:
+        raise BenchError(f"{path} cannot be read ({error}); score its cell again with: bench score") from None
+    return scores
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import protocol as protocols
-from . import records
+from . import checkpoint, records
 from .cell import Cell, Training, plan, scale_name
 from .errors import BenchError, UsageError
 from .preparation import open_dataset
@@ -59,6 +59,8 @@ def run(
     redo: bool = False,
     results: str | Path = "results",
     keep_volumes: bool = False,
+    save_every: float = 60.0,
+    deterministic: bool = False,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
 ) -> list[Outcome]:
@@ -87,7 +89,8 @@ def run(
                 outcomes[step.cell] = _settle(store, step)
         if todo:
             _clear(store, training)
-            jobs.append(Job(training, tuple(todo), store.results, folder, keep_volumes))
+            asked = {"save_every": save_every, "deterministic": deterministic}
+            jobs.append(Job(training, tuple(todo), store.results, folder, keep_volumes, **asked))
     outcomes |= _execute(store, loaded, trainings, jobs, outcomes, timeout, tracking_uri, listener)
     return [outcomes[cell] for training in trainings for cell in training.cells]
 
@@ -228,7 +231,7 @@ def steps_of(store: Store, training: Training, *, redo: bool = False, keep_volum
         why = "recorded under another protocol, split, recipe or method version"
         action: Action = "run" if redo else "stale"
         return [Step(training, cell, action, why) for cell in training.cells]
-    started = (store.folder(training.loaded, training.base) / records.CHECKPOINT).is_file()
+    started = bool(checkpoint.paths(store.folder(training.loaded, training.base)))
     steps = []
     for cell in training.cells:
         record = store.read(training.loaded, cell)

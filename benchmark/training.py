@@ -1,16 +1,17 @@
 """The one training loop of all networks: deterministic batches, exact resuming, the best weights by validation PSNR.
 
 Resuming is exact because nothing random has a state: batch k and the generator of step k follow from (seed, k), the
-learning rate from k, and the checkpoint holds the rest. That stays so where the guard skips step k or rolls back.
+learning rate from k, and the state on disk holds the rest. That stays so where the guard skips step k or rolls back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,24 @@ from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
+from . import checkpoint
 from .divergence import Guard
+from .environment import peak_memory
 from .errors import BenchError
-from .files import atomic_file, write_text
-from .method import Batch, Recipe, Run, Task, TorchMethod, TrainingSet
-from .records import CHECKPOINT, CURVE
+from .feed import Feed, Samples
+from .files import write_text
+from .memory import is_out_of_memory, largest_that_fits
+from .method import Batch, Recipe, Run, Task, TorchMethod
+from .records import CURVE
 from .seeds import derive
 
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
-_CHECKPOINT_SECONDS = 60.0
-_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "skipped", "rollbacks")
+_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks")
 
 
 class TrainingStopped(BenchError):
-    """The suite asked for an end; the checkpoint is written and the next run goes on from it."""
+    """The suite asked for an end; the state is written and the next run goes on from it."""
 
 
 @dataclass(frozen=True)
@@ -59,33 +63,34 @@ def train(
     method: TorchMethod,
     task: Task,
     recipe: Recipe,
-    data: TrainingSet,
+    data: Samples,
     val: Sequence[Batch],
     every: int,
     run: Run,
     folder: Path,
     key: str,
+    save_every: float = 60.0,
 ) -> Fit:
-    """Train `method.network` from scratch, or on from `folder`/state.pt where it has the same `key`.
+    """Train `method.network` from scratch, or on from the state in `folder` that has the same `key`.
 
-    Writes train.csv and state.pt as it goes; leaves the weights of the best validation in `method.network`.
-    Raises TrainingStopped where the run should stop, BenchError where the training diverges for good.
+    Writes train.csv as it goes and a state every `save_every` seconds, when the run should stop, and at the end; leaves
+    the weights of the best validation in `method.network`. Raises TrainingStopped where the run should stop, BenchError
+    where the training diverges for good or memory does not suffice.
     """
     loop = _Loop(method, task, recipe, val, folder, key)
     points = max(1, min(every, recipe.steps // _CURVE_POINTS))
     saved = time.monotonic()
-    while loop.step < recipe.steps:
-        loop.advance(data.batch(loop.step))
-        if loop.step % points and loop.step % every and loop.step < recipe.steps and not run.should_stop:
-            continue
-        validated = loop.step % every == 0 or loop.step == recipe.steps
-        row = loop.row(loop.validate() if validated else None)
-        run.report(**row)
-        if validated or run.should_stop or time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            loop.save()
-            saved = time.monotonic()
-        if run.should_stop:
-            raise TrainingStopped(f"stopped at step {loop.step} of {recipe.steps}; the next run goes on from there")
+    with loop.feed(data) as feed:
+        while loop.step < recipe.steps:
+            loop.advance(*feed.next())
+            validated = loop.step % every == 0 or loop.step == recipe.steps
+            if validated or loop.step % points == 0:
+                run.report(**loop.row(loop.validate() if validated else None))
+            if run.should_stop or loop.step == recipe.steps or time.monotonic() - saved > save_every:
+                loop.save()
+                saved = time.monotonic()
+            if run.should_stop:
+                raise TrainingStopped(f"stopped at step {loop.step} of {recipe.steps}; the next run goes on from there")
     return loop.finish()
 
 
@@ -98,43 +103,74 @@ class _Loop:
         self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
         torch.manual_seed(derive(task.seed, "init"))
+        self.layout = layout(self.fabric.device, recipe)
         self.network = method.build(task)
-        self.optimizer = create_optimizer_v2(
-            method.parameter_groups(self.network), opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args
-        )
+        self.model = self.fabric.setup_module(self.network.to(memory_format=self.layout))
+        self.optimizer = make_optimizer(method.parameter_groups(self.network), recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe)
-        self.model, self.optimizer = self.fabric.setup(self.network, self.optimizer)
         self.guard = Guard(self.network, self.optimizer, recipe.loss)
         self.val = [tuple(torch.from_numpy(array)[None].to(self.fabric.device) for array in crop) for crop in val]
         self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
         self.best: dict[str, Tensor] = {}
-        self.losses: list[float] = []
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
-        self.started = time.monotonic()
         self._resume()
+        self.pixels, self.started = 0, time.monotonic()
+        self.timed = self.started
 
-    def advance(self, batch: Batch) -> None:
+    @contextlib.contextmanager
+    def feed(self, data: Samples) -> Iterator[Feed]:
+        """The batches from this step on."""
+        feed = Feed(data, self.step, self.recipe.steps, self.fabric.device, self.layout)
+        try:
+            yield feed
+        finally:
+            feed.close()
+
+    def advance(self, lr: Tensor, hr: Tensor) -> None:
         """One step on one batch, part by part; the optimiser takes it unless the guard objects."""
+        self.guard.look(self.step)
         self.model.train()
         self.guard.begin()
         torch.manual_seed(derive(self.seed, "step", self.step))
         self.scheduler.step_update(self.step)
+        try:
+            loss = self._backward(lr, hr)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            words = str(error).partition("\n")[0]
+        else:
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or math.inf)
+            self.guard.step(self.step, loss, norm)
+            self.step += 1
+            self.pixels += lr.shape[0] * lr.shape[1] * lr.shape[2] * lr.shape[3]
+            return
+        raise BenchError(self._advice(words, lr, hr))
+
+    def _backward(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """The mean loss of a batch, a scalar on the device; its gradient is left in the parameters."""
         self.optimizer.zero_grad()
-        lr, hr = (torch.from_numpy(array).to(self.fabric.device, non_blocking=True) for array in batch)
         parts = -(-len(lr) // (self.recipe.micro_batch or len(lr)))
         total = torch.zeros((), device=self.fabric.device)
         for x, y in zip(lr.tensor_split(parts), hr.tensor_split(parts), strict=True):
             loss = _LOSSES[self.recipe.loss](self.model(x), y) * (len(x) / len(lr))
             self.fabric.backward(loss)
             total += loss.detach()
-        bound = self.recipe.clip_norm or math.inf
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=bound, error_if_nonfinite=False)
-        value, norm = torch.stack([total, norm]).tolist()  # the step's one wait for the device
-        if self.guard.accepts(self.step, value, norm):
-            self.optimizer.step()
-            self.losses.append(value)
-        self.step += 1
+        return total
+
+    def _advice(self, words: str, lr: Tensor, hr: Tensor) -> str:
+        """What to do about memory that did not suffice, found by trying."""
+        samples = min(self.recipe.micro_batch or len(lr), len(lr))
+        self.optimizer.zero_grad()
+        fits = largest_that_fits(samples, lambda number: self._backward(lr[:number], hr[:number]))
+        advice = (
+            f"{fits} at once fit: set batch (track equal) or micro_batch (the method's recipe) to {fits}"
+            if fits
+            else "not even a single one fits: take a smaller patch (lr_patch) or network"
+        )
+        side = "×".join(map(str, lr.shape[2:]))
+        return f"out of memory at step {self.step} with {samples} LR patches of {side} at once; {advice} ({words})"
 
     def validate(self) -> float:
         """Mean PSNR of the crops in float32; the weights are kept where it is the best so far."""
@@ -150,15 +186,19 @@ class _Loop:
 
     def row(self, val_psnr: float | None) -> dict[str, Any]:
         """The next row of train.csv: the mean loss of the steps taken since the last one, NaN where none was."""
+        loss, skipped = self.guard.mean_loss(), int(self.guard.read()["skipped"])  # both wait for the device
+        now = time.monotonic()
         row = {
             "step": self.step,
-            "loss": math.fsum(self.losses) / len(self.losses) if self.losses else math.nan,
+            "loss": loss,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
             "seconds": round(self._elapsed(), 3),
-            "skipped": self.guard.skipped,
+            "pixels_per_second": round(self.pixels / (now - self.timed)),
+            "memory_bytes": peak_memory(self.fabric.device.type),
+            "skipped": skipped,
             "rollbacks": self.guard.rollbacks,
         }
-        self.losses.clear()
+        self.pixels, self.timed = 0, now
         if val_psnr is not None:
             row["val_psnr"] = val_psnr
         self.rows.append(row)
@@ -166,7 +206,7 @@ class _Loop:
         return row
 
     def save(self) -> None:
-        """Write the checkpoint; with it, and only with it, the next run goes on."""
+        """Write the state that the next run goes on from."""
         state = {
             "key": self.key,
             "step": self.step,
@@ -179,8 +219,7 @@ class _Loop:
             "rows": self.rows,
             "seconds": self._elapsed(),
         }
-        with atomic_file(self.folder / CHECKPOINT) as file:
-            torch.save(state, file)
+        checkpoint.save(self.folder, self.step, state)
 
     def finish(self) -> Fit:
         """Leave the best weights in the method. Raises BenchError where no validation was finite."""
@@ -198,21 +237,19 @@ class _Loop:
             best_val_psnr=self.best_psnr,
             seconds=round(self._elapsed(), 3),
             parameters=parameters,
-            skipped_steps=self.guard.skipped,
+            skipped_steps=int(self.guard.read()["skipped"]),
             rollbacks=self.guard.rollbacks,
         )
 
     def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        if path.is_file():
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            if state["key"] == self.key:
-                self.network.load_state_dict(state["network"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                self.guard.load_state(state["guard"])
-                self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
-                self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
-        # Rows after the checkpoint, from a run that was killed, go: their steps are done again.
+        state = checkpoint.load(self.folder, self.key, self.fabric.device)
+        if state is not None:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.guard.load_state(state["guard"])
+            self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
+            self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
+        # Rows after that state, from a run that was killed, go: their steps are done again.
         text = io.StringIO()
         rows = csv.DictWriter(text, _FIELDS, lineterminator="\n")
         rows.writeheader()
@@ -225,6 +262,24 @@ class _Loop:
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started
+
+
+def layout(device: torch.device, recipe: Recipe) -> torch.memory_format:
+    """How images lie in memory: channels last with bf16 on a GPU, whose tensor cores want them so, else as they are.
+
+    On a CPU without bf16 units channels last was slower by a tenth to a quarter (docs/speed.md).
+    """
+    fast = device.type == "cuda" and recipe.precision == "bf16-mixed"
+    return torch.channels_last if fast else torch.contiguous_format
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's timm optimiser, in one kernel for all parameters where torch has such a one."""
+    chosen: dict[str, Any] = {"opt": recipe.optimizer, "lr": recipe.lr, **recipe.optimizer_args}
+    try:
+        return create_optimizer_v2(groups, fused=True, **chosen)
+    except TypeError:  # it knows no "fused", or an argument is wrong: then this raises
+        return create_optimizer_v2(groups, **chosen)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:

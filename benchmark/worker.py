@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from . import records
+from . import checkpoint, records
 from .cell import Cell, Training
 from .complexity import count_macs
 from .degradation import degrade
@@ -24,6 +25,7 @@ from .ensemble import self_ensemble
 from .environment import environment, git_commit, peak_memory
 from .errors import BenchError
 from .files import atomic_file, write_text
+from .memory import keep_freed_memory
 from .method import Method, Recipe, Task, TorchMethod
 from .preparation import Pair, demand_disjoint, open_dataset, padded, prepare
 from .protocol import digest
@@ -46,6 +48,10 @@ class Job:
     keep_volumes: bool = False
     score_only: bool = False
     """Score again from kept volumes or weights; where there are neither, the job fails and nothing is trained."""
+    save_every: float = 60.0
+    """Seconds between two states of a training on disk."""
+    deterministic: bool = False
+    """On a GPU, only operations that give the same bits each time; one that has no such form fails the job."""
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's files go; the fit's lie with the base cell."""
@@ -66,7 +72,8 @@ class Line:
         return self.stopping()
 
     def report(self, step: int, **values: float) -> None:
-        self.send({"kind": "progress", "step": step, "steps": self.steps, **values})
+        with contextlib.suppress(BrokenPipeError):  # the driver is gone: a state is written before this process ends
+            self.send({"kind": "progress", "step": step, "steps": self.steps, **values})
 
 
 def run_job(job: Job, send: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
@@ -77,6 +84,10 @@ def run_job(job: Job, send: Callable[[Event], None], stopping: Callable[[], bool
     raise; records of earlier cells stand.
     """
     training = job.training
+    if job.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as torch asks for
+        torch.use_deterministic_algorithms(True)
+    keep_freed_memory()
     task = replace(training.task, device="cuda" if torch.cuda.is_available() else "cpu")
     method = training.make_method()
     pairs = _pairs(job, "test", send)
@@ -146,18 +157,19 @@ def _fit(
     started = time.monotonic()
     if isinstance(method, TorchMethod) and training.recipe is not None:
         line.steps = training.recipe.steps
-        checkpoint = digest([key, data_digest])
-        fit = asdict(train(method, task, training.recipe, data, val, validation.every, line, folder, checkpoint))
+        state = digest([key, data_digest])
+        every = validation.every
+        fit = asdict(train(method, task, training.recipe, data, val, every, line, folder, state, job.save_every))
     else:
         method.fit(task, data, val, line)
         if line.should_stop:
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = {"seconds": round(time.monotonic() - started, 3)}
     fit |= {"train_data_digest": data_digest, "git": git_commit(), "source_digest": training.source.digest}
-    state = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
+    weights = {name: np.ascontiguousarray(array) for name, array in method.state().items()}
     with atomic_file(folder / records.WEIGHTS) as file:
-        file.write(save(state, {"train_key": key, "fit": json.dumps(fit)}))
-    (folder / records.CHECKPOINT).unlink(missing_ok=True)
+        file.write(save(weights, {"train_key": key, "fit": json.dumps(fit)}))
+    checkpoint.clear(folder)
     return fit
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from mrsr_bench import checkpoint
 from mrsr_bench.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
@@ -74,19 +75,19 @@ class Method(TorchMethod):
 
 @dataclass
 class Data:
-    """Random smooth pairs; step k gives batch `order[k]`, spoilt where `spoils` says so."""
+    """Random smooth pairs; step k gives batch `order[k]`, spoilt where `spoils` says so. Not augmented."""
 
     spoils: Mapping[int, Spoil] = field(default_factory=dict)
     order: list[int] | None = None
     size: int = 5
 
-    def batch(self, step: int) -> Batch:
+    def crops(self, step: int) -> Batch:
         number = step if self.order is None else self.order[step]
         lr, hr = pair(number, self.size)
         return self.spoils[number](lr, hr) if number in self.spoils else (lr, hr)
 
-    def volumes(self) -> Iterator[Batch]:
-        raise AssertionError("the loop asks for batches only")
+    def turns(self, step: int) -> np.ndarray:
+        return np.zeros(self.size, np.int64)
 
 
 def pair(seed: int, size: int) -> Batch:
@@ -134,15 +135,17 @@ def fit(
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
     result = train(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), folder, "key")
     assert method.network is not None
-    return result, checkpoint(folder), method.network
+    return result, last_state(folder), method.network
 
 
-def checkpoint(folder: Path) -> dict[str, Any]:
-    """state.pt without its clock."""
-    state = torch.load(folder / "state.pt", weights_only=True)
+def last_state(folder: Path) -> dict[str, Any]:
+    """The newest state without what its clock and its memory say."""
+    state = checkpoint.load(folder, "key", "cpu")
+    assert state is not None
     for row in (state, *state["rows"]):
-        del row["seconds"]
-    return dict(state)
+        for name in ("seconds", "pixels_per_second", "memory_bytes"):
+            row.pop(name, None)
+    return state
 
 
 def same(one: Any, other: Any) -> bool:
@@ -152,7 +155,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
+        return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
     return bool(one == other or (one != one and other != other))
 
 
@@ -160,21 +163,23 @@ def with_batch_norm() -> nn.Module:
     return Tiny(nn.BatchNorm2d(4))
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-6), ("bf16-mixed", 2e-3)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 4e-7), ("bf16-mixed", 5e-4)])
 @pytest.mark.parametrize(("micro_batch", "seen"), [(3, [3, 2]), (2, [2, 2, 1]), (1, [1] * 5), (9, [5])])
 def test_a_batch_in_parts_makes_the_step_of_the_whole_batch(
     tmp_path: Path, micro_batch: int, seen: list[int], precision: str, tolerance: float
 ) -> None:
+    """A gradient's rounding errors move the weights as far as the gradient may: rate, steps, and momentum (0.9)."""
     recipe = {"optimizer": "sgd", "lr": 0.02, "precision": precision}
+    reach = 0.02 * 8 / (1 - 0.9)
     _, whole, _ = fit(tmp_path / "whole", Data(), **recipe)
     _, parts, network = fit(tmp_path / "parts", Data(), micro_batch=micro_batch, **recipe)
     assert isinstance(network, Tiny)
     assert network.seen == seen * 8
     for name, weights in whole["network"].items():
         difference = (parts["network"][name] - weights).abs().max()
-        assert difference <= tolerance * weights.abs().max()
+        assert difference <= tolerance * reach
     for row, other in zip(parts["rows"], whole["rows"], strict=True):
-        assert row["loss"] == pytest.approx(other["loss"], rel=tolerance)
+        assert row["loss"] == pytest.approx(other["loss"], rel=4 * tolerance)
 
 
 def test_chance_in_parts_follows_from_seed_and_step_alone(tmp_path: Path) -> None:
@@ -195,7 +200,9 @@ def test_a_healthy_training_skips_nothing(tmp_path: Path) -> None:
     result, _, _ = fit(tmp_path, Data(), steps=60)
     assert (result.skipped_steps, result.rollbacks) == (0, 0)
     curve = pd.read_csv(tmp_path / "train.csv")
-    assert list(curve) == ["step", "loss", "val_psnr", "lr", "seconds", "skipped", "rollbacks"]
+    figures = ["seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks"]
+    assert list(curve) == ["step", "loss", "val_psnr", "lr", *figures]
+    assert curve[figures[:3]].gt(0).all(axis=None)
     assert curve[["skipped", "rollbacks"]].eq(0).all(axis=None)
 
 
@@ -221,23 +228,25 @@ def test_a_step_gone_wrong_changes_nothing(
 def test_a_training_that_goes_wrong_goes_back_to_its_last_good_state_and_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Good at step 12; steps 12 and 13 are lost, the ten after them skipped."""
-    bad = range(14, 14 + PATIENCE)
-    result, healed, _ = fit(tmp_path / "bad", Data(dict.fromkeys(bad, nan)), steps=34)
-    order = [*range(12), *range(14 + PATIENCE, 34)]
+    """Good at step 12; steps 12 and 13 are lost, those after them skipped until a look finds ten in a row."""
+    look = 3 * PATIENCE
+    result, healed, _ = fit(tmp_path / "bad", Data(dict.fromkeys(range(14, look), nan)), steps=40)
+    order = [*range(12), *range(look, 40)]
     _, without, _ = fit(tmp_path / "without", Data(order=order), steps=len(order))
-    assert (result.skipped_steps, result.rollbacks, result.steps) == (PATIENCE, 1, 34)
+    assert (result.skipped_steps, result.rollbacks, result.steps) == (look - 14, 1, 40)
     assert same(healed["network"], without["network"])
     assert same(healed["optimizer"], without["optimizer"])
-    assert "step 14 skipped: loss nan" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "step 20: 6 of the last 10 steps skipped, the last for loss nan" in said
+    assert "step 30: 10 or more skipped in a row; back to the state of step 12" in said
     rows = pd.DataFrame(healed["rows"]).set_index("step")
-    assert rows["skipped"].loc[[14, 15, 24, 34]].tolist() == [0, 1, 10, 10]
-    assert rows["rollbacks"].loc[[23, 24]].tolist() == [0, 1]
+    assert rows["skipped"].loc[[14, 15, 24, 40]].tolist() == [0, 1, 10, 16]
+    assert rows["rollbacks"].loc[[30, 31]].tolist() == [0, 1]
 
 
 def test_a_training_beyond_help_fails_and_says_what_to_do(tmp_path: Path) -> None:
-    last = 6 + PATIENCE * (ROLLBACKS + 1)
-    with pytest.raises(BenchError, match=rf"diverged: loss nan.* at step {last - 1}.*step 4; lower the learning rate"):
+    last = PATIENCE * (2 + ROLLBACKS)
+    with pytest.raises(BenchError, match=rf"diverged: loss nan.* before step {last}.*step 4; lower the learning rate"):
         fit(tmp_path, Data(dict.fromkeys(range(6, 100), nan)), steps=100)
 
 
@@ -248,84 +257,101 @@ def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path) -> No
 
     with pytest.raises(BenchError, match="no validation gave a finite PSNR; lower the learning rate"):
         fit(tmp_path, Data(), Silent)
-    state = checkpoint(tmp_path)
+    state = last_state(tmp_path)
     assert (state["best"], state["best_step"], state["guard"]["good"]["step"]) == ({}, 0, 0)
 
 
-@pytest.mark.parametrize("stop", [8, 12, 13, 14, 17, 23, 24, 25, 27])
+@pytest.mark.parametrize("stop", [8, 12, 13, 14, 17, 20, 29, 30, 31, 33])
 def test_a_training_stopped_in_the_middle_of_a_divergence_resumes_bit_identically(tmp_path: Path, stop: int) -> None:
-    data = Data({**dict.fromkeys(range(14, 24), nan), 26: nan})
-    whole, uninterrupted, _ = fit(tmp_path / "whole", data, with_batch_norm, steps=32)
+    data = Data({**dict.fromkeys(range(14, 30), nan), 32: nan})
+    whole, uninterrupted, _ = fit(tmp_path / "whole", data, with_batch_norm, steps=36)
     with pytest.raises(TrainingStopped):
-        fit(tmp_path / "resumed", data, with_batch_norm, stop=stop, steps=32)
-    assert checkpoint(tmp_path / "resumed")["step"] == stop
-    result, resumed, _ = fit(tmp_path / "resumed", data, with_batch_norm, steps=32)
-    assert (result.skipped_steps, result.rollbacks) == (whole.skipped_steps, whole.rollbacks) == (11, 1)
+        fit(tmp_path / "resumed", data, with_batch_norm, stop=stop, steps=36)
+    assert last_state(tmp_path / "resumed")["step"] == stop
+    result, resumed, _ = fit(tmp_path / "resumed", data, with_batch_norm, steps=36)
+    assert (result.skipped_steps, result.rollbacks) == (whole.skipped_steps, whole.rollbacks) == (17, 1)
     assert same(uninterrupted, resumed)
 
 
-@pytest.fixture
-def guard() -> Guard:
-    """A guard past its warm-up, its running mean 1, with no good state but the first."""
+def make_guard(loss: str = "l1", lr: float = 1e-3, fused: bool = True) -> Guard:
     network = Tiny()
-    guard = Guard(network, torch.optim.Adam(network.parameters()), "l1")
+    return Guard(network, torch.optim.Adam(network.parameters(), lr=lr, fused=fused), loss)
+
+
+def take(guard: Guard, step: int, loss: float, norm: float = 1.0) -> bool:
+    """One step as the loop does it, its loss and its norm as given. Returns whether the optimiser took it."""
+    guard.look(step)
+    guard.begin()
+    guard.optimizer.zero_grad()
+    guard.network(torch.ones(1, 1, 6, 6)).mean().backward()
+    before = copy.deepcopy(guard.network.state_dict())
+    guard.step(step, torch.tensor(loss), torch.tensor(norm))
+    return not same(before, guard.network.state_dict())
+
+
+@pytest.fixture(params=[True, False], ids=["fused", "not fused"])
+def guard(request: pytest.FixtureRequest) -> Guard:
+    """A guard past its warm-up, its running mean 1, with no good state but the first."""
+    guard = make_guard(fused=request.param)
     for step in range(WARM_UP):
-        assert guard.accepts(step, 1.0, 1.0)
+        assert take(guard, step, 1.0)
     return guard
 
 
 def test_a_loss_explodes_by_its_ratio_to_the_running_mean(guard: Guard) -> None:
-    assert not guard.accepts(50, EXPLOSION["l1"] * 1.01, 1.0)
-    assert guard.accepts(51, EXPLOSION["l1"] * 0.99, 1.0)
-    assert guard.mean == pytest.approx(1 + (EXPLOSION["l1"] * 0.99 - 1) / (WARM_UP + 1))
+    assert not take(guard, 50, EXPLOSION["l1"] * 1.01)
+    assert take(guard, 51, EXPLOSION["l1"] * 0.99)
+    assert guard.read()["mean"] == pytest.approx(1 + (EXPLOSION["l1"] * 0.99 - 1) / (WARM_UP + 1))
 
 
 def test_only_steps_skipped_in_a_row_make_a_rollback(guard: Guard) -> None:
     for step in range(50, 50 + 4 * PATIENCE):
-        assert guard.accepts(step, 1.0 if step % PATIENCE == 0 else math.inf, 1.0) == (step % PATIENCE == 0)
-    assert (guard.skipped, guard.rollbacks) == (4 * (PATIENCE - 1), 0)
+        assert take(guard, step, 1.0 if step % PATIENCE == 5 else math.inf) == (step % PATIENCE == 5)
+    guard.look(90)
+    assert (guard.read()["skipped"], guard.rollbacks) == (4 * (PATIENCE - 1), 0)
 
 
 def test_a_state_is_good_only_once_the_loss_after_its_validation_is_in_order(guard: Guard) -> None:
-    guard.begin()
     guard.validated(30.0)
     for step in range(50, 50 + PATIENCE):
-        assert not guard.accepts(step, 1e9, 1.0)
-    assert (guard.rollbacks, guard.good["step"], guard.taken, guard.mean) == (1, 0, 0, 0.0)
+        assert not take(guard, step, 1e9)
+    guard.look(60)
+    now = guard.read()
+    assert (guard.rollbacks, guard.good["step"], now["taken"], now["mean"]) == (1, 0, 0, 0.0)
     guard.validated(30.0)  # the first state again: nothing new to keep
-    assert guard.accepts(60, 1.0, 1.0)
+    assert take(guard, 60, 1.0)
     assert (guard.good["step"], guard.vain) == (0, 1)
     guard.validated(30.0)
-    assert guard.accepts(61, 1.0, 1.0)
+    assert take(guard, 61, 1.0)
     assert (guard.good["step"], guard.vain) == (61, 0)
     guard.validated(math.nan)
-    assert guard.accepts(62, 1.0, 1.0)
+    assert take(guard, 62, 1.0)
     assert guard.good["step"] == 61
 
 
-def test_going_back_twice_to_one_state_finds_it_unchanged() -> None:
-    network = Tiny()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
-    guard = Guard(network, optimizer, "mse")
+def test_the_losses_of_skipped_steps_are_in_no_mean(guard: Guard) -> None:
+    guard.mean_loss()
+    for step, loss in enumerate([2.0, math.nan, 4.0, 1e9], start=51):
+        take(guard, step, loss)
+    assert guard.mean_loss() == 3.0
+    assert math.isnan(guard.mean_loss())
 
-    def step(number: int, loss: float = 1.0) -> None:
-        guard.begin()
-        optimizer.zero_grad()
-        network(torch.ones(1, 1, 6, 6)).mean().backward()
-        if guard.accepts(number, loss, 1.0):
-            optimizer.step()
+
+def test_going_back_twice_to_one_state_finds_it_unchanged() -> None:
+    guard = make_guard("mse", lr=0.1)
 
     def now() -> dict[str, Any]:
-        return {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        return {"network": guard.network.state_dict(), "optimizer": guard.optimizer.state_dict()}
 
-    step(0)
+    take(guard, 1, 1.0)
     guard.validated(30.0)
-    step(1)
+    take(guard, 2, 1.0)
     good = copy.deepcopy({name: guard.good[name] for name in ("network", "optimizer")})
-    for start in (2, 20):
-        step(start)
+    assert guard.good["step"] == 2
+    for start in (10, 30):
+        take(guard, start - 1, 1.0)
         assert not same(now(), good)
-        for number in range(start + 1, start + 1 + PATIENCE):
-            step(number, math.inf)
+        for number in range(start, start + PATIENCE):
+            take(guard, number, math.inf)
+        guard.look(start + PATIENCE)
         assert same(now(), good)
-    assert guard.rollbacks == 2

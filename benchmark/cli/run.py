@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,11 +34,29 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only say what would be done, what data it needs, and how many GPU hours and how much memory it may take.",
+    help="Only say what would be done, what data it needs, and how many hours and how much memory it may take: by "
+    "earlier records of such trainings on such a machine, else by a count of operations for a GPU.",
+)
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="With --dry-run: try 10 training steps of every network that no record tells of; at most half a minute each.",
 )
 @click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted.")
 @RESULTS
 @click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
+@click.option(
+    "--save-every",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds between two states of a training on disk; a killed training loses no more than that.",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="On a GPU, use only operations that give the same bits each time; slower. A CPU always does.",
+)
 @TRACKING
 def run(
     protocol: str,
@@ -47,6 +67,7 @@ def run(
     limit: int | None,
     steps: int | None,
     dry_run: bool,
+    probe: bool,
     results: Path,
     **options: Any,
 ) -> None:
@@ -57,7 +78,11 @@ def run(
     """
     from .. import runner
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it before they kill
+    if probe and not dry_run:
+        raise click.UsageError("--probe belongs to --dry-run; a run needs no probe")
     if dry_run:
+        from ..costs import Costs
         from ..estimate import report
         from ..records import Store
 
@@ -65,7 +90,7 @@ def run(
         store = Store(results)
         redo, keep = options["redo"], options["keep_volumes"]
         ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
-        click.echo(report(loaded, ahead, data))
+        click.echo(report(loaded, ahead, data, Costs(store, probe, functools.partial(click.echo, err=True))))
         return
     options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
     _report(runner.run(protocol, methods, data=data, results=results, **options))

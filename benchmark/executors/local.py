@@ -23,8 +23,8 @@ from ..errors import BenchError
 from ..processes import forkserver
 from ..worker import Event, Job, run_job
 
-_GRACE_SECONDS = 5.0
-"""How long a child that was asked to stop may take to write its checkpoint."""
+_GRACE_SECONDS = 20.0
+"""How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
 
 
 class LocalExecutor:
@@ -38,7 +38,7 @@ class LocalExecutor:
         """Yield every job's events (see `worker.run_job`), first {"kind": "started"}, last {"kind": "ended"}.
 
         "ended" has a state (done, failed, timeout or stopped) and a message. Leaving the iterator, by Ctrl-C or an
-        exception, ends the running job; its checkpoint stays.
+        exception, ends the running job; its state stays.
         """
         for job in jobs:
             yield job, {"kind": "started"}
@@ -99,7 +99,7 @@ def _child(job: Job, line: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+    threading.Thread(target=_end_with_driver, args=(stop,), daemon=True).start()
     end: Event = {"kind": "ended", "state": "done", "message": ""}
     try:
         with records.locked(job.folder(job.training.base)):
@@ -123,9 +123,11 @@ def _redirect(log: Path) -> None:
     faulthandler.enable(file=2)
 
 
-def _end_with_driver() -> None:
+def _end_with_driver(stop: threading.Event) -> None:
     """End this process when the driver is gone: nothing would take its result, and its lock would stand."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         wait([driver.sentinel])
+        stop.set()
+        time.sleep(_GRACE_SECONDS)
         os._exit(1)

@@ -55,7 +55,7 @@ def image(shape: Sequence[int], blurred: Sequence[int], seed: int) -> Array:
 
 
 class Samples:
-    """A training set (`method.TrainingSet`) of whole small volumes: batch k holds two of them."""
+    """A training set (`method.TrainingSet`, `feed.Samples`) of whole small volumes: batch k holds two of them."""
 
     def __init__(self, pairs: Sequence[Batch]) -> None:
         self._pairs = [
@@ -67,6 +67,11 @@ class Samples:
     def batch(self, step: int) -> Batch:
         chosen = [self._pairs[(step + number) % len(self._pairs)] for number in range(2)]
         return np.stack([lr for lr, _ in chosen]), np.stack([hr for _, hr in chosen])
+
+    crops = batch
+
+    def turns(self, step: int) -> Array:
+        return np.zeros(2, np.int64)
 
     def volumes(self) -> Iterator[Batch]:
         yield from self._pairs
