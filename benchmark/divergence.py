@@ -35,8 +35,9 @@ PATIENCE = 10
 ROLLBACKS = 3
 """Rollbacks to one good state, after which the next fails the training."""
 _COUNTS = ("mean", "taken", "skipped", "streak", "loss", "losses", "bad_loss", "bad_norm")
-"""What the device counts: the running mean of the losses of the steps taken and their number; the steps skipped, in all
-and in a row; the sum and the number of the losses since the last row; loss and gradient norm of the last step skipped."""
+"""What the device counts: the running mean of the losses of the steps taken and their number; the steps skipped, in
+all and in a row; the losses since the last row, their sum and number; loss and gradient norm of the last step skipped.
+"""
 _STATE = ("rollbacks", "vain", "due", "good", "told")
 
 

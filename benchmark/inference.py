@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,7 @@ def spans(length: int, side: int, overlap: int) -> Iterator[tuple[int, int, int]
 
     They lie evenly, neighbours share at least `overlap` pixels, and their own pixels are the axis, each once.
     """
-    side = min(side, length)
-    number = max(1, -(-(length - overlap) // (side - overlap)))
+    number = -(-(length - overlap) // (side - overlap)) if length > side else 1
     starts = [round(index * (length - side) / max(1, number - 1)) for index in range(number)]
-    meets = [(before + side + after) // 2 for before, after in zip(starts, starts[1:], strict=False)]
+    meets = [(before + side + after) // 2 for before, after in pairwise(starts)]
     yield from zip(starts, [0, *meets], [*meets, length], strict=True)

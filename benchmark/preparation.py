@@ -155,9 +155,10 @@ def demand_disjoint(folds: Mapping[str, Sequence[Pair]]) -> None:
                     )
 
 
-def padded(pairs: Sequence[Pair]) -> list[str]:
+def padded(pairs: Sequence[Pair], cut: Cut) -> list[str]:
     """The subjects whose volume was smaller than the crop."""
-    return [p.subject for p in pairs if any(n < c for n, c in zip(p.full_shape, p.hr.shape, strict=True))]
+    crop = cut.crop or (0, 0, 0)
+    return [pair.subject for pair in pairs if any(n < c for n, c in zip(pair.full_shape, crop, strict=True))]
 
 
 def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], None]) -> None:
@@ -178,14 +179,13 @@ def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], Non
                     if done % 50 == 0 or done == total:
                         say(f"{about}: {done} of {total} volumes ready")
 
+                cut = protocol.data.cut(contrast)
                 try:
-                    pairs = prepare(
-                        dataset, subjects, contrast, protocol.data.cut(contrast), degradation, factors, progress
-                    )
+                    pairs = prepare(dataset, subjects, contrast, cut, degradation, factors, progress)
                 except BenchError as error:
                     problems.append(str(error))
                 else:
-                    if small := padded(pairs):
+                    if small := padded(pairs, cut):
                         say(f"{about}: padded to the crop: {', '.join(small)}")
     if problems:
         raise BenchError("\n".join(dict.fromkeys(problems)))

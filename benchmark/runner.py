@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import protocol as protocols
 from . import checkpoint, records
+from . import protocol as protocols
 from .cell import Cell, Training, plan, scale_name
 from .errors import BenchError, UsageError
 from .preparation import open_dataset

@@ -116,7 +116,7 @@ def _pairs(job: Job, fold: str, send: Callable[[Event], None]) -> list[Pair]:
         subjects = training.loaded.train_subjects(training.train_subjects)
     dataset, cut = open_dataset(data.dataset, job.data), data.cut(cell.contrast)
     pairs = prepare(dataset, subjects, cell.contrast, cut, cell.degradation, cell.factors, progress)
-    if small := padded(pairs):
+    if small := padded(pairs, cut):
         message = f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}"
         send({"kind": "warning", "message": message})
     return pairs

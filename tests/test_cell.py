@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SUBJECTS
+from conftest import SUBJECTS, small_protocol
 
 from mrsr_bench import protocol
 from mrsr_bench.cell import Training, plan
@@ -42,9 +42,10 @@ def test_a_setting_that_is_not_given_is_in_no_key(write_protocol: Write) -> None
     """So a protocol keeps its digest, and its records their keys, when the suite learns a new setting."""
     [plain], [loaded] = planned(write_protocol), [protocol.load(str(write_protocol()))]
     assert set(plain.resolved["degradation"]) == {"name", "round"}
-    assert {"pad", "grid", "train_subjects"}.isdisjoint(plain.resolved)
+    assert {"pad", "grid", "train_subjects", "inference"}.isdisjoint(plain.resolved)
+    assert "inference" not in loaded.resolved()
     assert {"pad", "grid"}.isdisjoint(loaded.resolved()["data"])
-    assert "train_subjects" not in loaded.resolved()["methods"]["bicubic"]
+    assert {"train_subjects", "lr"}.isdisjoint(loaded.resolved()["methods"]["bicubic"])
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,51 @@ def test_with_a_limit_a_label_takes_as_many_subjects_as_there_are(write_protocol
     path = write_protocol(methods={"few": {"method": "linear", "train_subjects": 3}})
     [training] = plan(protocol.load(str(path)).override(limit=2))
     assert len(training.loaded.train_subjects(training.train_subjects)) == 2
+
+
+NETWORKS = {"srcnn": {}, "fast": {"method": "srcnn", "lr": 0.004}, "bicubic": {}}
+
+
+def test_a_label_may_declare_its_own_learning_rate_in_track_equal(write_protocol: Write) -> None:
+    srcnn, fast, bicubic = planned(write_protocol, methods=NETWORKS)
+    shared = protocol.load(str(write_protocol())).protocol.training.lr
+    assert srcnn.recipe
+    assert fast.recipe
+    assert (srcnn.recipe.lr, fast.recipe.lr, bicubic.recipe) == (shared, 0.004, None)
+    assert fast.recipe == srcnn.recipe.model_copy(update={"lr": 0.004})
+    assert srcnn.base.train_key != fast.base.train_key
+
+
+@pytest.mark.parametrize(
+    ("spec", "track"),
+    [
+        ({"method": "bicubic", "lr": 0.1}, small_protocol()["training"]),
+        ({"method": "linear", "lr": 0.1}, small_protocol()["training"]),
+        ({"method": "srcnn", "lr": 0.1}, {"track": "published"}),
+    ],
+)
+def test_a_learning_rate_where_none_can_be_declared_is_named_at_its_line(
+    write_protocol: Write, spec: dict[str, Any], track: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=r"small\.yaml:\d+: methods\.few\.lr: .*for networks in track equal; remove"):
+        planned(write_protocol, methods={"few": spec}, training=track)
+
+
+def test_tiles_are_part_of_a_networks_score_key_and_of_nothing_else(write_protocol: Write) -> None:
+    whole = planned(write_protocol, methods={"srcnn+": {}, "bicubic": {}})
+    tiles = {"tile": 16, "overlap": 4}
+    tiled = planned(write_protocol, methods={"srcnn+": {}, "bicubic": {}}, inference=tiles)
+    other = planned(write_protocol, methods={"srcnn+": {}}, inference={"tile": 16})
+    assert [training.inference for training in (*whole, *tiled)] == [None, None, tiles, None]
+    assert (whole[0].task.tiles, tiled[0].task.tiles, other[0].task.tiles) == (None, (16, 4), (16, 0))
+    keys = [training.base.train_key for training in (*whole, *tiled, *other)]
+    assert keys == [*keys[:2], *keys[:2], keys[0]]
+    for cell in ("base", "plus"):
+        assert len({getattr(training, cell).score_key for training in (whole[0], tiled[0], other[0])}) == 3
+    assert whole[1].base.score_key == tiled[1].base.score_key
+
+
+@pytest.mark.parametrize(("tiles", "message"), [({"tile": 4}, "greater than"), ({"tile": 16, "overlap": 9}, "half")])
+def test_tiles_that_cannot_be_are_refused(write_protocol: Write, tiles: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=rf"small\.yaml:\d+: inference.*{message}"):
+        planned(write_protocol, inference=tiles)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from mrsr_bench import checkpoint, records
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.files import atomic_file
+from mrsr_bench.preparation import Pair
 from mrsr_bench.progress import Listener
 from mrsr_bench.records import Outcome
+from mrsr_bench.runner import request_plan
+from mrsr_bench.worker import Job, run_job
 
 Write = Callable[..., Path]
 CLOCK = ["seconds", "pixels_per_second", "memory_bytes"]
@@ -455,3 +459,72 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     whole = bench(protocol, [method], images, results=tmp_path / "uninterrupted")["network"]
     assert resumed.state == "done"
     assert resumed.metrics == whole.metrics
+
+
+def test_another_way_of_inference_scores_again_from_the_weights_and_trains_nothing(
+    write_protocol: Write, images: Path, tmp_path: Path
+) -> None:
+    [network] = write(tmp_path, network=NETWORK)
+    whole = bench(write_protocol(), [network, "bicubic"], images)
+    written = record(tmp_path / "small.yaml", "network")
+    assert written["inference"] is None
+    protocol = write_protocol(inference={"tile": 8, "overlap": 2})
+    tiled = bench(protocol, [network, "bicubic"], images)
+    again = record(protocol, "network")
+    assert again["inference"] == {"tile": 8, "overlap": 2}
+    assert again["fit"] == written["fit"]
+    assert again["metrics"] != written["metrics"]
+    assert abs(again["metrics"]["psnr"] - written["metrics"]["psnr"]) < 1
+    assert record(protocol, "bicubic")["inference"] is None
+    assert tiled["bicubic"].metrics == whole["bicubic"].metrics
+
+
+def test_the_test_set_is_read_once_after_training_and_never_by_it(
+    write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose voxels are read, and between which events."""
+    heard: list[str] = []
+    for name in ("lr", "hr"):
+        read = getattr(Pair, name).func
+
+        def spy(pair: Pair, read: Any = read, name: str = name) -> Any:
+            heard.append(f"{pair.subject} {name}")
+            return read(pair)
+
+        watched = cached_property(spy)
+        watched.__set_name__(Pair, name)
+        monkeypatch.setattr(Pair, name, watched)
+    [network] = write(tmp_path, network=NETWORK)
+    loaded, [training] = request_plan(str(write_protocol()), [network])
+    job = Job(training, tuple(training.cells), tmp_path / "results", images)
+    (tmp_path / "results").mkdir()
+    job.folder(training.base).mkdir(parents=True)
+    run_job(job, lambda event: heard.append(event["kind"]), lambda: False)
+    assert heard.count("recorded") == 1
+    last_step = len(heard) - 1 - heard[::-1].index("progress")
+    for subject in loaded.split["test"]:
+        places = [number for number, what in enumerate(heard) if what.startswith(f"{subject} ")]
+        assert sorted(heard[number] for number in places) == [f"{subject} hr", f"{subject} lr"]
+        assert min(places) > last_step
+    for subject in loaded.split["train"]:
+        assert heard.index(f"{subject} lr") < last_step
+
+
+CUTS_THE_CACHE = NETWORK.replace(
+    "self.calls += 1",
+    """self.calls += 1
+            if self.calls == 5:
+                for path in __import__("pathlib").Path(os.environ["MRSR_CACHE"]).rglob("*.npy"):
+                    os.truncate(path, 0)""",
+)
+
+
+def test_a_cache_that_vanishes_under_a_training_costs_that_cell_and_is_made_anew(
+    write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a file that was cut short cannot be read: the system ends the process."""
+    monkeypatch.setenv("MRSR_CACHE", str(tmp_path / "cache"))
+    _restart_forkserver()
+    outcomes = bench(write_protocol(), [*write(tmp_path, network=CUTS_THE_CACHE), "bicubic"], images)
+    assert (outcomes["network"].state, outcomes["bicubic"].state) == ("failed", "done")
+    assert "SIGBUS" in outcomes["network"].message

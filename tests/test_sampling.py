@@ -390,8 +390,9 @@ def test_a_volume_smaller_than_the_crop_is_refused_or_padded_around_its_centre(i
     assert not pair.hr[4].any()
     assert not pair.hr[:, [0, 1, 38, 39]].any()
     np.testing.assert_allclose(np.array(pair.affine) @ [0, 2, 0, 1], np.array(whole.affine) @ [0, 0, 1, 1])
-    assert padded([whole, pair]) == ["anna"]
-    assert padded([whole]) == []
+    assert padded([whole, pair], Cut(plane="axial", crop=(5, 40, 46))) == ["anna", "anna"]
+    assert padded([whole, pair], Cut(plane="axial", crop=(4, 36, 48))) == []
+    assert padded([whole], Cut(plane="axial")) == []
 
 
 def test_hr_on_its_native_grid_is_another_entry_that_remembers_the_files_shape(cache: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import survivor
 import torch
-from test_training import Data, Script, Tiny, fit, last_state, same
+from test_training import Data, Tiny, fit, last_state, same
 from torch import nn
 
 from mrsr_bench import checkpoint
@@ -60,3 +60,180 @@ def test_a_training_killed_at_twenty_random_moments_ends_with_the_same_bits(tmp_
         reached.append(int(checkpoint.paths(killed)[0].name.split("-")[1]))
     assert len(set(reached)) == KILLS
     assert same(timeless(survivor.survive(killed, precision, 1e9)), timeless(expected))
+
+
+def stopped(folder: Path, *stops: int) -> None:
+    """A training of eight steps that was stopped after each of these steps."""
+    for stop in stops:
+        with pytest.raises(TrainingStopped):
+            fit(folder, Data(), stop=stop)
+
+
+def test_the_last_two_states_are_kept_each_named_by_its_step_and_its_checksum(tmp_path: Path) -> None:
+    stopped(tmp_path, 2, 3, 5)
+    names = [path.name for path in checkpoint.paths(tmp_path)]
+    assert [name[:15] for name in names] == ["state-00000005-", "state-00000003-"]
+    assert all(checkpoint._digest(path.read_bytes()) in path.name for path in checkpoint.paths(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "a bit flipped", "empty"])
+def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, whole, _ = fit(tmp_path / "whole", Data())
+    stopped(tmp_path / "damaged", 3, 5)
+    newest = checkpoint.paths(tmp_path / "damaged")[0]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"cut short": content[:-1], "a bit flipped": content, "empty": b""}[damage])
+    _, resumed, _ = fit(tmp_path / "damaged", Data())
+    assert f"{newest} is damaged and passed over" in capsys.readouterr().out
+    assert same(whole, resumed)
+
+
+def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> None:
+    _, whole, _ = fit(tmp_path / "whole", Data())
+    stopped(tmp_path / "damaged", 3, 5)
+    for path in checkpoint.paths(tmp_path / "damaged"):
+        path.write_bytes(b"no state")
+    _, again, _ = fit(tmp_path / "damaged", Data())
+    assert same(whole, again)
+
+
+def test_states_of_another_training_are_removed(tmp_path: Path) -> None:
+    stopped(tmp_path, 3, 5)
+    assert checkpoint.load(tmp_path, "another key", "cpu") is None
+    assert not checkpoint.paths(tmp_path)
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    checkpoint.save(tmp_path, 1, {"key": "key", "evil": Evil()})
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
+        checkpoint.load(tmp_path, "key", "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def _fill_the_disk(folder: Path) -> None:
+    """Train on where no file may grow beyond 2 kB: train.csv fits, a state does not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write then fails as on a full disk
+    torch.set_num_threads(1)
+    try:
+        fit(folder, Data())
+    except OSError as error:
+        (folder / "said").write_text(f"{type(error).__name__} {error}", encoding="utf-8")
+
+
+def test_a_full_disk_ends_the_training_and_leaves_the_states_before_it_whole(tmp_path: Path) -> None:
+    _, whole, _ = fit(tmp_path / "whole", Data())
+    stopped(tmp_path / "full", 3, 5)
+    before = checkpoint.paths(tmp_path / "full")
+    child = forkserver().Process(target=_fill_the_disk, args=(tmp_path / "full",))
+    child.start()
+    child.join(60)
+    assert (child.exitcode, (tmp_path / "full" / "said").read_text(encoding="utf-8")[:7]) == (0, "OSError")
+    assert checkpoint.paths(tmp_path / "full") == before
+    assert not list((tmp_path / "full").glob(".state*"))
+    _, resumed, _ = fit(tmp_path / "full", Data())
+    assert same(whole, resumed)
+
+
+class Greedy(Tiny):
+    """Has memory for three samples."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore about it.")
+        return super().forward(x)
+
+
+def test_out_of_memory_fails_and_says_which_batch_would_fit(tmp_path: Path) -> None:
+    words = r"out of memory at step 0 with 8 LR patches of 6×6 at once; 2 at once fit: set batch .* or micro_batch .* 2"
+    with pytest.raises(BenchError, match=words):
+        fit(tmp_path, Data(size=8), Greedy)
+    result, _, _ = fit(tmp_path, Data(size=8), Greedy, micro_batch=2)
+    assert result.steps == 8
+
+
+def test_out_of_memory_with_a_single_sample_says_so(tmp_path: Path) -> None:
+    class Glutton(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise MemoryError("Unable to allocate")
+
+    with pytest.raises(BenchError, match="not even a single one fits: take a smaller patch"):
+        fit(tmp_path, Data(), Glutton)
+
+
+def test_an_error_that_is_not_about_memory_stays_what_it_is(tmp_path: Path) -> None:
+    class Wrong(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match=r"^shapes do not match$"):
+        fit(tmp_path, Data(), Wrong)
+
+
+def test_trying_for_a_batch_that_fits_hands_on_other_errors() -> None:
+    def attempt(number: int) -> None:
+        raise ValueError("something else")
+
+    with pytest.raises(ValueError, match="something else"):
+        largest_that_fits(8, attempt)
+
+
+class Wide(nn.Module):
+    """32 MB of features for each sample of 64×64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 2048, 1), nn.Conv2d(2048, 4, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+class Large(Data):
+    def crops(self, step: int) -> Batch:
+        lr = np.random.default_rng(step).uniform(0.2, 0.8, (self.size, 1, 64, 64)).astype(np.float32)
+        return lr, lr.repeat(2, -1).repeat(2, -2)
+
+
+def _exhaust_memory(folder: Path) -> None:
+    torch.set_num_threads(1)
+    used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, resource.RLIM_INFINITY))
+    try:
+        fit(folder, Large(size=32), Wide, steps=1)
+    except BenchError as error:
+        (folder / "said").write_text(str(error), encoding="utf-8")
+
+
+def test_memory_that_is_really_exhausted_is_said_with_the_batch_that_fits(tmp_path: Path) -> None:
+    child = forkserver().Process(target=_exhaust_memory, args=(tmp_path,))
+    child.start()
+    child.join(90)
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    assert "out of memory at step 0 with 32 LR patches of 64×64 at once" in said
+    assert any(f"; {fits} at once fit" in said for fits in (2, 4, 8, 16)), said
+
+
+class Dying(Data):
+    """Its thread dies on the way to step 5."""
+
+    def crops(self, step: int) -> Batch:
+        if step == 5:
+            raise OSError("Input/output error: the cache's disk is gone")
+        return super().crops(step)
+
+
+def test_a_data_thread_that_dies_fails_the_training_with_its_reason_and_a_state_resumes(tmp_path: Path) -> None:
+    _, whole, _ = fit(tmp_path / "whole", Data())
+    with pytest.raises(OSError, match="the cache's disk is gone"):
+        fit(tmp_path / "died", Dying(), save_every=0)
+    assert last_state(tmp_path / "died")["step"] == 5
+    _, resumed, _ = fit(tmp_path / "died", Data())
+    assert same(whole, resumed)

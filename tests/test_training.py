@@ -126,14 +126,19 @@ class Script:
 
 
 def fit(
-    folder: Path, data: Data, make: Callable[[], nn.Module] = Tiny, stop: float = math.inf, **recipe: Any
+    folder: Path,
+    data: Data,
+    make: Callable[[], nn.Module] = Tiny,
+    stop: float = math.inf,
+    save_every: float = 60.0,
+    **recipe: Any,
 ) -> tuple[Fit, dict[str, Any], nn.Module]:
     """Train; the fit, the last checkpoint (which holds the last weights, not the best) and the network."""
     chosen = {"optimizer": "adam", "lr": 1e-2, "schedule_args": {"decay_rate": 1.0}, "steps": 8, **recipe}
     method = type("Made", (Method,), {"make": staticmethod(make)})()
     folder.mkdir(parents=True, exist_ok=True)
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
-    result = train(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), folder, "key")
+    result = train(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), folder, "key", save_every)
     assert method.network is not None
     return result, last_state(folder), method.network
 
