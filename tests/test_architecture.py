@@ -100,7 +100,18 @@ FLOORS = {
     "__main__": 14,
 }
 """Room → floor. A package's floor is that of all its modules, unless one has its own."""
-LIGHT = ["schema", "protocol", "cell", "records", "reporting.render", "quoted", "cli", "progress", "runner"]
+LIGHT = [
+    "schema",
+    "protocol",
+    "cell",
+    "records",
+    "reporting.render",
+    "reporting.figure",
+    "quoted",
+    "cli",
+    "progress",
+    "runner",
+]
 """Rooms that never import torch."""
 
 

@@ -8,24 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from recorded import RECORDED, Plan, fill, find
 
 import mrsr_bench
-from mrsr_bench.cell import Cell, Training
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.records import Store, describe, write_record
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import Table, build
 from mrsr_bench.runner import remember, request_plan
 
-Plan = tuple[Store, Any, list[Training]]
-RECORDED: dict[str, Any] = {
-    "n": 2,
-    "fit": {"parameters": 1234567, "macs_lr24": 5_000_000, "seconds": 61.234},
-    "seconds_per_volume": 0.01234,
-    "peak_memory_bytes": 512_000_000,
-    "environment": {"git": "0123456789abcdef", "device": "a machine"},
-    "test_data_digest": "same",
-}
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 
 
@@ -34,22 +25,6 @@ def planned(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """A protocol of three methods and an ensemble at two scales, nothing run yet."""
     loaded, trainings = request_plan(str(write_protocol(methods=METHODS, scales=[2, 3])))
     return Store(tmp_path / "results"), loaded, trainings
-
-
-def fill(plan: Plan, label: str, scale: str, psnr: float, ssim: float, **changes: Any) -> None:
-    """Record one cell as done."""
-    store, loaded, trainings = plan
-    training, cell = find(trainings, label, scale)
-    outcome = {
-        "state": "done",
-        "metrics": {"psnr": psnr, "ssim": ssim},
-        **RECORDED,
-    }
-    write_record(store.folder(loaded, cell), {**describe(training, cell), **outcome, **changes})
-
-
-def find(trainings: list[Training], label: str, scale: str) -> tuple[Training, Cell]:
-    return next((t, c) for t in trainings for c in t.cells if (c.label, c.scale) == (label, scale))
 
 
 def rows(text: str) -> list[list[str]]:
@@ -101,7 +76,7 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
         "per volume, border 0, rounding stored",
         "n = 2 test subjects",
         "Seeds: 0; one seed, so no claim",
-        "track equal; 30 steps of 2 LR patches 8×8",
+        "track equal; 30 steps of 2 LR patches 8×8 (3,840 LR pixels)",
         "edsr, edsr+ (preset tiny, blocks 8, features 32",
         "Failed: linear T1 x3 bicubic seed 0 (out of luck)",
         "Missing: edsr T1 x3",
@@ -133,16 +108,48 @@ def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, ch
     assert f"other {what} data than the rest of its row: linear T1 x2" in table.caption()
 
 
-def test_seeds_are_averaged_and_counted(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
-    protocol = write_protocol(methods={"edsr": {"preset": "tiny"}}, seeds=[0, 1])
-    loaded, trainings = request_plan(str(protocol))
-    store = Store(tmp_path / "results")
-    for training, psnr in zip(trainings, (30.0, 31.0), strict=True):
-        outcome = {"state": "done", "metrics": {"psnr": psnr, "ssim": 0.9}, **RECORDED}
-        write_record(store.folder(loaded, training.base), {**describe(training, training.base), **outcome})
-    table = build(store, loaded, trainings)
-    assert table.frame().loc[("T1", "x2"), ("edsr", "psnr")] == 30.5
-    assert "Seeds: 0, 1." in table.caption()
+@pytest.fixture
+def seeds(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
+    """Three seeds for edsr and one for bicubic, which learns nothing; two scales, the second short of a seed."""
+    methods = {"bicubic": {}, "edsr": {"preset": "tiny"}}
+    loaded, trainings = request_plan(str(write_protocol(methods=methods, seeds=[0, 1, 2], scales=[2, 3])))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    for scale in ("x2", "x3"):
+        fill(plan, "bicubic", scale, 30.004, 0.9)
+        for seed, psnr in enumerate((30.0, 31.0, 32.5)[: 3 if scale == "x2" else 2]):
+            fill(plan, "edsr", scale, psnr, 0.9 + seed / 100, seed)
+    return plan
+
+
+def test_a_figure_of_several_seeds_is_their_mean_with_the_sample_standard_deviation(seeds: Plan) -> None:
+    first, second = rows(render(build(*seeds), "markdown"))
+    assert first[2:] == ["<u>30.00</u>/<u>0.9000</u>", "**31.17**±1.26/**0.9100**±0.0100"]
+    assert second[3] == "**30.50**±0.71/**0.9050**±0.0071"
+    assert r"\textbf{31.17}$\pm$1.26/\textbf{0.9100}$\pm$0.0100" in render(build(*seeds), "latex")
+
+
+def test_the_spread_is_in_the_frame_and_in_csv_for_columns_of_several_seeds(seeds: Plan) -> None:
+    frame = build(*seeds).frame()
+    assert list(frame.columns) == [
+        *(("bicubic", "psnr"), ("bicubic", "ssim")),
+        *(("edsr", "psnr"), ("edsr", "psnr SD"), ("edsr", "ssim"), ("edsr", "ssim SD")),
+    ]
+    assert frame.loc[("T1", "x3"), ("edsr", "psnr")] == 30.5
+    assert frame.loc[("T1", "x3"), ("edsr", "psnr SD")] == pytest.approx(0.5**0.5)
+    assert render(build(*seeds), "csv").splitlines()[0].endswith(",edsr psnr,edsr psnr SD,edsr ssim,edsr ssim SD")
+
+
+def test_the_caption_says_how_many_seeds_a_figure_is_of_and_where_some_are_missing(seeds: Plan) -> None:
+    lines = build(*seeds).caption().splitlines()
+    assert (
+        "Seeds: 0, 1, 2. A figure of several seeds is their mean ± their sample standard deviation (SD). "
+        "± SD over 3 seeds: edsr T1 x2; ± SD over 2 seeds: edsr T1 x3; one seed, so without ±: bicubic."
+    ) in lines
+    assert "Fewer seeds than asked for: edsr T1 x3 (2 of 3)." in lines
+    fill(seeds, "edsr", "x3", 32.0, 0.9, seed=2)
+    caption = build(*seeds).caption()
+    assert "± SD over 3 seeds: edsr; one seed, so without ±: bicubic." in caption
+    assert "Fewer" not in caption
 
 
 def test_latex_uses_booktabs_and_escapes_what_latex_reads(filled: Plan) -> None:
@@ -183,6 +190,14 @@ def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> 
     assert frame.attrs["caption"].startswith("Protocol small")
     remember(store, loaded, str(loaded.path), ["edsr+"], (), ["3"])
     assert list(mrsr_bench.table(results=store.results).index) == [("T1", "x2"), ("T1", "x3")]
+
+
+def test_columns_stand_in_the_order_of_the_protocol_whatever_was_run_first(filled: Plan) -> None:
+    store, loaded, _ = filled
+    remember(store, loaded, str(loaded.path), ["nlm", "edsr+", "linear"], (), ["2"])
+    remember(store, loaded, str(loaded.path), ["bicubic"], (), ())
+    frame = mrsr_bench.table(results=store.results)
+    assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "linear", "edsr", "edsr+", "nlm"]
 
 
 def test_a_method_file_that_is_gone_is_named_with_what_to_do(filled: Plan, tmp_path: Path) -> None:

@@ -101,20 +101,48 @@ def status(protocol: str | None, results: Path, as_json: bool) -> None:
 @click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
 @click.option("--metrics", callback=names, help="The protocol's metrics to show, e.g. psnr,hfen. Default: all.")
 @click.option("--published", is_flag=True, help="Set the figures that papers print for IXI beside ours, marked.")
+@click.option("--against", help="Column to measure distances from, or 'none'. Default: linear, where there is one.")
+@click.option("--flops", is_flag=True, help="Add quality against multiply-accumulates, Pareto-optimal ones marked.")
+@click.option(
+    "--figure", type=click.Path(path_type=Path, dir_okay=False), help="Also draw that into a file, .svg or .png."
+)
 @RESULTS
-def table(protocol: str | None, format_: Any, metrics: tuple[str, ...], published: bool, results: Path) -> None:
+def table(
+    protocol: str | None,
+    format_: Any,
+    metrics: tuple[str, ...],
+    published: bool,
+    against: str | None,
+    flops: bool,
+    figure: Path | None,
+    results: Path,
+) -> None:
     """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption.
 
     A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
+    Of several seeds it shows the mean ± the standard deviation over them.
+
+    Below stands how far each column is from the baseline, paired over the test subjects, with a 95 % confidence
+    interval, in the first metric; so is --flops. CSV holds the figures of the main table alone, and their spread.
 
     \b
     bench table --published                    what papers print, in columns of their own
     bench table --metrics psnr,ssim --format latex
+    bench table --against edsr                 how far the others are from edsr
+    bench table --flops --figure quality.svg   what the quality costs, never in seconds
     """
+    from ..errors import UsageError
     from ..records import Store
+    from ..reporting.distance import baseline
+    from ..reporting.figure import draw
     from ..reporting.render import render
     from ..reporting.table import build
     from ..runner import recall
 
+    if format_ == "csv" and (flops or against):
+        raise UsageError("CSV holds the main table alone; leave --against and --flops out, or choose another --format")
     store = Store(results)
-    click.echo(render(build(store, *recall(store, protocol), metrics, published), format_), nl=False)
+    built = build(store, *recall(store, protocol), metrics, published)
+    if figure:
+        draw(built, figure)
+    click.echo(render(built, format_, baseline(built, against), flops), nl=False)

@@ -7,26 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import quoted
-from ..protocol import Loaded
 from ..records import Record
+from . import budget
 
 if TYPE_CHECKING:
-    from .table import Table
+    from .table import Row, Table
 
 
 def describe(table: Table, mark: str) -> str:
     """The caption, a statement a line; `mark` stands on the headings of quoted columns."""
     protocol, found = table.loaded.protocol, [record for records in table.values.values() for record in records]
     subjects = sorted({record["n"] for record in found})
-    seeds = sorted({record["resolved"]["seed"] for record in found})
     parts = [
         f"Protocol {table.loaded.folder}, version {protocol.version}, digest {table.loaded.digest[:12]}: "
         f"{' '.join(protocol.description.split())}",
         f"Cells: {'/'.join(table.main)}. {_conventions(table)}; "
         f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
-        f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
-        + ("; one seed, so no claim about a method beyond these trained networks." if len(seeds) < 2 else "."),
-        f"Budget: {_budget(table.loaded, found)}.",
+        *_seeds(table, found),
+        *budget.statements(table),
     ]
     if numbers := _training_subjects(table):
         parts.append(f"Training subjects: {numbers}.")
@@ -56,14 +54,35 @@ def _conventions(table: Table) -> str:
     return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
 
 
-def _budget(loaded: Loaded, found: list[Record]) -> str:
-    recipes = {
-        (r["recipe"]["steps"], r["recipe"]["batch"], r["recipe"]["lr_patch"])
-        for r in (record["resolved"] for record in found)
-        if r["recipe"]
-    }
-    budgets = [f"{steps} steps of {batch} LR patches {side}×{side}" for steps, batch, side in sorted(recipes)]
-    return f"track {loaded.protocol.training.track}; {' / '.join(budgets) or 'nothing trained by the loop'}"
+def _seeds(table: Table, found: list[Record]) -> list[str]:
+    """Which seeds, how many of them a figure is a mean of, and where some are still to come."""
+    seeds = sorted({record["resolved"]["seed"] for record in found})
+    first = f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
+    by_label: dict[str, dict[Row, int]] = {}
+    for (row, label), records in table.values.items():
+        by_label.setdefault(label, {})[row] = len(records)
+    cells: dict[int, list[str]] = {}
+    for label, counts in by_label.items():
+        if len(set(counts.values())) == 1:
+            cells.setdefault(next(iter(counts.values())), []).append(label)
+        else:
+            for row, count in counts.items():
+                cells.setdefault(count, []).append(f"{label} {' '.join(row)}")
+    if max(cells, default=1) < 2:
+        return [f"{first}; one seed, so no claim about a method beyond these trained networks."]
+    several = "; ".join(
+        f"± SD over {count} seeds: {', '.join(cells[count])}" for count in sorted(cells)[::-1] if count > 1
+    )
+    single = f"; one seed, so without ±: {', '.join(cells[1])}" if 1 in cells else ""
+    parts = [
+        f"{first}. A figure of several seeds is their mean ± their sample standard deviation (SD). {several}{single}."
+    ]
+    fewer = [
+        f"{label} {' '.join(row)} ({len(records)} of {len(table.folders[row, label])})"
+        for (row, label), records in table.values.items()
+        if len(records) < len(table.folders[row, label])
+    ]
+    return parts + ([f"Fewer seeds than asked for: {', '.join(fewer)}."] if fewer else [])
 
 
 def _training_subjects(table: Table) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pandas as pd
 
+from . import cost, distance
 from .table import Column, Row, Table
 
 Format = Literal["markdown", "latex", "csv"]
@@ -14,14 +16,15 @@ _MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\un
 _LATEX: dict[str, Any] = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
-    "†": r"$^\dagger$",
+    "†": r"$^\dagger$", "±": r"$\pm$", "−": r"$-$",
 }  # fmt: skip
 
 
-def render(table: Table, format: Format) -> str:
+def render(table: Table, format: Format, against: str | None = None, flops: bool = False) -> str:
     """The table as Markdown, LaTeX (needs the package booktabs) or CSV.
 
-    Metrics beyond those of the main table's cells have a table below it, a line each.
+    Metrics beyond those of the main table's cells have a table below it, a line each. So have the distances from the
+    label `against` and, with `flops`, quality against multiply-accumulates; CSV holds the figures alone.
     """
     if format == "csv":
         frame = table.frame()
@@ -29,14 +32,80 @@ def render(table: Table, format: Format) -> str:
         return frame.to_csv()
     main = _frame(table, format, {(): table.main})
     others = _frame(table, format, {(metric,): [metric] for metric in table.others})
+    views = []
+    if against:
+        views.append((_distances(table, against), distance.describe(table, against), "distance"))
+    if flops:
+        views.append((_costs(table), cost.describe(table), "flops"))
     if format == "markdown":
-        blocks = [_markdown(main), table.caption(), _markdown(_readable(table.records()))]
-        return "\n\n".join(blocks[:1] + [_markdown(others)] * bool(table.others) + blocks[1:]) + "\n"
+        blocks = [_markdown(main), *([_markdown(others)] if table.others else []), table.caption()]
+        for frame, words, _ in views:
+            blocks += [_markdown(frame), words]
+        return "\n\n".join([*blocks, _markdown(_readable(table.records()))]) + "\n"
     label = f"tab:{table.loaded.protocol.name}"
     text = _booktabs(main, _latex(table.caption("†").replace("\n", " ")), label)
     if table.others:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")
+    for frame, words, name in views:
+        frame.columns = frame.columns.map(_latex)
+        text += "\n" + _booktabs(frame.map(_latex), _latex(words), f"{label}-{name}")
     return text
+
+
+def _distances(table: Table, against: str) -> pd.DataFrame:
+    """Every distance in words, e.g. '+2.25', '[+2.19, +2.31]'."""
+    metric = table.metrics[0]
+
+    def shown(value: float, sign: str = "+") -> str:
+        return "–" if math.isnan(value) else f"{value:{sign}.{table.conventions[metric].decimals}f}".replace("-", "−")
+
+    lines = [
+        [
+            *of.row,
+            of.label,
+            shown(of.mean),
+            "–" if math.isnan(of.low) else f"[{shown(of.low)}, {shown(of.high)}]",
+            str(of.subjects) if of.subjects else "–",
+            shown(of.spread, ""),
+        ]
+        for of in distance.distances(table, against)
+    ]
+    names = [f"{metric} − {against}", "95 % interval", "subjects", "SD over seeds"]
+    return pd.DataFrame(lines, columns=[*table.row_names(), "method", *names])
+
+
+def _costs(table: Table) -> pd.DataFrame:
+    """Every cost in words, e.g. '787 M'."""
+    metric = table.metrics[0]
+    optimal = {True: "yes", False: "no", None: "–"}
+    lines = [
+        [
+            *of.row,
+            of.label,
+            table.shown(metric, of.quality) + _plus_minus(table.shown(metric, of.spread)),
+            _count(of.macs),
+            _count(of.training),
+            _count(of.parameters),
+            optimal[of.optimal],
+        ]
+        for of in cost.costs(table)
+    ]
+    names = ["MACs (LR 24×24)", "training MACs", "parameters", "Pareto"]
+    return pd.DataFrame(lines, columns=[*table.row_names(), "method", metric, *names])
+
+
+def _count(number: float | None) -> str:
+    """Three digits and a power of a thousand: 787304448 → '787 M'."""
+    if number is None:
+        return "–"
+    mantissa, exponent = f"{number:.2e}".split("e")
+    thousands, digits = divmod(int(exponent), 3)
+    return f"{float(mantissa) * 10**digits:.{2 - digits}f}{('', ' k', ' M', ' G', ' T', ' P', ' E')[thousands]}"
+
+
+def _plus_minus(spread: str) -> str:
+    """'±0.05', or nothing where there is no spread ('–')."""
+    return "" if spread == "–" else f"±{spread}"
 
 
 def _frame(table: Table, format: str, lines: dict[Row, list[str]]) -> pd.DataFrame:
@@ -49,7 +118,8 @@ def _frame(table: Table, format: str, lines: dict[Row, list[str]]) -> pd.DataFra
         for beside, metrics in lines.items():
             texts = [_marked(table, row, columns, metric, format) for metric in metrics]
             cells = ["/".join(parts) if set(parts) != {"–"} else "–" for parts in zip(*texts, strict=True)]
-            found.append([*map(plain, (*row, *beside)), *(cell.replace("–", plain("–")) for cell in cells)])
+            cells = [cell.replace("–", plain("–")).replace("±", plain("±")) for cell in cells]
+            found.append([*map(plain, (*row, *beside)), *cells])
     names = [*table.row_names(), *(["metric"] if () not in lines else [])]
     return pd.DataFrame(found, columns=[plain(name) for name in [*names, *(_heading(c, format) for c in columns)]])
 
@@ -59,13 +129,17 @@ def _heading(column: Column, format: str) -> str:
 
 
 def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, format: str) -> list[str]:
-    """The figures of a row, the best and the second of ours marked, by the digits shown; ties alike."""
+    """A row's figures and their spread, the best and the second of ours marked, by the digits shown; ties alike."""
     shown = [(column, table.shown(metric, table.value(row, column, metric))) for column in columns]
     ours = {float(text) for column, text in shown if not column.source and text != "–"}
     ranked = sorted(ours, reverse=table.conventions[metric].higher_is_better)
     marks = dict(zip(ranked, _MARKS[format], strict=False))
     return [
-        text if column.source or text == "–" else marks.get(float(text), "{}").format(text) for column, text in shown
+        text
+        if column.source or text == "–"
+        else marks.get(float(text), "{}").format(text)
+        + _plus_minus(table.shown(metric, table.spread(row, column, metric)))
+        for column, text in shown
     ]
 
 

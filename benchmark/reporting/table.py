@@ -6,17 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .. import quoted, scoring
+from .. import quoted, scoring, statistics
 from ..cell import Cell, Training
 from ..errors import UsageError, did_you_mean
 from ..protocol import Loaded
 from ..quoted import Quote
 from ..records import Record, Store
 from .caption import describe
+from .cost import inference_macs
 
 Row = tuple[str, ...]
 
@@ -53,6 +55,8 @@ class Table:
     labels: list[str] = field(default_factory=list)
     values: dict[tuple[Row, str], list[Record]] = field(default_factory=dict)
     """(row, label) → one record a seed."""
+    folders: dict[tuple[Row, str], dict[int, Path]] = field(default_factory=dict)
+    """(row, label) → seed → the folder of the cell, for every seed that was asked for."""
     quotes: dict[tuple[Row, Column], Quote] = field(default_factory=dict)
     """(row, quoted column) → the printed figure."""
     published: bool = False
@@ -101,8 +105,12 @@ class Table:
         if column.source:
             quote, kind = self.quotes.get((row, column)), self.quoted_as(metric)
             return quote.values.get(kind, math.nan) if quote and kind else math.nan
-        found = self.values.get((row, column.name), [])
-        return math.fsum(record["metrics"][metric] for record in found) / len(found) if found else math.nan
+        return statistics.mean([record["metrics"][metric] for record in self.values.get((row, column.name), [])])
+
+    def spread(self, row: Row, column: Column, metric: str) -> float:
+        """The sample standard deviation over seeds; NaN for one seed, and for a quoted figure."""
+        found = [] if column.source else self.values.get((row, column.name), [])
+        return statistics.spread([record["metrics"][metric] for record in found])
 
     def shown(self, metric: str, value: float) -> str:
         """A figure with the metric's digits; '–' for NaN."""
@@ -112,12 +120,21 @@ class Table:
         return ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
 
     def frame(self) -> pd.DataFrame:
-        """Index row, columns (method, metric), quoted columns marked; NaN where nothing is; caption in attrs."""
-        pairs = [(c, m) for c in self.columns for m in self.metrics if not c.source or self.quoted_as(m)]
-        columns = pd.MultiIndex.from_tuples([(str(c), m) for c, m in pairs], names=["method", "metric"])
+        """Index row, columns (method, metric), quoted columns marked; NaN where nothing is; caption in attrs.
+
+        Where a column has several seeds, each metric is followed by its spread, e.g. (edsr, psnr), (edsr, psnr SD).
+        """
+        values: dict[tuple[str, str], list[float]] = {}
+        for column in self.columns:
+            for metric in self.metrics:
+                if column.source and not self.quoted_as(metric):
+                    continue
+                values[str(column), metric] = [self.value(row, column, metric) for row in self.rows]
+                if any(len(self.values.get((row, column.name), [])) > 1 for row in self.rows) and not column.source:
+                    values[str(column), f"{metric} SD"] = [self.spread(row, column, metric) for row in self.rows]
         index = pd.MultiIndex.from_tuples(self.rows, names=self.row_names())
-        values = [[self.value(row, column, metric) for column, metric in pairs] for row in self.rows]
-        frame = pd.DataFrame(values, index=index, columns=columns, dtype=float)
+        frame = pd.DataFrame(values, index=index, dtype=float)
+        frame.columns = pd.MultiIndex.from_tuples(list(values), names=["method", "metric"])
         frame.attrs["caption"] = self.caption()
         return frame
 
@@ -130,12 +147,12 @@ class Table:
                 fit = record["fit"]
                 about = {
                     "method": label,
-                    "seed": record["resolved"]["seed"],
+                    "seed": str(record["resolved"]["seed"]),
                     primary: self.shown(primary, record["metrics"][primary]),
                 }
                 cost = {
                     "parameters": fit.get("parameters"),
-                    "MACs (LR 24×24)": fit.get("macs_lr24"),
+                    "MACs (LR 24×24)": inference_macs(label, record),
                     "fit s": fit.get("seconds"),
                     "s/volume": record["seconds_per_volume"],
                     "peak MB": round(record["peak_memory_bytes"] / 1e6),
@@ -179,6 +196,7 @@ def build(
                 titles[row] = title
             if cell.label not in table.labels:
                 table.labels.append(cell.label)
+            table.folders.setdefault((row, cell.label), {})[cell.seed] = store.folder(loaded, cell)
             record, state = store.read(loaded, cell), store.state(training, cell)
             if state == "changed":
                 table.absent.setdefault("The method's file has changed since", []).append(str(cell))
@@ -186,6 +204,9 @@ def build(
                 table.values.setdefault((row, cell.label), []).append(record)
             else:
                 table.absent.setdefault(state.capitalize(), []).append(_brief(cell, record, state))
+    # The order in which they were run says nothing; a label that the protocol lacks comes last.
+    order = [label.removesuffix("+") for label in loaded.protocol.methods]
+    table.labels.sort(key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
     _demand_same_data(table)
     if published:
         _quote(table, titles)

@@ -1,0 +1,323 @@
+"""What stands below a table: distances from a baseline, quality against computation, and their picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import RECORDED, Plan, fill, fill_scores
+
+from mrsr_bench.cli import main
+from mrsr_bench.errors import BenchError, UsageError
+from mrsr_bench.records import SCORES, Store
+from mrsr_bench.reporting.cost import costs, pareto
+from mrsr_bench.reporting.distance import baseline, distances
+from mrsr_bench.reporting.figure import draw
+from mrsr_bench.reporting.render import render
+from mrsr_bench.reporting.table import build
+from mrsr_bench.runner import remember, request_plan
+from mrsr_bench.statistics import interval
+
+METHODS = {"bicubic": {}, "linear": {}, "srcnn": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
+LINEAR = {"anna": 30.0, "bert": 32.0, "carl": 34.0, "dora": 31.0}
+GAINS = {"anna": 1.0, "bert": 1.5, "carl": 0.5, "dora": 2.0}
+
+
+def lines(block: str) -> list[list[str]]:
+    """All lines of one Markdown table, without the rule."""
+    return [[part.strip() for part in line.strip("|").split("|")] for line in block.splitlines() if "|--" not in line]
+
+
+@pytest.fixture
+def make(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., Plan]:
+    """A plan over `METHODS`, nothing run yet; `changes` replace keys of the protocol."""
+
+    def plan(**changes: Any) -> Plan:
+        loaded, trainings = request_plan(str(write_protocol(**{"methods": METHODS, "seeds": [0, 1], **changes})))
+        return Store(tmp_path / "results"), loaded, trainings
+
+    return plan
+
+
+@pytest.fixture
+def filled(make: Callable[..., Plan]) -> Plan:
+    """Two seeds for linear, the same, and for edsr, 0.25 dB apart from its mean; one for bicubic; none for srcnn."""
+    plan = make()
+    for seed in (0, 1):
+        fill_scores(plan, "linear", LINEAR, seed)
+        shift = 0.25 if seed else -0.25
+        fill_scores(plan, "edsr", {name: LINEAR[name] + GAINS[name] + shift for name in LINEAR}, seed)
+        fill_scores(plan, "edsr+", {name: LINEAR[name] + GAINS[name] + 0.5 for name in LINEAR}, seed)
+    folder = fill_scores(plan, "bicubic", {name: value - 2 for name, value in LINEAR.items()})
+    assert (folder / SCORES).is_file()
+    return plan
+
+
+# --- Distances -------------------------------------------------------------------------------------------------------
+
+
+def test_a_distance_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
+    found = {distance.label: distance for distance in distances(build(*filled), "linear")}
+    assert list(found) == ["bicubic", "srcnn", "edsr", "edsr+"]
+    edsr = found["edsr"]
+    assert (edsr.mean, edsr.subjects) == (1.25, 4)
+    assert (edsr.low, edsr.high) == interval(list(GAINS.values())), "not that of unpaired scores, which is far wider"
+    assert edsr.spread == pytest.approx(math.sqrt(2 * 0.25**2))
+    assert found["edsr+"].spread == 0.0
+    bicubic = found["bicubic"]
+    assert (bicubic.mean, bicubic.low, bicubic.high) == (-2.0, -2.0, -2.0)
+    assert math.isnan(bicubic.spread)
+
+
+def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callable[..., Plan]) -> None:
+    plan = make(seeds=[0, 1, 2])
+    for seed in (0, 1, 2):
+        fill_scores(plan, "srcnn", {"anna": 30.0 + seed}, seed)
+        if seed:
+            fill_scores(plan, "edsr", {"anna": 31.0 + 2 * seed}, seed)
+    fill_scores(plan, "bicubic", {"anna": 30.0})
+    table = build(*plan)
+    by_seed = {against: {d.label: d.spread for d in distances(table, against)} for against in ("srcnn", "bicubic")}
+    assert by_seed["srcnn"]["edsr"] == pytest.approx(math.sqrt(0.5)), "of the differences 2 and 3, seeds 1 and 2"
+    assert by_seed["bicubic"]["edsr"] == pytest.approx(math.sqrt(2)), "of 3 and 5"
+    assert math.isnan(by_seed["srcnn"]["bicubic"])
+
+
+def test_distances_stand_below_the_table_with_their_method_in_words(filled: Plan) -> None:
+    table = build(*filled)
+    _, _, block, words, _ = render(table, "markdown", "linear").split("\n\n")
+    low, high = interval(list(GAINS.values()))
+    assert lines(block) == [
+        ["contrast", "scale", "method", "psnr − linear", "95 % interval", "subjects", "SD over seeds"],
+        ["T1", "x2", "bicubic", "−2.00", "[−2.00, −2.00]", "4", "–"],
+        ["T1", "x2", "srcnn", "–", "–", "–", "–"],
+        ["T1", "x2", "edsr", "+1.25", f"[+{low:.2f}, +{high:.2f}]", "4", "0.35"],
+        ["T1", "x2", "edsr+", "+1.75", f"[+{low + 0.5:.2f}, +{high + 0.5:.2f}]", "4", "0.00"],
+    ]
+    for text in ("above 0 is better", "95 % confidence interval", "subjects resampled 9999 times", "(BCa)"):
+        assert text in words
+    latex = render(table, "latex", "linear")
+    assert r"psnr $-$ linear & 95 \% interval & subjects & SD over seeds \\" in latex
+    assert r"T1 & x2 & bicubic & $-$2.00 & [$-$2.00, $-$2.00] & 4 & -- \\" in latex
+    assert r"\label{tab:small-distance}" in latex
+
+
+def test_where_lower_is_better_the_words_say_so(make: Callable[..., Plan]) -> None:
+    plan = make(scoring={"round": "stored", "metrics": {"hfen": {}, "psnr": {"range": "volume_minmax"}}})
+    assert "below 0 is better" in render(build(*plan), "markdown", "linear")
+
+
+def test_the_baseline_is_linear_where_there_is_one_unless_another_or_none_is_asked_for(
+    make: Callable[..., Plan],
+) -> None:
+    table = build(*make())
+    assert [baseline(table, asked) for asked in (None, "edsr", "none")] == ["linear", "edsr", None]
+    assert baseline(build(*make(methods={"bicubic": {}})), None) is None
+    with pytest.raises(UsageError, match=r"no column 'ersd'\. Did you mean 'edsr'"):
+        baseline(table, "ersd")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "scores.csv cannot be read.*bench score"),
+        ("subject,metric,value\nanna,psnr,high\n", "scores.csv cannot be read.*bench score"),
+        ("subject,metric,value\nanna,psnr\n", "scores.csv cannot be read.*bench score"),
+        ("who,what\n", "scores.csv cannot be read.*'subject,metric,value'"),
+        ("", "scores.csv cannot be read"),
+        ("subject,metric,value\nanna,psnr,30.0\n", "has psnr of 1 subjects and a record of 4"),
+    ],
+)
+def test_scores_that_are_not_those_of_the_record_are_an_error_that_names_the_folder(
+    filled: Plan, content: str | None, words: str
+) -> None:
+    folder = fill_scores(filled, "edsr", LINEAR)
+    (folder / SCORES).unlink()
+    if content is not None:
+        (folder / SCORES).write_text(content, encoding="utf-8")
+    with pytest.raises(BenchError, match=rf"(?s)edsr/seed0.*{words}"):
+        distances(build(*filled), "linear")
+
+
+def test_scores_of_other_subjects_are_an_error_that_names_them(filled: Plan) -> None:
+    for seed in (0, 1):
+        fill_scores(filled, "edsr", {"eva" if name == "dora" else name: value for name, value in LINEAR.items()}, seed)
+    with pytest.raises(BenchError, match="edsr T1 x2: subjects that it or the baseline lacks: dora, eva"):
+        distances(build(*filled), "linear")
+
+
+# --- Quality against computation -------------------------------------------------------------------------------------
+
+
+def cost_of(macs: int | None) -> dict[str, Any]:
+    return {**RECORDED["fit"], "macs_lr24": macs}
+
+
+@pytest.fixture
+def counted(make: Callable[..., Plan]) -> Plan:
+    """srcnn is small and worst, edsr larger and better; poan larger still and no better; edsr+ eight times edsr."""
+    methods = {"linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}, "srcnn": {}, "poan": {"preset": "tiny"}}
+    plan = make(methods=methods, training={"track": "equal", **BUDGET})
+    for seed, shift in enumerate((0.0, 1.0)):
+        fill(plan, "edsr", "x2", 33.0 + shift, 0.9, seed, fit=cost_of(100_000_000))
+    fill(plan, "edsr+", "x2", 33.6, 0.9, fit=cost_of(100_000_000))
+    fill(plan, "srcnn", "x2", 32.0, 0.9, fit=cost_of(7_250_000))
+    fill(plan, "poan", "x2", 33.4, 0.9, fit=cost_of(400_000_000))
+    fill(plan, "linear", "x2", 34.0, 0.9, fit={})
+    return plan
+
+
+BUDGET = {"steps": 1000, "batch": 8, "lr_patch": 48, "augment": "dihedral", "lr": 1e-3}
+
+
+def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_are_marked(counted: Plan) -> None:
+    *_, block, words, records = render(build(*counted), "markdown", flops=True).split("\n\n")
+    assert lines(block) == [
+        ["contrast", "scale", "method", "psnr", "MACs (LR 24×24)", "training MACs", "parameters", "Pareto"],
+        ["T1", "x2", "srcnn", "32.00", "7.25 M", "696 G", "1.23 M", "yes"],
+        ["T1", "x2", "edsr", "33.50±0.71", "100 M", "9.60 T", "1.23 M", "yes"],
+        ["T1", "x2", "poan", "33.40", "400 M", "38.4 T", "1.23 M", "no"],
+        ["T1", "x2", "edsr+", "33.60", "800 M", "9.60 T", "1.23 M", "yes"],
+        ["T1", "x2", "linear", "34.00", "–", "–", "–", "–"],
+    ]
+    assert "an estimate, 3 forward passes × steps × batch × LR pixels" in words
+    assert "No MACs are counted for linear, which take no part in that." in words
+    assert "second" not in words + block
+    assert ["T1 x2", "edsr+", "0", "33.60", "1,234,567", "800,000,000"] in [line[:6] for line in lines(records)]
+    latex = render(build(*counted), "latex", flops=True)
+    assert r"T1 & x2 & edsr & 33.50$\pm$0.71 & 100 M & 9.60 T & 1.23 M & yes \\" in latex
+    assert r"\label{tab:small-flops}" in latex
+
+
+def test_where_lower_is_better_the_lowest_are_optimal(make: Callable[..., Plan]) -> None:
+    plan = make(scoring={"round": "stored", "metrics": {"hfen": {}}})
+    for label, hfen, macs in (("srcnn", 0.3, 10), ("edsr", 0.2, 20)):
+        fill(plan, label, "x2", 0, 0, metrics={"hfen": hfen}, fit=cost_of(macs))
+    assert [(cost.label, cost.optimal) for cost in costs(build(*plan))] == [("srcnn", True), ("edsr", True)]
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=10)
+
+
+@given(POINTS)
+def test_the_optimal_points_are_those_that_no_other_beats_and_every_other_is_beaten_by_one_of_them(
+    points: list[tuple[int, int]],
+) -> None:
+    optimal = [point for point, best in zip(points, pareto(points), strict=True) if best]
+    rest = [point for point, best in zip(points, pareto(points), strict=True) if not best]
+    assert bool(optimal) == bool(points)
+    for one in optimal:
+        assert not any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in points)
+    for one in rest:
+        assert any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in optimal)
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: Path, ending: str) -> None:
+    files = [tmp_path / f"{number}.{ending}" for number in (1, 2)]
+    for file in files:
+        draw(build(*counted), file)
+    first, second = (file.read_bytes() for file in files)
+    assert first == second
+    assert first.startswith(b"<?xml" if ending == "svg" else b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.glob("*.*g")) == [file.name for file in files], "nothing half-written"
+
+
+def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: Path) -> None:
+    draw(build(*counted), tmp_path / "quality.svg")
+    text = (tmp_path / "quality.svg").read_text(encoding="utf-8")
+    for words in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
+        assert (f">{words}</text>" in text) == (words != "bicubic"), words
+
+
+def test_a_picture_without_a_network_or_of_another_kind_is_refused(counted: Plan, make: Callable[..., Plan]) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.svg or \.png, not 'quality\.pdf'"):
+        draw(build(*counted), Path("quality.pdf"))
+    with pytest.raises(BenchError, match="no network of 'small' has a figure yet"):
+        draw(build(*make(scales=[3])), Path("quality.svg"))
+
+
+# --- The caption's budget --------------------------------------------------------------------------------------------
+
+
+def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make: Callable[..., Plan]) -> None:
+    methods = {"linear": {}, "srcnn": {"lr": 2.5e-4}, "edsr": {"preset": "tiny"}, "edsr+": {}}
+    training = {"schedule": "cosine", "schedule_args": {"warmup_epochs": 50, "min_lr": 1e-6}, "clip_norm": 1.0}
+    plan = make(methods=methods, training={"track": "equal", **BUDGET, **training})
+    for label in methods:
+        fill(plan, label, "x2", 30.0, 0.9)
+    said = build(*plan).caption().splitlines()
+    for line in (
+        "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
+        "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
+        "precision 32-true.",
+        "By label: loss mse (srcnn); loss l1 (edsr).",
+        "Learning rates: srcnn 2.5e-4, edsr 1e-3.",
+        "Validation: every 10 steps, on at most 2 centre crops of 12×12 LR pixels; kept are the weights of the best "
+        "mean PSNR there. The test set is read once, after training.",
+        "Inference: whole slices.",
+    ):
+        assert line in said
+
+
+def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan]) -> None:
+    plan = make(inference={"tile": 16, "overlap": 4})
+    for label in METHODS:
+        fill(plan, label, "x2", 30.0, 0.9)
+    assert "Inference: tiles of 16 with overlap 4 LR pixels." in build(*plan).caption().splitlines()
+    fill(plan, "srcnn", "x2", 30.0, 0.9, inference=None)
+    assert (
+        "Inference: whole slices (srcnn); tiles of 16 with overlap 4 LR pixels (edsr, edsr+)."
+        in build(*plan).caption().splitlines()
+    )
+
+
+def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., Plan]) -> None:
+    methods = {"edsr": {"preset": "tiny"}, "deep": {"method": "edsr", "preset": "tiny", "options": {"slices": 4}}}
+    plan = make(methods=methods)
+    for label in methods:
+        fill(plan, label, "x2", 30.0, 0.9)
+    assert (
+        "By label: 30 steps of 2 LR patches 8×8 (3,840 LR pixels) (edsr); "
+        "30 steps of 2 LR patches 4×8×8 (15,360 LR pixels) (deep)."
+    ) in build(*plan).caption().splitlines()
+
+
+def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..., Plan]) -> None:
+    plan = make()
+    fill(plan, "linear", "x2", 30.0, 0.9)
+    caption = build(*plan).caption()
+    assert "Budget: track equal; nothing trained by the loop." in caption
+    assert "Learning rate" not in caption
+    assert "Inference" not in caption
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_distances_by_default_and_the_rest_when_asked(filled: Plan, tmp_path: Path) -> None:
+    store, loaded, _ = filled
+    remember(store, loaded, str(loaded.path), [], (), ())
+
+    def call(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["table", "--results", str(store.results), *arguments])
+        return done.exit_code, done.output
+
+    assert "psnr − linear" in call()[1]
+    assert "psnr − edsr" in call("--against", "edsr")[1]
+    assert "Distance from" not in call("--against", "none")[1]
+    assert "Pareto" not in call()[1]
+    picture = tmp_path / "quality.svg"
+    assert "Pareto" in call("--flops", "--figure", str(picture))[1]
+    assert picture.is_file()
+    assert call("--format", "csv")[0] == 0
+    for asked in (["--flops"], ["--against", "edsr"]):
+        code, text = call("--format", "csv", *asked)
+        assert code == 2, text
+        assert "CSV holds the main table alone" in text
