@@ -1,4 +1,4 @@
-"""What a run would do and need, before it runs: cells, data, GPU hours and memory. Nothing is written or trained."""
+"""What a run would do and need, before it runs: cells, data, hours and memory. Nothing is recorded."""
 
 from __future__ import annotations
 
@@ -9,28 +9,14 @@ from pathlib import Path
 from tabulate import tabulate
 
 from .cell import Cell, Training
-from .method import TorchMethod
-from .needs import Data, Folds, in_bytes
+from .costs import RATE, Cost, Costs
+from .needs import Data, Folds
 from .protocol import Loaded
 from .runner import Step
+from .units import in_bytes
 
-RATE = 10e12
-"""FLOP/s that a GPU is taken to sustain: half of the 19.5 TFLOP/s that NVIDIA states for an A100 in float32, the
-precision of inference and of attention here. Large convolutions, trained in TF32, can be several times faster."""
-_TRAINING = 3
-"""A training step over its forward pass: the gradients of inputs and of weights cost as much again, each."""
 _ENSEMBLE = 8
 _AHEAD = ("run", "resume", "score")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """An estimate for one training and for one pass over its test set."""
-
-    train_hours: float
-    test_hours: float
-    memory: int
-    """Bytes, in training."""
 
 
 @dataclass
@@ -43,8 +29,6 @@ class Line:
     scale: str
     steps: list[Step] = field(default_factory=list)
     cost: Cost | None = None
-    unknown: bool = False
-    """Whether there is a network, but no estimate of it."""
 
     @property
     def trainings(self) -> list[Training]:
@@ -57,35 +41,45 @@ class Line:
         return base and self.action in ("run", "resume")
 
     @property
-    def hours(self) -> float:
-        """GPU hours of one of the trainings, with its test; 0 where there is no estimate."""
-        if self.cost is None:
-            return 0.0
+    def hours(self) -> float | None:
+        """Hours of one of the trainings, with its test as far as that is known; None where nothing is."""
+        if self.cost is None or not (self.trains or self.tested):
+            return None
         of_one = [step for step in self.steps if step.training is self.steps[0].training]
         passes = sum(_ENSEMBLE if step.cell == step.training.plus else 1 for step in of_one)
-        return self.trains * self.cost.train_hours + passes * self.cost.test_hours
+        return self.trains * self.cost.train_hours + passes * (self.cost.test_hours or 0.0)
+
+    @property
+    def tested(self) -> bool:
+        """Whether the test is in the hours."""
+        return self.cost is not None and self.cost.test_hours is not None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there is a network, but no estimate of it."""
+        return self.action in _AHEAD and self.steps[0].training.recipe is not None and self.hours is None
 
 
-def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None) -> str:
+def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None, costs: Costs) -> str:
     """All that a dry run says, for people: `steps` of each training (`runner.steps_of`), data in `folder`."""
     data, lines = Data(loaded, folder), group(steps)
-    costs: dict[tuple[object, ...], Cost | None] = {}
     for line in lines:
         training = line.steps[0].training
-        if line.action in _AHEAD and training.recipe is not None:
-            shape = data.shape(training.base.contrast)
-            key = (training.base.label, training.base.factors, shape)
-            if key not in costs:
-                costs[key] = _estimate(training, shape)
-            line.cost, line.unknown = costs[key], costs[key] is None
+        if line.action in _AHEAD:
+            line.cost = costs.of(training, data.shape(training.base.contrast))
     needed = [(training.base, _folds(training, line)) for line in lines if _ahead(line) for training in line.trainings]
     parts = [
         f"Protocol {loaded.folder}, version {loaded.protocol.version}: {sum(map(len, steps))} cells of {len(steps)} "
-        "trainings. This is a dry run: nothing is trained or written.",
+        "trainings. This is a dry run: nothing is recorded.",
         "\n".join(data.lines(needed)) if needed else "Nothing is to be done, so no data are needed.",
         _table(lines),
-        "\n".join(f"{line.action} {line.labels} {line.scale}: {line.why}" for line in lines if line.why),
-        _assumptions(lines) if any(line.cost or line.unknown for line in lines) else "",
+        "\n".join(
+            [
+                *(f"{line.action} {line.labels} {line.scale}: {line.why}" for line in lines if line.why),
+                *costs.failed_probes,
+            ]
+        ),
+        _assumptions(lines, costs) if needed else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -113,25 +107,6 @@ def _folds(training: Training, line: Line) -> Folds:
     return {**split, "train": training.loaded.train_subjects(training.train_subjects)}
 
 
-def _estimate(training: Training, shape: tuple[int, int, int] | None) -> Cost | None:
-    """The cost of a network on HR volumes of `shape`; None where it does not run on shapes alone."""
-    from .complexity import count_macs, count_training
-
-    method, recipe, task = training.make_method(), training.recipe, training.task
-    assert isinstance(method, TorchMethod)
-    assert recipe is not None
-    slices, rows, columns = (n // f for n, f in zip(shape or (0, 0, 0), task.factors, strict=True))
-    side = min(recipe.lr_patch, rows, columns) if shape else recipe.lr_patch
-    samples = len(training.loaded.split["test"]) * slices // method.slices_per_sample
-    try:
-        macs, memory = count_training(method, task, recipe, (side, side))
-        train = _TRAINING * recipe.steps * recipe.batch * macs
-        test = samples * count_macs(method, task, (rows, columns)) if samples else 0
-    except Exception:  # a plugin's network, which may need values
-        return None
-    return Cost(2 * train / RATE / 3600, 2 * test / RATE / 3600, memory)
-
-
 _SEVERAL: dict[str, Callable[[Cell], str]] = {
     "degradation": lambda cell: cell.degradation.title,
     "seed": lambda cell: str(cell.seed),
@@ -148,23 +123,35 @@ def _table(lines: Sequence[Line]) -> str:
     for line in lines:
         words = [" ".join(dict.fromkeys(of(step.cell) for step in line.steps)) for of in named.values()]
         rows.append([line.action, line.labels, line.scale, *words, f"{len(line.steps):,}", *_figures(line)])
-    hours = sum(line.hours * len(line.trainings) for line in lines)
-    total = _hours(hours) if hours else "–"
-    rows.append(["total", "", "", *("" for _ in named), f"{len(cells):,}", "", "", total, ""])
-    headings = ["", "method", "scale", *named, "cells", "training", "GPU h each", "GPU h", "GPU memory"]
-    align = ["left"] * (3 + len(named)) + ["right"] * 5
+    for number, (hours, where) in enumerate(_totals(lines) or [("–", "")]):
+        count = "" if number else f"{len(cells):,}"
+        rows.append(["total", "", "", *("" for _ in named), count, "", where, "", hours, ""])
+    headings = ["", "method", "scale", *named, "cells", "training", "hours from", "h each", "hours", "memory"]
+    align = ["left"] * (3 + len(named)) + ["right"] * 2 + ["left"] + ["right"] * 3
     return tabulate(rows, headings, tablefmt="plain", disable_numparse=True, colalign=align)
 
 
+def _total(lines: Sequence[Line], measured: bool) -> float | None:
+    """The hours of all lines of a kind; None where there is none. Measured and counted ones never mix."""
+    of = [line for line in lines if line.cost and line.cost.measured is measured and line.hours is not None]
+    return sum((line.hours or 0.0) * len(line.trainings) for line in of) if of else None
+
+
+def _totals(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Hours, and those of what."""
+    sums = ((_total(lines, True), "this machine"), (_total(lines, False), "assumed GPU"))
+    return [(_hours(hours), where) for hours, where in sums if hours is not None]
+
+
 def _figures(line: Line) -> list[str]:
-    """Training, GPU hours of each and of all, GPU memory."""
+    """Training, what the hours are from, hours of each and of all, memory."""
     recipe = line.steps[0].training.recipe
     side = f"{recipe.lr_patch}×{recipe.lr_patch}" if recipe else ""
     budget = f"{recipe.steps:,} × {recipe.batch} patches {side}" if recipe and line.trains else "–"
-    if line.cost is None:
-        return [budget, *["unknown" if line.unknown else "–"] * 3]
+    if line.cost is None or line.hours is None:
+        return [budget, "–", *["unknown" if line.unknown else "–"] * 3]
     memory = in_bytes(line.cost.memory) if line.trains else "–"
-    return [budget, _hours(line.hours), _hours(line.hours * len(line.trainings)), memory]
+    return [budget, str(line.cost), _hours(line.hours), _hours(line.hours * len(line.trainings)), memory]
 
 
 def _hours(hours: float) -> str:
@@ -173,21 +160,42 @@ def _hours(hours: float) -> str:
     return f"{hours:.2g}" if hours >= 0.01 else "<0.01"
 
 
-def _assumptions(lines: Sequence[Line]) -> str:
+def _assumptions(lines: Sequence[Line], costs: Costs) -> str:
     """What the estimates are made of, and what they leave out."""
-    hours = sum(line.hours * len(line.trainings) for line in lines)
-    days = f", or {hours / 24:,.0f} days," if hours >= 48 else ""
-    parts = [
-        f"GPU hours are an estimate, not a measurement: {_hours(hours)} h{days} of one GPU that "
-        f"sustains {RATE / 1e12:g} TFLOP/s, half of an A100's float32 peak. They count the multiply-accumulates of the "
-        "networks: a training step as three forward passes, and the test. Validation, reading and scoring are left "
-        "out, and a training that is resumed counts as a whole one.",
-        "GPU memory is an estimate from shapes, in float32: weights, gradients, optimiser state and kept copies, and "
-        "what the forward pass saves for the largest part of a batch. Kernels need more while they run.",
-        "–: no GPU is needed; the time of a CPU is not estimated.",
-    ]
-    if unknown := [f"{line.labels} {line.scale}" for line in lines if line.unknown]:
+    parts = []
+    if (hours := _total(lines, True)) is not None:
         parts.append(
-            f"unknown, and not in the totals: the network does not run on shapes alone ({', '.join(unknown)})."
+            f"Hours from records and probes are hours of this machine ({costs.machine}): {_in_all(hours)}. A record "
+            "gives the time of a step and of a test volume, and the peak memory, of an earlier training of the same "
+            "method, options, version, factors, batch, LR patch and precision on such a machine; a probe those of "
+            "training steps tried now on noise, without validation. Where no test volume was timed, the operations of "
+            "the test are taken to run as fast as those of the training."
+        )
+    if (hours := _total(lines, False)) is not None:
+        parts.append(
+            f"Hours from a count are an estimate, not a measurement: {_in_all(hours)} of one GPU that sustains "
+            f"{RATE / 1e12:g} TFLOP/s, half of an A100's float32 peak. They count the multiply-accumulates of the "
+            "networks: a training step as three forward passes, and the test. Validation, reading and scoring are left "
+            "out, and memory is counted from shapes, in float32: weights, gradients, optimiser state and kept copies, "
+            "and what the forward pass saves for the largest part of a batch. Kernels need more while they run."
+        )
+    if parts:
+        parts.append("A training that is resumed counts as a whole one.")
+    if untested := [line for line in lines if line.hours is not None and not line.tested]:
+        parts.append(f"Without the test, whose cost is not known: {_names(untested)}.")
+    if any(_ahead(line) and line.hours is None and not line.unknown for line in lines):
+        parts.append("–: no network, and not yet timed on this machine.")
+    if unknown := [line for line in lines if line.unknown]:
+        parts.append(
+            f"unknown, and not in the totals: the network does not run on shapes alone ({_names(unknown)}); "
+            "bench run --dry-run --probe tries it."
         )
     return "\n".join(parts)
+
+
+def _in_all(hours: float) -> str:
+    return f"{_hours(hours)} h" + (f", or {hours / 24:,.0f} days," if hours >= 48 else "")
+
+
+def _names(lines: Sequence[Line]) -> str:
+    return ", ".join(f"{line.labels} {line.scale}" for line in lines)

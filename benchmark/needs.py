@@ -13,6 +13,7 @@ from .dataset import Dataset
 from .errors import BenchError
 from .preparation import cache_folder, open_dataset
 from .protocol import FOLDS, Loaded
+from .units import in_bytes
 from .volumes import VolumeError, centre_crop, to_plane
 
 Folds = Mapping[str, Sequence[str]]
@@ -109,12 +110,3 @@ def _cache(size: float) -> str:
     return (
         f"cache: {in_bytes(size)} below {folder} once all volumes are prepared as int16 ({in_bytes(free)} free{short})"
     )
-
-
-def in_bytes(number: float) -> str:
-    """'23.4 GB': three digits, in powers of 1000."""
-    units = ["TB", "GB", "MB", "kB", "B"]
-    while number >= 999.5 and len(units) > 1:
-        number /= 1000
-        units.pop()
-    return f"{number:.3g} {units[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,8 +89,8 @@ def run(
                 outcomes[step.cell] = _settle(store, step)
         if todo:
             _clear(store, training)
-            asked = {"save_every": save_every, "deterministic": deterministic}
-            jobs.append(Job(training, tuple(todo), store.results, folder, keep_volumes, **asked))
+            job = Job(training, tuple(todo), store.results, folder, keep_volumes)
+            jobs.append(replace(job, save_every=save_every, deterministic=deterministic))
     outcomes |= _execute(store, loaded, trainings, jobs, outcomes, timeout, tracking_uri, listener)
     return [outcomes[cell] for training in trainings for cell in training.cells]
 

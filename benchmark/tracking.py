@@ -25,8 +25,10 @@ _CELL, _KEY, _WRITTEN = "mrsr.cell", "mrsr.score_key", "mrsr.written"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow's page opens on its tools for language models, not on metrics and curves."""
 _FOLLOW_SECONDS = 5.0
-_BATCH = 1000
-"""Metrics that MLflow takes in one call."""
+_CURVES = ("loss", "val_psnr", "lr", "pixels_per_second", "memory_bytes")
+"""Columns of train.csv that MLflow shows; records of earlier versions lack the last two."""
+_BATCH = 1000 // len(_CURVES)
+"""Rows to a call, which takes 1000 figures: of a row all arrive or none."""
 
 
 def default_uri(store: Store) -> str:
@@ -147,14 +149,14 @@ class Mirror:
         now = int(time.time() * 1000)
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["seconds"] and int(row["step"]) > last]
-        metrics = [
-            Metric(name, float(row[name]), now, int(row["step"]))
-            for row in rows
-            for name in ("loss", "val_psnr", "lr")
-            if row[name]
-        ]
-        for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(run.info.run_id, metrics=metrics[start : start + _BATCH])
+        for start in range(0, len(rows), _BATCH):
+            metrics = [
+                Metric(name, float(row[name]), now, int(row["step"]))
+                for row in rows[start : start + _BATCH]
+                for name in _CURVES
+                if row.get(name)
+            ]
+            self._client.log_batch(run.info.run_id, metrics=metrics)
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -18,17 +18,22 @@ from mrsr_bench import registry
 from mrsr_bench.cell import Training
 from mrsr_bench.cli import main
 from mrsr_bench.complexity import count_macs, count_training
-from mrsr_bench.estimate import RATE, report
+from mrsr_bench.costs import RATE, Costs
+from mrsr_bench.estimate import report
 from mrsr_bench.method import Recipe, Task, TorchMethod
-from mrsr_bench.needs import Data, in_bytes
+from mrsr_bench.needs import Data
 from mrsr_bench.preparation import prepare_protocol
 from mrsr_bench.records import Store, describe, write_record
 from mrsr_bench.runner import Step, request_plan, steps_of
+from mrsr_bench.units import in_bytes
 
 Write = Callable[..., Path]
 CROPPED = {
     "dataset": "folder", "contrasts": ["T1", "T2"], "split": "split.csv", "plane": "axial", "crop": [4, 36, 48],
 }  # fmt: skip
+
+
+ELSEWHERE = {"device": "another machine", "threads": 1}
 
 
 class Two(TorchMethod):
@@ -85,19 +90,22 @@ def planned(protocol: Path, store: Store, **options: Any) -> tuple[Any, list[Tra
 
 def said(protocol: Path, store: Store, data: Path | None = None, **options: Any) -> str:
     loaded, _, steps = planned(protocol, store, **options)
-    return report(loaded, steps, data)
+    return report(loaded, steps, data, Costs(store))
 
 
 def rows(text: str) -> dict[tuple[str, str, str], list[str]]:
-    """(action, method, scale) → the other fields of a line of the table, which two spaces or more set apart."""
-    [table] = [block for block in text.split("\n\n") if "GPU h each" in block]
-    lines = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()[1:-1]]
+    """(action, method, scale) → the other fields of a line of the table, which two spaces or more set apart.
+
+    These are: contrasts, cells, training, what the hours are from, hours each, hours, memory.
+    """
+    [table] = [block for block in text.split("\n\n") if "hours from" in block]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()[1:] if not line.startswith("total")]
     return {(action, method, scale): rest for action, method, scale, *rest in lines}
 
 
 def record(store: Store, training: Training, **changes: Any) -> None:
     for cell in training.cells:
-        outcome = {"state": "done", "metrics": {"psnr": 30.0, "ssim": 0.9}, "fit": {}, **changes}
+        outcome = {"state": "done", "metrics": {"psnr": 30.0, "ssim": 0.9}, "environment": ELSEWHERE, **changes}
         write_record(store.folder(training.loaded, cell), {**describe(training, cell), **outcome})
 
 
@@ -112,7 +120,7 @@ def protocol(write_protocol: Write) -> Path:
 def test_a_line_stands_for_all_contrasts_of_a_method_and_a_scale(protocol: Path, tmp_path: Path) -> None:
     lines = rows(said(protocol, Store(tmp_path / "results")))
     assert list(lines) == [("run", name, x) for x in ("x2", "x3") for name in ("bicubic", "linear", "edsr, edsr+")]
-    assert lines["run", "bicubic", "x2"] == ["T1 T2", "2", "–", "–", "–", "–"]
+    assert lines["run", "bicubic", "x2"] == ["T1 T2", "2", "–", "–", "–", "–", "–"]
     assert lines["run", "edsr, edsr+", "x2"][:3] == ["T1 T2", "4", "1,000,000,000 × 2 patches 20×20"]
 
 
@@ -126,9 +134,9 @@ def test_hours_are_those_of_the_multiply_accumulates_at_the_stated_rate(protocol
         train = 10**9 * 2 * 3 * 2 * count_macs(method, task, (rows_, rows_))  # a patch is at most the slice
         test = (1 + 8) * 2 * 4 * 2 * count_macs(method, task, (rows_, columns))
         hours = (train + test) / RATE / 3600
-        assert rows(text)["run", "edsr, edsr+", f"x{scale}"][3:5] == [f"{hours:,.0f}", f"{2 * hours:,.0f}"]
+        assert rows(text)["run", "edsr, edsr+", f"x{scale}"][3:6] == ["count", f"{hours:,.0f}", f"{2 * hours:,.0f}"]
         total += 2 * hours
-    assert re.search(rf"\ntotal +16 +{total:,.0f}\n", text)
+    assert re.search(rf"\ntotal +16 +assumed GPU +{total:,.0f}\n", text)
     assert f"estimate, not a measurement: {total:,.0f} h" in text
     assert f"sustains {RATE / 1e12:g} TFLOP/s" in text
 
@@ -140,7 +148,7 @@ def test_memory_is_said_for_what_trains(protocol: Path, tmp_path: Path) -> None:
     assert isinstance(method, TorchMethod)
     assert training.recipe is not None
     memory = in_bytes(count_training(method, training.task, training.recipe, (18, 18))[1])
-    assert rows(said(protocol, Store(tmp_path / "results")))["run", "edsr, edsr+", "x2"][5] == memory
+    assert rows(said(protocol, Store(tmp_path / "results")))["run", "edsr, edsr+", "x2"][6] == memory
 
 
 def test_what_is_done_costs_nothing_and_what_is_scored_again_costs_its_test(protocol: Path, tmp_path: Path) -> None:
@@ -150,8 +158,8 @@ def test_what_is_done_costs_nothing_and_what_is_scored_again_costs_its_test(prot
     record(store, by_contrast["T1"])
     record(store, by_contrast["T2"], score_key="another test set")
     lines = rows(said(protocol, store, scales=["2"]))
-    assert lines["keep", "edsr, edsr+", "x2"] == ["T1", "2", "–", "–", "–", "–"]
-    assert lines["score", "edsr, edsr+", "x2"] == ["T2", "2", "–", "<0.01", "<0.01", "–"]
+    assert lines["keep", "edsr, edsr+", "x2"] == ["T1", "2", "–", "–", "–", "–", "–"]
+    assert lines["score", "edsr, edsr+", "x2"] == ["T2", "2", "–", "count", "<0.01", "<0.01", "–"]
 
 
 def test_an_ensemble_of_a_done_training_costs_its_test_only(protocol: Path, tmp_path: Path) -> None:
@@ -162,7 +170,7 @@ def test_an_ensemble_of_a_done_training_costs_its_test_only(protocol: Path, tmp_
         if training.plus:
             (store.folder(training.loaded, training.plus) / "record.json").unlink()
     text = said(protocol, store, scales=["2"])
-    assert rows(text)["run", "edsr+", "x2"] == ["T1 T2", "2", "–", "<0.01", "<0.01", "–"]
+    assert rows(text)["run", "edsr+", "x2"] == ["T1 T2", "2", "–", "count", "<0.01", "<0.01", "–"]
     assert "needed: 2 test subjects × T1, T2 = 4 volumes" in text
 
 
@@ -172,13 +180,13 @@ def test_where_all_is_done_no_data_are_needed(protocol: Path, tmp_path: Path) ->
         record(store, training)
     text = said(protocol, store)
     assert "Nothing is to be done, so no data are needed." in text
-    assert "GPU hours are" not in text
+    assert "Hours" not in text
 
 
 def test_why_a_cell_is_skipped_or_stale_is_said_once(write_protocol: Write, tmp_path: Path) -> None:
     path = write_protocol(data=CROPPED, methods={"edsr": {"preset": "tiny"}, "bicubic": {}}, scales=[[4, 1, 1]])
     text = said(path, Store(tmp_path / "results"))
-    assert rows(text)["skip", "edsr", "x4x1x1"] == ["T1 T2", "2", "–", "–", "–", "–"]
+    assert rows(text)["skip", "edsr", "x4x1x1"] == ["T1 T2", "2", "–", "–", "–", "–", "–"]
     assert text.count("skip edsr x4x1x1: upscales within slices") == 1
 
 
@@ -194,8 +202,8 @@ def test_a_network_that_needs_values_is_unknown_and_hides_no_other(write_protoco
     [plugin] = write(tmp_path, needs=NETWORK.replace("return self.body(x) +", "return self.body(x) * float(x.max()) +"))
     path = write_protocol(data=CROPPED, methods={"edsr": {"preset": "tiny"}})
     text = said(path, Store(tmp_path / "results"), methods=[plugin, "edsr"])
-    assert rows(text)["run", "needs", "x2"][3:] == ["unknown"] * 3
-    assert rows(text)["run", "edsr", "x2"][3] == "<0.01"
+    assert rows(text)["run", "needs", "x2"][3:] == ["–", *["unknown"] * 3]
+    assert rows(text)["run", "edsr", "x2"][3:5] == ["count", "<0.01"]
     assert "does not run on shapes alone (needs x2)" in text
 
 
@@ -246,7 +254,8 @@ def test_the_cache_takes_what_was_said(
 def test_without_a_crop_and_without_data_the_cache_is_unknown(write_protocol: Write, tmp_path: Path) -> None:
     text = said(write_protocol(methods={"edsr": {"preset": "tiny"}}), Store(tmp_path / "results"))
     assert "its size is unknown" in text
-    assert rows(text)["run", "edsr", "x2"][3] == "<0.01", "trained on patches, whose size is known"
+    assert rows(text)["run", "edsr", "x2"][4] == "<0.01", "trained on patches, whose size is known"
+    assert "Without the test, whose cost is not known: edsr x2." in text
 
 
 def test_a_full_disk_is_foretold(protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Path) -> None:
@@ -258,11 +267,3 @@ def test_the_shape_of_volumes_on_hand_stands_in_for_a_crop(write_protocol: Write
     loaded, _ = request_plan(str(write_protocol()))
     assert Data(loaded, images).shape("T1") == (4, 36, 48)
     assert Data(loaded, None).shape("T1") is None
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (27_249_000_000, "27.2 GB"), (999_600, "1 MB"), (5.4e12, "5.4 TB")],
-)
-def test_bytes_are_written_with_three_digits(number: float, text: str) -> None:
-    assert in_bytes(number) == text

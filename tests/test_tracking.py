@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
     curve = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(point.step for point in curve) == list(range(1, 31))
     assert [point.step for point in client.get_metric_history(run.info.run_id, "val_psnr")] == [10, 20, 30]
+    for name in ("pixels_per_second", "memory_bytes"):
+        points = client.get_metric_history(run.info.run_id, name)
+        assert sorted(point.step for point in points) == list(range(1, 31))
+        assert min(point.value for point in points) > 0
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert artifacts == {
         "record.json",
@@ -76,3 +81,43 @@ def test_a_tracker_that_is_down_costs_one_warning_and_no_result(
     assert len(warnings) == 1
     assert "http://127.0.0.1:9" in warnings[0]
     assert "results are safe" in warnings[0]
+
+
+def test_a_machine_without_mlflow_costs_one_warning_and_no_result(
+    write_protocol: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # importing it raises ImportError
+    ear = Ear()
+    protocol = write_protocol(methods={"bicubic": {}, "linear": {}})
+    outcomes = bench(protocol, [], images, tracking_uri=None, listener=ear)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    [warning] = [line for line in ear.lines if line.startswith("warning")]
+    assert "results are safe" in warning
+    assert "mlflow" in warning.rpartition(": ")[2]
+
+
+def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
+    write_protocol: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of an earlier version lacks the later columns, and one that is half written waits."""
+    monkeypatch.setattr("mrsr_bench.tracking._FOLLOW_SECONDS", -1.0)
+    store = Store(tmp_path / "results")
+    [training] = request_plan(str(write_protocol(methods={"edsr": {"preset": "tiny"}})))[1]
+    folder = store.folder(training.loaded, training.base)
+    folder.mkdir(parents=True)
+    mirror, curve = Mirror(store, None, pytest.fail), folder / "train.csv"
+    curve.write_text("step,loss,val_psnr,lr,seconds\n1,0.5,,0.1,2.0\n2,0.4", encoding="utf-8")
+    mirror.follow(training)
+    header = "step,loss,val_psnr,lr,seconds,pixels_per_second,memory_bytes"
+    rows = [f"{step},{1 / step},,0.1,{step},{100 * step},7" for step in range(1, 451)]
+    curve.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    for _ in range(2):
+        mirror.follow(training)
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(store))
+    [run] = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    points = {name: client.get_metric_history(run.info.run_id, name) for name in ("loss", "pixels_per_second")}
+    assert sorted(point.step for point in points["loss"]) == list(range(1, 451))
+    assert {point.step: point.value for point in points["pixels_per_second"]} == {n: 100 * n for n in range(2, 451)}
