@@ -2,8 +2,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# For a GPU: where gpu-pack/ lies, the machine's own Python with what the pack brings; elsewhere the environment of all.
+PACK := gpu-pack
+GPU_READY := $(if $(wildcard $(PACK)/wheels),$(PACK)/site,$(INSTALLED))
+GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site $(PYTHON),$(BIN)/python)
+GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
-.PHONY: help demo test test-all bench docs lint mlflow clean
+.PHONY: help demo test test-all bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,11 +28,28 @@ test: $(INSTALLED)  ## Run the fast tests
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-bench: $(INSTALLED)  ## Measure attention, NLM, sampling and scoring; the figures go to results/bench/ (10 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling and scoring into results/bench/ (30 minutes, on an idle machine)
+	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv
+	$(BIN)/python tests/bench_precision.py --csv results/bench/precision.csv
 	$(BIN)/python tests/bench_attention.py --csv results/bench/attention.csv
 	$(BIN)/python tests/bench_nlm.py --csv results/bench/nlm.csv
 	$(BIN)/python tests/bench_sampling.py --csv results/bench/sampling.csv
 	$(BIN)/python tests/bench_scoring.py --csv results/bench/scoring.csv
+
+gpu-pack: $(INSTALLED)  ## Fill gpu-pack/ with what a GPU machine without network lacks (Python 3.12, PyTorch there)
+	$(BIN)/python tests/gpu_pack.py fill $(PACK)
+
+$(PACK)/site: $(wildcard $(PACK)/wheels)
+	$(PYTHON) tests/gpu_pack.py install $(PACK)
+
+gpu-test: $(GPU_READY)  ## On a GPU machine: does it give what the CPU gives? Into results/gpu/, like the next two
+	$(GPU_RUN) -m pytest -m gpu -rs -W default tests/test_gpu.py
+
+gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak, attention, bf16 against float32
+	$(GPU_RUN) tests/bench_gpu.py
+
+gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
+	$(GPU_RUN) tests/gpu_train.py
 
 docs: $(INSTALLED)  ## Make docs/conventions.md anew (2 minutes; needs ../shared)
 	$(BIN)/python docs/make_conventions.py

@@ -31,7 +31,8 @@ def plain_patch_attention(
 
 def plain(module: nn.Module, x: Tensor) -> Tensor:
     """The output of a module, with the plain form wherever it attends to patches."""
-    with patch.object(_attention, "streamed_patch_attention", plain_patch_attention):
+    forms = dict.fromkeys(("streamed_patch_attention", "fused_patch_attention"), plain_patch_attention)
+    with patch.multiple(_attention, **forms):
         return module(x)
 
 

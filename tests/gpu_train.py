@@ -1,0 +1,70 @@
+"""A real training on real people on a GPU: tests/gpu_train.yaml, by the same code as `bench run`.
+
+    python tests/gpu_train.py [--data FOLDER] [--out FOLDER]
+
+Writes gpu-train.json and .md. Three trainings of 4000 steps, at most 140 seconds each; one that takes longer is named
+as such in the table. Without a GPU, or without the midslices, it says so and ends with status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benching import Row, no_gpu, publish
+from gpu_pack import midslices
+
+from mrsr_bench import records, runner
+
+PROTOCOL = Path(__file__).with_suffix(".yaml")
+SECONDS = 140.0
+"""That one training may take."""
+
+
+def train(protocol: Path, data: Path, results: Path, **options: Any) -> list[Row]:
+    """Run all cells of `protocol`; a row for each, in its order. `options` are those of `runner.run`."""
+    runner.run(str(protocol), data=data, results=results, **options)
+    loaded, trainings = runner.request_plan(str(protocol), options.get("methods", ()), limit=options.get("limit"))
+    store = records.Store(results)
+    cells = [cell for training in trainings for cell in training.cells]
+    return [row(cell.label, store.read(loaded, cell) or {"state": "missing"}) for cell in cells]
+
+
+def row(label: str, record: records.Record) -> Row:
+    """What a record says of its figures and its training."""
+    made: Row = {"label": label, "state": record["state"]}
+    if record["state"] == "done":
+        made |= {name: round(value, 4) for name, value in record["metrics"].items()}
+        made |= {"subjects": record["n"], "peak_memory_MB": round(record["peak_memory_bytes"] / 2**20)}
+    fit = record.get("fit", {})
+    if "steps" in fit:
+        made |= {"val_psnr": round(fit["best_val_psnr"], 4), "steps": fit["steps"], "train_seconds": fit["seconds"]}
+        made |= {"steps_per_s": round(fit["steps"] / fit["seconds"], 1), "skipped_steps": fit["skipped_steps"]}
+    if "error" in record:
+        made["error"] = record["error"]
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the midslices; default: the pack's, or ../shared")
+    parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="folder of the table")
+    chosen = parser.parse_args()
+    if (why := no_gpu()) is not None:
+        sys.exit(why)
+    data = chosen.data or midslices()
+    if data is None:
+        sys.exit("no midslices: make gpu-pack takes them along where they are; or give their folder with --data")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = train(PROTOCOL, data, Path(folder), timeout=SECONDS)
+    publish(chosen.out, "gpu-train", "A training on 240 real slices on a GPU", rows, "cuda")
+    print((chosen.out / "gpu-train.md").read_text(encoding="utf-8"))
+    failed = [row["label"] for row in rows if row["state"] != "done"]
+    sys.exit(f"not done: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
