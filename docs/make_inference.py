@@ -7,7 +7,6 @@ RESULTS holds a run of ixi_midslice_equal with its weights; DIR its slices, by d
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,19 +25,14 @@ from mrsr_bench.scoring import Case, score
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "inference.md", HERE / "inference.svg"
-PROTOCOL, SEED = "ixi_midslice_equal", 0
+PROTOCOL, SCALE, SEED = "ixi_midslice_equal", 2, 0
+SIDES = (24, 32, 48, 64)
+"""Of tiles in LR pixels: that of the training patches, and larger ones."""
 NETWORKS = ("srcnn", "vdsr", "edsr", "rdn", "csn", "poan")
 OVERLAPS = (0, 8)
+TILES = [(side, overlap) for side in SIDES for overlap in OVERLAPS]
 Tiles = tuple[int, int] | None
 Figures = dict[tuple[str, Tiles], float]
-
-
-def sides(loaded: Loaded, scale: int) -> list[int]:
-    """The training patch, and larger tiles up to the whole slice."""
-    assert loaded.protocol.data.crop is not None
-    assert loaded.protocol.training.lr_patch is not None
-    longest = max(loaded.protocol.data.crop[1:]) // scale
-    return [side for side in (loaded.protocol.training.lr_patch, 32, 48, 64, 96) if side < longest]
 
 
 def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Figures:
@@ -48,9 +42,8 @@ def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Fig
     cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
     pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
     lower = partial(degrade, name=cell.degradation.name, factors=cell.factors)
-    tiled = [(side, overlap) for side in sides(loaded, cell.factors[2]) for overlap in OVERLAPS]
     found: Figures = {}
-    for tiles in [None, *tiled]:
+    for tiles in [None, *TILES]:
         task = replace(training.task, tiles=tiles)
         values = []
         for pair in pairs:
@@ -61,39 +54,33 @@ def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Fig
     return found
 
 
-def table(found: Figures, shown: list[int]) -> str:
+def table(found: Figures) -> str:
     """A row a network: the whole slice, then each kind of tile's distance from it."""
-    kinds = [(side, overlap) for side in shown for overlap in OVERLAPS]
-    heads = [f"{side}" + (f", overlap {overlap}" if overlap else "") for side, overlap in kinds]
-    lines = [f"| network | whole slice, dB | {' | '.join(heads)} |", f"|---|---|{'---|' * len(kinds)}"]
+    heads = [f"{side}" + (f", overlap {overlap}" if overlap else "") for side, overlap in TILES]
+    lines = [f"| network | whole slice, dB | {' | '.join(heads)} |", f"|---|---|{'---|' * len(TILES)}"]
     for label in NETWORKS:
-        whole = found[label, None]
-        away = [f"{found[label, kind] - whole:+.2f}".replace("-", "−") for kind in kinds]
-        lines.append(f"| {label} | {whole:.2f} | {' | '.join(away)} |")
+        away = [signed(found[label, tiles] - found[label, None]) for tiles in TILES]
+        lines.append(f"| {label} | {found[label, None]:.2f} | {' | '.join(away)} |")
     return "\n".join(lines)
 
 
-def picture(panels: dict[int, Figures], shown: dict[int, list[int]]) -> None:
-    """PSNR less that of whole slices, over the side of a tile; a panel per scale, dashed with an overlap."""
+def picture(found: Figures) -> None:
+    """PSNR less that of whole slices, over the side of a tile; dashed with an overlap."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.hashsalt": "inference", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(8, 3.6), layout="constrained")
-        for axes, (scale, found) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-            for number, label in enumerate(NETWORKS):
-                for overlap, style in zip(OVERLAPS, ("o-", "o--"), strict=True):
-                    values = [found[label, (side, overlap)] - found[label, None] for side in shown[scale]]
-                    name = None if overlap else label
-                    axes.plot(shown[scale], values, style, color=f"C{number}", label=name, markersize=3, linewidth=1)
-            axes.axhline(0, color="0.6", linewidth=0.8)
-            axes.set_title(f"×{scale}", fontsize=9)
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(shown[scale], [str(side) for side in shown[scale]])
-            axes.minorticks_off()
-            axes.grid(color="0.92")
-            axes.set_xlabel("side of a tile, LR pixels")
-        axes = figure.axes[0]
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for number, label in enumerate(NETWORKS):
+            for overlap, style in zip(OVERLAPS, ("o-", "o--"), strict=True):
+                values = [found[label, (side, overlap)] - found[label, None] for side in SIDES]
+                name = None if overlap else label
+                axes.plot(SIDES, values, style, color=f"C{number}", label=name, markersize=3, linewidth=1)
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.set_xticks(SIDES)
+        axes.grid(color="0.92")
+        axes.set_xlabel("side of a tile, LR pixels")
         axes.set_ylabel("PSNR in tiles − PSNR of whole slices, dB")
         axes.legend(frameon=False, fontsize=8)
         figure.savefig(PICTURE, metadata={"Date": None})
@@ -106,23 +93,24 @@ TEXT = """\
 
 <!-- Made by docs/make_inference.py; do not edit. -->
 
-Networks learn from patches and are tested on whole slices. A convolution does not mind; a block that looks at all of its
-input (POAN's attention and channel statistics) sees other statistics there than it learned from. A protocol says which it
-is, and it is part of the score key:
+Networks learn from patches and are tested on whole slices. A convolution does not mind; a block that looks at all of
+its input (POAN's attention and channel statistics) sees other statistics there than it learned from. A protocol says
+which it is, and that is part of the score key:
 
 ```yaml
 inference: {{tile: 48, overlap: 8}}      # without this line: whole slices
 ```
 
-A network then upscales square tiles of 48 LR pixels, neighbours share at least 8, and every HR pixel comes from the tile
-whose middle is nearer. Scored again from the same weights: nothing is trained.
+A network then upscales square tiles of 48 LR pixels that lie evenly; neighbours share at least 8, and every HR pixel
+comes from the tile whose middle is nearer. Records are scored again from the same weights: nothing is trained.
 
 ![PSNR in tiles less that of whole slices]({picture})
 
-The networks of `{protocol}` (seed {seed}, trained on patches of {patch}×{patch}), PSNR of the {number} test slices: what tiles
-of a side, in LR pixels, give less than whole slices ({shape} HR pixels). Dashed in the picture: an overlap of {overlap}.
+The networks of `{protocol}` (×{scale}, seed {seed}, trained on patches of {patch}×{patch}), PSNR of the {number} test
+slices of {shape} HR pixels: how far tiles of that side, in LR pixels, are from whole slices. Dashed in the picture: an
+overlap of {overlap} or more. Without one, tiles overlap only where a multiple of their side is longer than the slice.
 
-{tables}
+{table}
 
 ## What to read from it
 
@@ -130,35 +118,34 @@ of a side, in LR pixels, give less than whole slices ({shape} HR pixels). Dashed
 """
 
 READING = """\
-- A seam costs every network the pixels it would have seen beyond it: without an overlap, tiles of the training patch's
-  side lose {worst} dB at the most ({worst_label}); an overlap of {overlap} gives most of that back ({worst_overlap} dB at the
-  most, {worst_overlap_label}).
-- poan in tiles of its training patch with that overlap: {poan} dB beside whole slices; edsr, which has the same blocks without
-  attention: {edsr} dB. The difference of the two is what the attention gains or loses by seeing the whole slice.
-- One seed, one data set, networks in small presets. Tiles are for slices that do not fit into memory; figures with and
-  without them must not stand in one column."""
+- A seam costs every network the pixels that it would have seen beyond it. In tiles of the training patch's side that do
+  not overlap, {worst_label} changes most, by {worst} dB.
+- With an overlap of {overlap}, the farthest from whole slices is {shared_label}, by {shared} dB. poan, which looks at
+  all of its input, changes by {poan} dB, and edsr, which has the same residual blocks and does not, by {edsr} dB.
+- One seed, one scale, one data set, networks in small presets after a short training. Figures with and without tiles
+  must not stand in one column, whatever they differ by here."""
 
 
 def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "−")
 
 
-def reading(found: Figures, side: int) -> str:
-    """The sentences that depend on the figures, of ×2."""
-    away = {
-        (label, overlap): found[label, (side, overlap)] - found[label, None]
-        for label in NETWORKS
-        for overlap in OVERLAPS
-    }
-    plain, shared = (min(NETWORKS, key=lambda label, o=overlap: away[label, o]) for overlap in OVERLAPS)
+def reading(found: Figures) -> str:
+    """The sentences that depend on the figures, of the smallest tiles."""
+
+    def away(label: str, overlap: int) -> float:
+        return found[label, (SIDES[0], overlap)] - found[label, None]
+
+    none, some = OVERLAPS
+    worst, shared = (max(NETWORKS, key=lambda label, o=overlap: abs(away(label, o))) for overlap in OVERLAPS)
     return READING.format(
-        worst=signed(away[plain, OVERLAPS[0]]),
-        worst_label=plain,
-        worst_overlap=signed(away[shared, OVERLAPS[1]]),
-        worst_overlap_label=shared,
-        overlap=OVERLAPS[1],
-        poan=signed(away["poan", OVERLAPS[1]]),
-        edsr=signed(away["edsr", OVERLAPS[1]]),
+        overlap=some,
+        worst_label=worst,
+        worst=signed(away(worst, none)),
+        shared_label=shared,
+        shared=signed(away(shared, some)),
+        poan=signed(away("poan", some)),
+        edsr=signed(away("edsr", some)),
     )
 
 
@@ -166,28 +153,25 @@ def reading(found: Figures, side: int) -> str:
 @click.argument("results", type=click.Path(path_type=Path, exists=True))
 @click.option("--data", type=click.Path(path_type=Path), default=HERE.parents[1] / "shared" / "data" / "ixi_midslice")
 def main(results: Path, data: Path) -> None:
+    """Score the weights in RESULTS under every kind of tile and write the page."""
     loaded, store = load(PROTOCOL), Store(results)
-    panels: dict[int, Figures] = {}
-    for training in plan(loaded, NETWORKS, [SEED]):
-        found = figures(store, loaded, training, data)
-        panels.setdefault(training.base.factors[2], {}).update(found)
-    shown = {scale: sides(loaded, scale) for scale in panels}
-    picture(panels, shown)
-    tables = "\n\n".join(f"×{scale}\n\n{table(found, shown[scale])}" for scale, found in panels.items())
-    crop, patch = loaded.protocol.data.crop, loaded.protocol.training.lr_patch
+    found: Figures = {}
+    for training in plan(loaded, NETWORKS, [SEED], [str(SCALE)]):
+        found |= figures(store, loaded, training, data)
+    picture(found)
+    crop = loaded.protocol.data.crop
     assert crop is not None
-    assert patch is not None
-    assert all(math.isfinite(value) for found in panels.values() for value in found.values())
     text = TEXT.format(
         picture=PICTURE.name,
         protocol=PROTOCOL,
+        scale=SCALE,
         seed=SEED,
-        patch=patch,
+        patch=loaded.protocol.training.lr_patch,
         number=len(loaded.split["test"]),
         shape="×".join(map(str, crop[1:])),
         overlap=OVERLAPS[1],
-        tables=tables,
-        reading=reading(panels[min(panels)], patch),
+        table=table(found),
+        reading=reading(found),
     )
     write_text(PAGE, text)
 
