@@ -108,7 +108,8 @@ comes from the tile whose middle is nearer. Records are scored again from the sa
 
 The networks of `{protocol}` (×{scale}, seed {seed}, trained on patches of {patch}×{patch}), PSNR of the {number} test
 slices of {shape} HR pixels: how far tiles of that side, in LR pixels, are from whole slices. Dashed in the picture: an
-overlap of {overlap} or more. Without one, tiles overlap only where a multiple of their side is longer than the slice.
+overlap of {overlap} or more. Without one, tiles overlap only where a multiple of their side is longer than the slice
+(which has {lr_shape} LR pixels).
 
 {table}
 
@@ -169,6 +170,7 @@ def main(results: Path, data: Path) -> None:
         patch=loaded.protocol.training.lr_patch,
         number=len(loaded.split["test"]),
         shape="×".join(map(str, crop[1:])),
+        lr_shape="×".join(str(side // SCALE) for side in crop[1:]),
         overlap=OVERLAPS[1],
         table=table(found),
         reading=reading(found),
