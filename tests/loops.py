@@ -1,8 +1,9 @@
 """The suite's training loop beside a plain one as textbooks have it: the same network, patches and batches.
 
-Each loop runs in a process of its own, so that neither lives with the other's settings, and computes in blocks, only
-when it is asked: the two take turns. A process also runs the bare step of its loop (forward, backward and optimiser on
-one batch that is in memory already), which separates what the loop costs from what its data cost.
+Each loop runs in a process group of its own, so that neither lives with the other's settings, and computes in blocks,
+only when it is asked: the two take turns, and the group whose turn it is not is stopped, its data workers too. A
+process also runs the bare step of its loop (forward, backward and optimiser on one batch that is in memory already), which
+separates what the loop costs from what its data cost.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -38,7 +40,7 @@ from mrsr_bench.sampling import TrainingPairs
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
 LEAD = 4
-"""Steps of the plain loop before the clock starts: its workers fetch batches while it waits for its turn."""
+"""Steps of the plain loop before the clock starts: what its workers had fetched when its last turn ended."""
 LEAST = 2
 """Steps that a block takes at least."""
 
@@ -179,6 +181,7 @@ def wait_for_device() -> None:
 
 def serve_plain(line: Connection, case: Case, files: Sequence[Path], slices: int, seconds: float) -> None:
     """Answer "loop", "bare" and "bare bf16" with the seconds a step of such a block; None is the end."""
+    os.setpgrp()
     # A spawned process would spawn its workers too, each with seconds of imports: as a script's own they are forked.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     steps = plain_steps(case, Slices(files, slices, case))
@@ -194,6 +197,7 @@ def serve_plain(line: Connection, case: Case, files: Sequence[Path], slices: int
 
 def serve_suite(line: Connection, case: Case, pairs: Sequence[Pair], seconds: float, interval: int) -> None:
     """The same of the suite's loop ("loop" and "bare"), which reports every `interval` steps and is held there."""
+    os.setpgrp()
     keep_freed_memory()
     method, recipe = case.make(), case.recipe(steps=200 * interval)
     data = TrainingPairs(pairs, case.task.factors, recipe, method.slices_per_sample, seed=0)
@@ -253,16 +257,26 @@ class Partner:
 
     def ask(self, what: str) -> float:
         """Seconds a step of a block."""
+        self._signal(signal.SIGCONT)
         try:
             self._line.send(what)
-            return float(self._line.recv())
+            answer = float(self._line.recv())
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise SystemExit(f"the process of {self._name} ended; it said why above") from None
+        self._signal(signal.SIGSTOP)
+        return answer
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the process and all of its workers; before its first answer it may have no group yet, and needs none."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGCONT)
         with contextlib.suppress(OSError):
             self._line.send(None)
         self._process.join(30)
