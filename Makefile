@@ -30,6 +30,7 @@ test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 
 bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling and scoring into results/bench/ (30 minutes, on an idle machine)
 	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv
+	$(BIN)/python tests/bench_outside.py --csv results/bench/outside.csv
 	$(BIN)/python tests/bench_precision.py --csv results/bench/precision.csv
 	$(BIN)/python tests/bench_attention.py --csv results/bench/attention.csv
 	$(BIN)/python tests/bench_nlm.py --csv results/bench/nlm.csv

@@ -2,8 +2,8 @@
 
 Each loop runs in a process group of its own, so that neither lives with the other's settings, and computes in blocks,
 only when it is asked: the two take turns, and the group whose turn it is not is stopped, its data workers too. A
-process also runs the bare step of its loop (forward, backward and optimiser on one batch that is in memory already), which
-separates what the loop costs from what its data cost.
+process also runs the bare step of its loop (forward, backward and optimiser on one batch that is in memory already),
+which separates what the loop costs from what its data cost.
 """
 
 from __future__ import annotations

@@ -425,7 +425,13 @@ def _start(protocol: Path, method: str, data: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "MRSR_TEST_SLOW": "1"}
     environment.pop("MRSR_TEST_KILL_ONCE", None)
     return subprocess.Popen(
-        [*command, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Where these tests run as a shell's background job, SIGINT is ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # type: ignore[func-returns-value]
     )
 
 
