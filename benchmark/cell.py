@@ -5,22 +5,19 @@ A *training* is the unit that runs: a cell and, where asked for, its self-ensemb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from . import registry
-from .conventions import convention, metric_of
-from .degradation import DEGRADATIONS
+from .columns import Column, columns_of, resolve_names, words
 from .errors import UsageError, did_you_mean
-from .method import Method, Recipe, Task, TorchMethod
-from .protocol import KeyPath, Loaded, digest
-from .registry import BrokenPlugin, Source
-from .schema import Degradation, MethodSpec
+from .method import Method, Recipe, Task
+from .protocol import Loaded, digest
+from .registry import Source
+from .schema import Degradation
 
 
 @dataclass(frozen=True)
@@ -112,19 +109,6 @@ class Training:
         }
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A label of the protocol or the command line with its method made ready, before contrast, scale and seed."""
-
-    label: str
-    source: Source
-    method: Method | None
-    broken: str | None
-    recipe: Recipe | None
-    with_plus: bool
-    train_subjects: int | None
-
-
 def plan(
     loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
 ) -> list[Training]:
@@ -139,7 +123,7 @@ def plan(
     if unknown := [scale for scale in scales if scale not in known]:
         raise UsageError(f"protocol '{protocol.name}' has no scale '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
     resolve_names(loaded)
-    columns = _columns(loaded, labels or list(protocol.methods))
+    columns = columns_of(loaded, labels or list(protocol.methods))
     trainings = []
     chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
@@ -154,129 +138,9 @@ def plan(
     return trainings
 
 
-def resolve_names(loaded: Loaded) -> None:
-    """Check the names of data set, degradations and metrics. Raises UsageError at the key's line."""
-    protocol = loaded.protocol
-    known = registry.datasets()
-    if protocol.data.dataset not in known:
-        name = protocol.data.dataset
-        raise loaded.error(("data", "dataset"), f"unknown data set '{name}'. {did_you_mean(name, known)}")
-    for number, degradation in enumerate(protocol.degradation):
-        if (name := degradation.name) not in DEGRADATIONS:
-            message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
-            raise loaded.error(("degradation", number, "name"), message)
-        try:
-            DEGRADATIONS[name](**degradation.options)
-        except ValidationError as error:
-            path = ("degradation", number, "options")
-            raise _refused(loaded, path, error, DEGRADATIONS[name].model_fields) from None
-    for label, settings in protocol.scoring.metrics.items():
-        key = ("scoring", "metrics", label)
-        try:
-            convention(label, settings, protocol.scoring.unit)
-        except UsageError as error:
-            raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
-        except ValidationError as error:
-            raise _refused(loaded, key, error, metric_of(label, settings).model_fields) from None
-
-
-def _columns(loaded: Loaded, labels: Iterable[str]) -> list[_Column]:
-    """Labels grouped by what trains together: `x` and `x+` are one column pair."""
-    asked: dict[str, bool] = {}
-    for label in labels:
-        name = label.removesuffix("+")
-        asked[name] = asked.get(name, False) or label.endswith("+")
-    for label, spec in loaded.protocol.methods.items():
-        if label.endswith("+") and spec != MethodSpec():
-            message = f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them there"
-            raise loaded.error(("methods", label), message)
-    specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
-    files = [label.partition(":")[0] for label in asked if _is_file(label)]
-    known = registry.methods(files)
-    columns: list[_Column] = []
-    for label, with_plus in asked.items():
-        path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
-        name, spec = _spec(label, specs)
-        if name not in known:
-            written = path[1] in loaded.protocol.methods
-            message = f"unknown method '{name}'. {did_you_mean(name, known if written else {*known, *specs})}"
-            raise loaded.error((*path, "method"), message) if written else UsageError(message)
-        column = _column(loaded, path, label, known[name], spec, with_plus)
-        if any(other.label == column.label for other in columns):
-            raise UsageError(f"the column '{column.label}' is asked for twice; give one another label in the protocol")
-        columns.append(column)
-    return columns
-
-
-def _is_file(label: str) -> bool:
-    return label.partition(":")[0].endswith(".py") or "/" in label
-
-
-def _spec(label: str, specs: dict[str, MethodSpec]) -> tuple[str, MethodSpec]:
-    """The method name and spec of a label as written in the protocol or on the command line."""
-    if label in specs:
-        return specs[label].method or label, specs[label]
-    name, _, preset = label.partition(":")
-    return (Path(name).stem if _is_file(label) else name), MethodSpec(preset=preset or None)
-
-
-def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool) -> _Column:
-    tidy = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
-    try:
-        cls = registry.load_method(source)
-    except BrokenPlugin as error:
-        return _Column(tidy, source, None, str(error), None, plus, spec.train_subjects)
-    try:
-        method = cls(spec.preset, **spec.options)
-        method.options.model_dump(mode="json")  # plain data: they are recorded
-    except ValidationError as error:
-        raise _refused(loaded, (*path, "options"), error, cls.Options.model_fields) from None
-    except UsageError as error:
-        raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
-    except Exception as error:
-        return _Column(
-            tidy, source, None, f"{source.path} cannot be made: {_words(error)}", None, plus, spec.train_subjects
-        )
-    if spec.train_subjects is not None:
-        there = len(loaded.split["train"])
-        if not method.learns:
-            raise loaded.error((*path, "train_subjects"), f"{source.name} learns nothing; remove it")
-        if spec.train_subjects > there and "limit" not in loaded.overrides:
-            raise loaded.error((*path, "train_subjects"), f"the split has {there} training subjects")
-    if spec.lr is not None and (loaded.protocol.training.track != "equal" or not isinstance(method, TorchMethod)):
-        message = "a label's own learning rate is for networks in track equal; remove it"
-        raise loaded.error((*path, "lr"), message)
-    recipe = None
-    if isinstance(method, TorchMethod):
-        changes = loaded.protocol.training.overrides()
-        if spec.lr is not None:
-            changes["lr"] = spec.lr
-        if "steps" in loaded.overrides:
-            changes["steps"] = loaded.overrides["steps"]
-        recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return _Column(tidy, source, method, None, recipe, plus, spec.train_subjects)
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _refused(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
-    """What pydantic found wrong below the key at `path`, a line each."""
-    problems = []
-    for problem in error.errors():
-        place, message = (*path, *problem["loc"]), problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key. {did_you_mean(str(place[-1]), fields)}"
-        elif problem["type"] != "missing":
-            message += f" (got {problem['input']!r})"
-        problems.append(str(loaded.error(place, message)))
-    return UsageError("\n".join(problems))
-
-
 def _training(
     loaded: Loaded,
-    column: _Column,
+    column: Column,
     contrast: str,
     factors: tuple[int, int, int],
     degradation: Degradation,
@@ -293,7 +157,7 @@ def _training(
         try:
             unsupported = column.method.unsupported(task)
         except Exception as error:
-            broken = f"{column.source.path} cannot say what it supports: {_words(error)}"
+            broken = f"{column.source.path} cannot say what it supports: {words(error)}"
     base = Cell(column.label, contrast, factors, degradation, seed, "", "")
     training = Training(
         loaded,

@@ -39,10 +39,10 @@ def list_(what: str | None, details: bool, as_json: bool) -> None:
 @click.argument("name")
 def protocol(name: str) -> None:
     """Show a protocol, by name or path, with everything resolved, and its digest."""
-    from .. import cell, protocol
+    from .. import columns, protocol
 
     loaded = protocol.load(name)
-    cell.resolve_names(loaded)
+    columns.resolve_names(loaded)
     click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
 
 
