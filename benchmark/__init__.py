@@ -30,9 +30,9 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
 
     The caption is in `.attrs["caption"]`. Raises BenchError where nothing has been run.
     """
-    from .records import Store
     from .reporting.table import build
-    from .runner import recall
+    from .request import recall
+    from .store.results import Store
 
     store = Store(Path(results))
     return build(store, *recall(store, protocol)).frame()

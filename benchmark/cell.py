@@ -14,8 +14,9 @@ from typing import Any
 from . import registry
 from .columns import Column, columns_of, resolve_names, words
 from .errors import UsageError, did_you_mean
+from .files import digest
 from .method import Method, Recipe, Task
-from .protocol import Loaded, digest
+from .protocol import Loaded
 from .registry import Source
 from .schema import Degradation
 
@@ -69,6 +70,8 @@ class Training:
     plus: Cell | None
     version: str
     task: Task
+    preset: str | None = None
+    """What the options came from; it decides nothing that they do not."""
     train_subjects: int | None = None
     """How many of the training subjects the label takes; None for all."""
     broken: str | None = None
@@ -168,6 +171,7 @@ def _training(
         None,
         column.method.version if column.method else "",
         task,
+        column.preset,
         column.train_subjects,
         broken,
         unsupported,

@@ -1,15 +1,18 @@
-"""The state of a training on disk: the last two are kept, each named by its step and the checksum of its bytes."""
+"""What a training leaves on disk as it goes: its states, the last two, each named by its step and its checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import atomic_file
+from .cache import content_digest
+from .files import DamagedFile, Folder, read_bytes, set_aside
 
+CURVE = "train.csv"
+"""The figures of a training, a row every so many steps."""
 _KEPT = 2
 _NAME = "state-{step:08d}-{digest}.pt"
 
@@ -19,42 +22,74 @@ def paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("state-*.pt"), reverse=True)
 
 
-def save(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+def is_whole(path: Path) -> bool:
+    """Whether a state has the checksum that its name says; True for one that was removed in that moment."""
+    try:
+        return content_digest(path).startswith(_checksum(path))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def save(folder: Folder, step: int, state: Mapping[str, Any]) -> None:
     """Write `state` as that of `step`, complete or not at all, and remove all but the last two."""
     import torch
 
     content = io.BytesIO()
     torch.save(dict(state), content)
     name = _NAME.format(step=step, digest=_digest(content.getbuffer()))
-    with atomic_file(folder / name) as file:
+    with folder.file(name) as file:
         file.write(content.getbuffer())
-    for old in paths(folder)[_KEPT:]:
-        old.unlink()
+    for path in paths(folder.path)[_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
-def load(folder: Path, key: str, device: Any) -> dict[str, Any] | None:
+def load(folder: Folder, key: str, device: Any, fields: Collection[str] = ()) -> dict[str, Any] | None:
     """The newest whole state that has this `key`, its tensors on `device`; None where there is none.
 
-    One that is damaged is named and passed over; those of another key are removed.
+    One that is damaged, or that lacks one of `fields`, is named and set aside; those of another key are removed.
     """
-    import torch
-
-    for path in paths(folder):
-        content = path.read_bytes()
-        if path.stem.rpartition("-")[2] != _digest(content):
-            print(f"{path} is damaged and passed over", flush=True)
+    for path in paths(folder.path):
+        try:
+            state = _read(path, device, {"key", *fields})
+        except FileNotFoundError:
             continue
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        except DamagedFile as error:
+            folder.check()
+            print(f"{error}; it is set aside as {set_aside(path, 'damaged').name}", flush=True)
+            continue
         if state["key"] == key:
             return state
     clear(folder)
     return None
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Folder) -> None:
     """Remove the states of a training that has ended."""
-    for path in paths(folder):
-        path.unlink()
+    folder.check()
+    for path in paths(folder.path):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path, device: Any, fields: Collection[str]) -> dict[str, Any]:
+    import torch
+
+    content = read_bytes(path)
+    if _checksum(path) != _digest(content):
+        raise DamagedFile(path, "its checksum does not fit its content")
+    try:
+        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except Exception as error:  # of the many that torch and pickle raise
+        raise DamagedFile(path, f"it is no state ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not state.keys() >= set(fields):
+        raise DamagedFile(path, "it is not the state of a training")
+    return state
+
+
+def _checksum(path: Path) -> str:
+    """What the name says."""
+    return path.stem.rpartition("-")[2]
 
 
 def _digest(content: bytes | memoryview) -> str:

@@ -33,6 +33,7 @@ class Column:
     recipe: Recipe | None
     with_plus: bool
     train_subjects: int | None
+    preset: str | None
 
 
 def resolve_names(loaded: Loaded) -> None:
@@ -106,7 +107,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
-        return Column(tidy, source, None, str(error), None, plus, spec.train_subjects)
+        return Column(tidy, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
     try:
         method = cls(spec.preset, **spec.options)
         method.options.model_dump(mode="json")  # plain data: they are recorded
@@ -115,9 +116,8 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     except Exception as error:
-        return Column(
-            tidy, source, None, f"{source.path} cannot be made: {words(error)}", None, plus, spec.train_subjects
-        )
+        why = f"{source.path} cannot be made: {words(error)}"
+        return Column(tidy, source, None, why, None, plus, spec.train_subjects, spec.preset)
     if spec.train_subjects is not None:
         there = len(loaded.split["train"])
         if not method.learns:
@@ -135,7 +135,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
         if "steps" in loaded.overrides:
             changes["steps"] = loaded.overrides["steps"]
         recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return Column(tidy, source, method, None, recipe, plus, spec.train_subjects)
+    return Column(tidy, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
 
 
 def words(error: Exception) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from .cell import Training
-from .environment import environment
+from .environment import Environment, environment
 from .errors import BenchError
 from .method import TorchMethod
 from .probe import STEPS, Probe, probe
-from .records import RECORD, Record, Store, read_record
+from .store.cells import RECORD, read_record
+from .store.record import DoneRecord, Resolved, Tiles
+from .store.results import Store
 
 RATE = 10e12
 """FLOP/s that a GPU is taken to sustain: half of the 19.5 TFLOP/s that NVIDIA states for an A100 in float32, the
@@ -71,9 +73,9 @@ class Costs:
     @cached_property
     def machine(self) -> str:
         """What measured hours are hours of: the GPU, or the CPU with its number of threads."""
-        number = self._here["threads"]
+        number = self._here.threads
         threads = "" if self._on_gpu else f", {number} thread{'s' * (number > 1)}"
-        return f"{self._here['device']}{threads}"
+        return f"{self._here.device}{threads}"
 
     @cached_property
     def _on_gpu(self) -> bool:
@@ -82,45 +84,53 @@ class Costs:
         return torch.cuda.is_available()
 
     @cached_property
-    def _here(self) -> dict[str, Any]:
+    def _here(self) -> Environment:
         return environment("cuda" if self._on_gpu else "cpu")
 
-    def _made_here(self, record: Record) -> bool:
+    def _made_here(self, record: DoneRecord) -> bool:
         """Whether a record is from such a machine; threads decide only where they do the work."""
-        there, names = record["environment"], ("device",) if self._on_gpu else ("device", "threads")
-        return all(there[name] == self._here[name] for name in names)
+        there, here = record.environment, self._here
+        return there.device == here.device and (self._on_gpu or there.threads == here.threads)
 
     @cached_property
-    def _records(self) -> list[Record]:
-        """Every record of a plain cell that is done, of any protocol."""
-        found = [read_record(path.parent) for path in sorted(self._store.runs.rglob(RECORD))]
-        return [one for one in found if one and one["state"] == "done" and not one["label"].endswith("+")]
+    def _records(self) -> list[DoneRecord]:
+        """Every record of a plain cell that is done, of any protocol. One that cannot be read tells nothing."""
+        records = []
+        for path in sorted(self._store.runs.rglob(RECORD)):
+            with contextlib.suppress(BenchError):
+                record = read_record(path.parent)
+                if isinstance(record, DoneRecord) and not record.label.endswith("+"):
+                    records.append(record)
+        return records
 
     def _recorded(self, training: Training, counted: Cost | None) -> Cost | None:
         """The cost by the record of such a training on such a machine: rather a full one than one of a trial run
         (`--limit`, `--steps`), then rather one on the same volumes, then the newest."""
-        kind, volumes = _kind(training.resolved), _volumes(training.resolved, training.inference)
+        resolved = Resolved.model_validate(training.resolved)
+        tiles = Tiles.model_validate(training.inference) if training.inference else None
+        kind, volumes = _kind(resolved), _volumes(resolved, tiles)
 
-        def on_same_volumes(record: Record) -> bool:
-            return _volumes(record["resolved"], record.get("inference")) == volumes
+        def on_same_volumes(record: DoneRecord) -> bool:
+            return _volumes(record.resolved, record.inference) == volumes
 
-        def rank(record: Record) -> tuple[bool, bool, str]:
-            return not record["protocol"]["overrides"], on_same_volumes(record), record["written"]
+        def rank(record: DoneRecord) -> tuple[bool, bool, str]:
+            return not record.protocol.overrides, on_same_volumes(record), record.written
 
-        alike = [one for one in self._records if _kind(one["resolved"]) == kind and self._made_here(one)]
+        alike = [record for record in self._records if _kind(record.resolved) == kind and self._made_here(record)]
         if not alike:
             return None
         best = max(alike, key=rank)
-        seconds = best["fit"].get("seconds", 0.0)
-        if training.recipe is not None:
-            seconds *= training.recipe.steps / best["fit"]["steps"]
+        seconds = best.fit.seconds if best.fit else 0.0
+        if training.recipe is not None and best.fit and best.fit.steps:
+            seconds *= training.recipe.steps / best.fit.steps
+        test: float | None
         if on_same_volumes(best):
-            test = best["seconds_per_volume"] * len(training.loaded.split["test"]) / 3600
+            test = best.seconds_per_volume * len(training.loaded.split["test"]) / 3600
         elif training.recipe is None:
             return None
         else:
             test = _at_speed(seconds / 3600, counted)
-        return Cost("records", seconds / 3600, test, best["peak_memory_bytes"])
+        return Cost("records", seconds / 3600, test, best.peak_memory_bytes)
 
     def _probed(self, training: Training, shape: Shape | None, counted: Cost | None) -> Cost | None:
         """The cost by a probe, where probes are asked for and this one succeeds."""
@@ -147,17 +157,15 @@ class Costs:
             return None
 
 
-def _kind(resolved: dict[str, Any]) -> str:
+def _kind(resolved: Resolved) -> dict[str, Any]:
     """What the cost of a step hangs on, apart from the machine."""
-    recipe = resolved["recipe"] and {name: resolved["recipe"][name] for name in ("batch", "lr_patch", "precision")}
-    names = ("method", "version", "options", "factors")
-    return json.dumps([*(resolved[name] for name in names), recipe], sort_keys=True)
+    recipe = resolved.recipe.model_dump(include={"batch", "lr_patch", "precision"}) if resolved.recipe else None
+    return {**resolved.model_dump(include={"method", "version", "options", "factors"}), "recipe": recipe}
 
 
-def _volumes(resolved: dict[str, Any], inference: dict[str, int] | None) -> str:
+def _volumes(resolved: Resolved, tiles: Tiles | None) -> tuple[object, ...]:
     """What the cost of upscaling a volume hangs on besides."""
-    size = resolved["crop"] or resolved["contrast"]
-    return json.dumps([resolved["dataset"], size, resolved.get("grid"), inference])
+    return resolved.dataset, resolved.crop or resolved.contrast, resolved.grid, tiles
 
 
 def _at_speed(train_hours: float, counted: Cost | None) -> float | None:

@@ -112,7 +112,7 @@ class Dataset(ABC):
         return sorted(contrast for owner, contrast in self._files if owner == subject)
 
     def source(self, subject: str, contrast: str) -> Path:
-        """The file that the volume is read from: its bytes are what a cache entry and a record's digest stand for.
+        """The file that the volume is read from: a cache entry stands for its bytes.
 
         Raises VolumeError where there is none, or more than one.
         """

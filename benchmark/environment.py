@@ -7,24 +7,44 @@ import resource
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 _PACKAGES = ("mrsr-bench", "torch", "numpy", "timm", "lightning-fabric", "scipy", "nibabel", "numba")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """The environment of this process, as plain data; `device` is torch's name for it, e.g. 'cpu' or 'cuda'."""
+class Environment(BaseModel):
+    """The machine, the versions and the commit behind a figure."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    device: str
+    """The GPU's name, else the processor's."""
+    threads: int
+    """Of torch, on the CPU."""
+    deterministic: bool = False
+    """Whether torch was held to operations that give the same bits each time (`--deterministic`)."""
+    python: str
+    platform: str
+    versions: dict[str, str | None]
+    """Package → version; None where it is not installed."""
+    git: str | None
+    """`git_commit`."""
+
+
+def environment(device: str) -> Environment:
+    """The environment of this process; `device` is torch's name for it, e.g. 'cpu' or 'cuda'."""
     import torch
 
-    return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "git": git_commit(),
-    }
+    return Environment(
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
+        threads=torch.get_num_threads(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        versions={name: _version(name) for name in _PACKAGES},
+        git=git_commit(),
+    )
 
 
 def peak_memory(device: str) -> int:

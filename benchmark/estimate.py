@@ -12,11 +12,10 @@ from .cell import Cell, Training
 from .costs import RATE, Cost, Costs
 from .needs import Data, Folds
 from .protocol import Loaded
-from .runner import Step
+from .steps import ACTING, Step
 from .units import in_bytes
 
 _ENSEMBLE = 8
-_AHEAD = ("run", "resume", "score")
 
 
 @dataclass
@@ -57,15 +56,15 @@ class Line:
     @property
     def unknown(self) -> bool:
         """Whether there is a network, but no estimate of it."""
-        return self.action in _AHEAD and self.steps[0].training.recipe is not None and self.hours is None
+        return self.action in ACTING and self.steps[0].training.recipe is not None and self.hours is None
 
 
 def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None, costs: Costs) -> str:
-    """All that a dry run says, for people: `steps` of each training (`runner.steps_of`), data in `folder`."""
+    """All that a dry run says, for people: `steps` of each training (`steps.steps_of`), data in `folder`."""
     data, lines = Data(loaded, folder), group(steps)
     for line in lines:
         training = line.steps[0].training
-        if line.action in _AHEAD:
+        if line.action in ACTING:
             line.cost = costs.of(training, data.shape(training.base.contrast))
     needed = [(training.base, _folds(training, line)) for line in lines if _ahead(line) for training in line.trainings]
     parts = [
@@ -96,7 +95,7 @@ def group(steps: Iterable[Sequence[Step]]) -> list[Line]:
 
 
 def _ahead(line: Line) -> bool:
-    return line.action in _AHEAD
+    return line.action in ACTING
 
 
 def _folds(training: Training, line: Line) -> Folds:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from . import protocol as protocols
 from . import registry
+from .cache import DIGESTS, cache_folder
 from .method import Task, TorchMethod
-from .preparation import cache_folder, data_folder
+from .preparation import data_folder
 from .registry import BrokenPlugin
 
 SCALES = (2, 3, 4)
@@ -147,7 +148,7 @@ def data_places() -> list[str]:
 def clear_cache() -> int:
     """Delete the prepared volumes; returns the bytes freed."""
     freed = 0
-    for name in [*registry.datasets(), "digests"]:
+    for name in [*registry.datasets(), DIGESTS]:
         folder = cache_folder() / name
         freed += _size(folder)
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from .cache import cache_folder
 from .cell import Cell
 from .dataset import Dataset
 from .errors import BenchError
-from .preparation import cache_folder, open_dataset
+from .preparation import open_dataset
 from .protocol import FOLDS, Loaded
 from .units import in_bytes
 from .volumes import VolumeError, centre_crop, to_plane

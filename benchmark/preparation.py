@@ -2,13 +2,13 @@
 
 <cache>/<dataset>/<subject>-<contrast>-<key>/hr.npy, hr.json, lr-<degradation>-1x2x2-<round>.npy, .json
 
-Every array has its SHA-256 beside it and is checked against it when it is opened; a damaged one is made again.
+Beside every array lies a sealed JSON file with what is to be remembered of it: the SHA-256 of the array's file and of
+its values, for HR the grid and the geometry too. Both are checked when they are opened; what is damaged is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,22 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from threadpoolctl import threadpool_limits
 
+from .cache import cache_folder, content_digest
 from .dataset import Dataset
 from .degradation import add_rician, degrade
 from .errors import BenchError, UsageError
-from .files import atomic_file, write_text
+from .files import DamagedFile, atomic_file, digest, read_sealed, remove_leftovers, sha256_of, write_sealed
 from .method import Scan, intensity_scale
 from .native import to_native_grid
-from .protocol import Loaded, digest
+from .protocol import Loaded
 from .registry import datasets, find, load_dataset
 from .schema import Cut, Degradation
 from .volumes import Grid, Volume, VolumeError, centre_crop, to_plane
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when prepared volumes change: old cache entries are then no longer found."""
+_CHUNK = 2**16
+"""Values that are hashed at once: half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Pair:
     """HR voxel distances in mm."""
     affine: list[list[float]]
     digest: str
-    """SHA-256 over the source file's content and all that was done to it."""
+    """SHA-256 over the values of HR and LR and the spacing, to 0.0001 mm: equal for equal data, whatever the names, the
+    file's type and how it was prepared."""
     content: str
-    """SHA-256 of the HR array's file: equal for equal images, whatever their names."""
+    """`values_digest` of HR: equal for equal images, whatever their names, files and LR."""
     file_shape: tuple[int, int, int]
     """Shape before the crop and before `native` took the acquired samples out of it."""
     full_shape: tuple[int, int, int]
@@ -77,9 +80,18 @@ class Pair:
         return Scan(np.array(self.lr, np.float32), (spacing[0], spacing[1], spacing[2]), self.contrast)
 
 
-def cache_folder() -> Path:
-    """MRSR_CACHE, else the platform's cache folder."""
-    return Path(os.environ.get("MRSR_CACHE") or platformdirs.user_cache_path("mrsr-bench"))
+def values_digest(array: np.ndarray) -> str:
+    """SHA-256 over an array's shape and its values as float64, in C order.
+
+    array: real numbers, any shape, dtype, byte order and layout. Equal arrays have equal digests; −0 equals 0. Whole
+    numbers beyond 2^53 are rounded. Takes little memory besides the array. Raises TypeError for complex numbers.
+    """
+    sha256 = hashlib.sha256(f"{array.shape}".encode())
+    flags: Any = ("external_loop", "buffered", "zerosize_ok")
+    chunks = np.nditer(array, flags, op_dtypes=[np.float64], order="C", casting="same_kind", buffersize=_CHUNK)
+    for values in chunks:
+        sha256.update((np.asarray(values) + 0.0).astype("<f8", copy=False).tobytes())  # −0 + 0 is 0
+    return sha256.hexdigest()
 
 
 def data_folder(dataset: str, given: Path | None) -> Path | None:
@@ -142,16 +154,16 @@ def prepare(
 
 
 def demand_disjoint(folds: Mapping[str, Sequence[Pair]]) -> None:
-    """Raise BenchError where two folds share a subject or an image, under whatever names."""
+    """Raise BenchError where two folds share a subject, or an image: the same HR values, under whatever names."""
     seen: dict[str, tuple[str, Pair]] = {}
     for fold, pairs in folds.items():
         for pair in pairs:
             for mark in (pair.subject, pair.content):
-                other, before = seen.setdefault(mark, (fold, pair))
-                if other != fold:
+                other_fold, other = seen.setdefault(mark, (fold, pair))
+                if other_fold != fold:
                     raise BenchError(
-                        f"the folds {other} and {fold} share an image: {before.subject} and {pair.subject} have the "
-                        f"same {pair.contrast}. Mend the split or the data; a test on training data is none"
+                        f"the folds {other_fold} and {fold} share an image: {other.subject} and {pair.subject} have "
+                        f"the same {pair.contrast}. Correct the split or the data: an image may be in one fold only"
                     )
 
 
@@ -203,18 +215,18 @@ def _prepare(
     name = type(dataset).__module__.rpartition(".")[2]
     extras = cut.model_dump(exclude={"plane", "crop"})
     marks = f"{degradation.title}-{'x'.join(map(str, factors))}-{degradation.round}"
+    made_of = [_VERSION, name, subject, contrast, cut.plane, cut.crop, _source_digest(source)]
+    key = digest([*made_of, extras] if extras else made_of)
+    folder = cache_folder() / name / f"{_safe(subject)}-{_safe(contrast)}-{key[:16]}"
+    hr_path, lr_path = folder / "hr.npy", folder / f"lr-{marks}.npy"
     try:
-        made_of = [_VERSION, name, subject, contrast, cut.plane, cut.crop, _content_digest(source)]
-        key = digest([*made_of, extras] if extras else made_of)
-        folder = cache_folder() / name / f"{_safe(subject)}-{_safe(contrast)}-{key[:16]}"
-        hr_path, lr_path = folder / "hr.npy", folder / f"lr-{marks}.npy"
-        meta = _checked(hr_path)
-        if meta is None:
-            folder.mkdir(parents=True, exist_ok=True)
+        hr_note = _checked(hr_path)
+        if hr_note is None:
             volume, about = _cut(dataset, source, subject, contrast, cut)
-            meta = _save(hr_path, volume.data, about)
-        grid = Grid(**meta["grid"])
-        if _checked(lr_path) is None:
+            hr_note = _save(hr_path, volume.data, about)
+        grid = Grid(**hr_note["grid"])
+        lr_note = _checked(lr_path)
+        if lr_note is None:
             hr = np.load(hr_path)
             try:
                 lr = _degraded(hr, degradation, factors, digest([subject, contrast, marks]))
@@ -222,23 +234,31 @@ def _prepare(
                 raise VolumeError(source, f"{error}; change the protocol's crop") from None
             lr = grid.apply(lr, degradation.round)
             stored = _fits(lr, hr.dtype) if grid.integer and degradation.round.startswith("stored") else np.dtype("f4")
-            _save(lr_path, lr.astype(stored), {})
+            lr_note = _save(lr_path, lr.astype(stored), {})
     except OSError as error:
         why = error.strerror or f"{error}; is the disk full?"  # NumPy only counts what it could not write
         raise VolumeError(source, f"cannot be prepared in {cache_folder()}: {why}") from error
+    spacing = tuple(hr_note["spacing"])
     return Pair(
         subject,
         contrast,
         hr_path,
         lr_path,
         grid,
-        tuple(meta["spacing"]),
-        meta["affine"],
-        digest([key, marks]),
-        meta["sha256"],
-        tuple(meta["file_shape"]),
-        tuple(meta["full_shape"]),
+        spacing,
+        hr_note["affine"],
+        digest([hr_note["values"], lr_note["values"], [round(mm, 4) for mm in spacing]]),
+        hr_note["values"],
+        tuple(hr_note["file_shape"]),
+        tuple(hr_note["full_shape"]),
     )
+
+
+def _source_digest(source: Path) -> str:
+    try:
+        return content_digest(source)
+    except OSError as error:
+        raise VolumeError(source, error.strerror or str(error)) from error
 
 
 def _cut(dataset: Dataset, source: Path, subject: str, contrast: str, cut: Cut) -> tuple[Volume, dict[str, Any]]:
@@ -278,38 +298,20 @@ def _safe(name: str) -> str:
 
 
 def _save(path: Path, array: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
-    """Write an array, and beside it what is to be remembered of it with its checksum; returns the latter."""
+    """Write an array, and beside it what is to be remembered of it with its digests; returns the latter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     with atomic_file(path) as file:
         np.save(file, array)
-    about = {**about, "sha256": _sha256(path)}
-    write_text(path.with_suffix(".json"), json.dumps(about))
-    return about
+    note = {**about, "sha256": sha256_of(path), "values": values_digest(array)}
+    write_sealed(path.with_suffix(".json"), note)
+    return note
 
 
 def _checked(path: Path) -> dict[str, Any] | None:
-    """What is remembered of a cached array, or None where array or memory is missing or damaged."""
+    """What is remembered of a cached array, or None where the array or its note is missing or damaged."""
     try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return dict(about) if about["sha256"] == _sha256(path) else None
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        note = read_sealed(path.with_suffix(".json"))
+        return note if note["sha256"] == sha256_of(path) else None
+    except (FileNotFoundError, DamagedFile):
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _content_digest(path: Path) -> str:
-    """SHA-256 of a file, remembered in the cache by path, size and time of change."""
-    try:
-        status = path.stat()
-        memo = cache_folder() / "digests" / digest([str(path.resolve()), status.st_size, status.st_mtime_ns])[:32]
-        if memo.is_file():
-            return memo.read_text(encoding="utf-8")
-        value = _sha256(path)
-    except OSError as error:
-        raise VolumeError(path, error.strerror or str(error)) from error
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    write_text(memo, value)
-    return value

@@ -16,6 +16,7 @@ import numpy as np
 from .cell import Training
 from .environment import peak_memory
 from .errors import BenchError
+from .files import Folder
 from .memory import keep_freed_memory
 from .method import Batch, Recipe, TorchMethod
 from .preparation import Pair
@@ -112,7 +113,7 @@ def _child(line: Connection, training: Training, lr: tuple[int, int], scratch: P
         assert training.recipe is not None
         recipe = training.recipe.model_copy(update={"steps": 1 + STEPS + 1})
         data, val = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
-        train(method, task, recipe, data, val, recipe.steps, _Clock(line, device, scratch), scratch, "probe")
+        train(method, task, recipe, data, val, recipe.steps, _Clock(line, device, scratch), Folder(scratch), "probe")
     except BaseException as error:
         line.send(str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
 

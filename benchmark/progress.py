@@ -7,18 +7,19 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upscaled, Warned
 from .units import in_bytes, in_time, scaled
 
 if TYPE_CHECKING:
     from .cell import Cell, Training
-    from .records import Outcome
+    from .steps import Outcome
 
 _LINE_SECONDS = 10.0
 _PACE_ROWS = 40
@@ -59,21 +60,28 @@ class Listener:
             if outcome.state != "done":
                 self.say(f"{outcome.cell}: {outcome.state}: {outcome.message}")
 
-    def event(self, training: Training, event: dict[str, Any]) -> None:
-        """An event of the running job (see `worker.run_job`)."""
-        event = self._completed(event)
-        if event["kind"] == "started":
-            self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
-        elif event["kind"] == "warning":
-            self.warn(event["message"])
-        elif event["kind"] in ("prepare", "progress", "upscale") and time.monotonic() - self._last_line > _LINE_SECONDS:
-            self._last_line = time.monotonic()
-            self.say(f"    {describe(event)}")
+    def event(self, training: Training, event: Event) -> None:
+        """An event of the running training."""
+        match event:
+            case Started():
+                self._recent = _Recent()
+                self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
+            case Warned():
+                self.warn(event.message)
+            case Prepared() | Progressed() | Upscaled():
+                text = self._described(event)
+                if time.monotonic() - self._last_line > _LINE_SECONDS:
+                    self._last_line = time.monotonic()
+                    self.say(f"    {text}")
+            case Recorded() | Ended():
+                pass
+            case _:
+                assert_never(event)
 
-    def _completed(self, event: dict[str, Any]) -> dict[str, Any]:
-        if event["kind"] == "started":
-            self._recent = _Recent()
-        return self._recent.complete(event)
+    def _described(self, event: Prepared | Progressed | Upscaled) -> str:
+        if not isinstance(event, Progressed):
+            return describe(event)
+        return "  ".join([position(event), *readings(*self._recent.complete(event))])
 
     def settled(self, outcome: Outcome) -> None:
         """A cell has its record."""
@@ -88,24 +96,20 @@ class _Recent:
         self._val_psnr: float | None = None
         self._rows: deque[tuple[int, float]] = deque(maxlen=_PACE_ROWS)
 
-    def complete(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event with `val_psnr` (dB) and `left` (s), where they are known.
+    def complete(self, event: Progressed) -> tuple[Progressed, float | None]:
+        """The event with the last `val_psnr`, and the seconds left, where they are known.
 
         The pace is that of this process, validations included: `seconds` of a training that was resumed holds those
         of another process too, whose speed may have been another.
         """
-        if event["kind"] != "progress":
-            return event
-        known: dict[str, Any] = {}
-        self._val_psnr = event.get("val_psnr", self._val_psnr)
-        if self._val_psnr is not None:
-            known["val_psnr"] = self._val_psnr
-        if event["steps"] and "seconds" in event:
-            self._rows.append((event["step"], event["seconds"]))
+        self._val_psnr = event.val_psnr if event.val_psnr is not None else self._val_psnr
+        left = None
+        if event.steps and event.seconds is not None:
+            self._rows.append((event.step, event.seconds))
             (first, then), (last, now) = self._rows[0], self._rows[-1]
             if last > first:
-                known["left"] = (now - then) / (last - first) * (event["steps"] - last)
-        return {**event, **known}
+                left = (now - then) / (last - first) * (event.steps - last)
+        return event.model_copy(update={"val_psnr": self._val_psnr}), left
 
 
 class _Description(TextColumn):
@@ -152,22 +156,27 @@ class LiveListener(Listener):
             self._progress.start()
             self._cells = self._progress.add_task("all cells", total=len(cells), note=f"0/{len(cells)}")
 
-    def event(self, training: Training, event: dict[str, Any]) -> None:
-        event = self._completed(event)
+    def event(self, training: Training, event: Event) -> None:
         self._progress.figures = ""
-        if event["kind"] == "started":
-            self._running = self._progress.add_task(str(training.base), total=None, note="")
-        elif event["kind"] == "progress":
-            self._progress.figures = "  ".join(_readings(event))
-            self._advance(event["step"], event["steps"], _position(event))
-        elif event["kind"] == "upscale":
-            self._advance(event["subject"], event["subjects"], describe(event))
-        elif event["kind"] == "prepare":
-            self._advance(event["done"], event["total"], describe(event))
-        elif event["kind"] == "warning":
-            self.warn(event["message"])
-        elif event["kind"] == "ended":
-            self._progress.remove_task(self._running)
+        match event:
+            case Started():
+                self._recent = _Recent()
+                self._running = self._progress.add_task(str(training.base), total=None, note="")
+            case Progressed():
+                self._progress.figures = "  ".join(readings(*self._recent.complete(event)))
+                self._advance(event.step, event.steps, position(event))
+            case Upscaled():
+                self._advance(event.subject, event.subjects, describe(event))
+            case Prepared():
+                self._advance(event.done, event.total, describe(event))
+            case Warned():
+                self.warn(event.message)
+            case Recorded():
+                pass
+            case Ended():
+                self._progress.remove_task(self._running)
+            case _:
+                assert_never(event)
 
     def _advance(self, done: int, total: int, note: str) -> None:
         self._progress.update(self._running, completed=done, total=total or None, note=note)
@@ -184,38 +193,36 @@ def default_listener() -> Listener:
     return LiveListener(console) if sys.stdout.isatty() else Listener()
 
 
-def describe(event: dict[str, Any]) -> str:
-    """An event in words, e.g. 'step 200/1000  loss 0.0123  val PSNR 31.20 dB  1.2 M LR px/s  1.9 GB  3 min left'.
-
-    A training's event is one that was completed; what it does not hold is left out.
-    """
-    if event["kind"] == "prepare":
-        return f"preparing the {event['fold']} fold: {event['done']}/{event['total']} volumes"
-    if event["kind"] == "upscale":
-        return f"{event['label']}: test subject {event['subject']}/{event['subjects']}"
-    return "  ".join([_position(event), *_readings(event)])
+def describe(event: Prepared | Upscaled) -> str:
+    """What is going on, in words."""
+    if isinstance(event, Prepared):
+        return f"preparing the {event.fold} fold: {event.done}/{event.total} volumes"
+    return f"{event.label}: test subject {event.subject}/{event.subjects}"
 
 
-def _position(event: dict[str, Any]) -> str:
+def position(event: Progressed) -> str:
     """'step 200/1000', with the number of steps skipped where there are some."""
-    of = f"/{event['steps']}" if event["steps"] else ""
-    skipped = f" ({event['skipped']:.0f} skipped)" if event.get("skipped") else ""
-    return f"step {event['step']}{of}{skipped}"
+    whole = f"/{event.steps}" if event.steps else ""
+    skipped = f" ({event.skipped:.0f} skipped)" if event.skipped else ""
+    return f"step {event.step}{whole}{skipped}"
 
 
-def _readings(event: dict[str, Any]) -> list[str]:
-    """The figures of a training's event that are known; at most 74 characters with two spaces between."""
+def readings(event: Progressed, seconds_left: float | None) -> list[str]:
+    """The figures of a training that are known, e.g. 'loss 0.0123', 'val PSNR 31.20 dB', '1.2 M LR px/s', '1.9 GB'.
+
+    At most 74 characters with two spaces between.
+    """
     parts = []
-    if "loss" in event:
-        parts.append(f"loss {event['loss']:.3g}")
-    if "val_psnr" in event:
-        parts.append(f"val PSNR {event['val_psnr']:.2f} dB")
-    if "pixels_per_second" in event:
-        parts.append(" ".join(part for part in (*scaled(event["pixels_per_second"]), "LR px/s") if part))
-    if "memory_bytes" in event:
-        parts.append(in_bytes(event["memory_bytes"]))
-    if "left" in event:
-        parts.append(f"{in_time(event['left'])} left")
+    if event.loss is not None:
+        parts.append(f"loss {event.loss:.3g}")
+    if event.val_psnr is not None:
+        parts.append(f"val PSNR {event.val_psnr:.2f} dB")
+    if event.pixels_per_second is not None:
+        parts.append(" ".join(part for part in (*scaled(event.pixels_per_second), "LR px/s") if part))
+    if event.memory_bytes is not None:
+        parts.append(in_bytes(event.memory_bytes))
+    if seconds_left is not None:
+        parts.append(f"{in_time(seconds_left)} left")
     return parts
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -21,6 +20,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .errors import UsageError, did_you_mean
+from .files import digest
 from .schema import Block, Protocol
 
 FOLDS = ("train", "val", "test")
@@ -80,11 +80,6 @@ class Loaded:
         if steps is not None:
             loaded = replace(loaded, overrides={**loaded.overrides, "steps": steps})
         return loaded
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def builtin() -> dict[str, Path]:

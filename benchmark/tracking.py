@@ -1,30 +1,38 @@
 """The MLflow mirror of the records: experiment = protocol, run = cell. Records stay the truth.
 
-Mirroring is idempotent: a record that MLflow has already is left alone. Only the driver talks to MLflow, and a tracker
-that is down costs a warning, never a result: the next run mirrors what is missing.
+Mirroring is idempotent: a record that MLflow has already is left alone. Only the driver talks to MLflow. A tracker that
+is down costs a warning, never a result, and a record that it refuses costs that record's mirror: the next run mirrors
+what is missing.
 """
 
 from __future__ import annotations
 
 import csv
-import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
-from . import records
 from .cell import Cell, Training
+from .checkpoint import CURVE
+from .files import digest
 from .protocol import Loaded
-from .records import Record, Store
+from .store.cells import LOG, RECORD, SCORES, WEIGHTS
+from .store.holding import hold
+from .store.record import AnyRecord, DoneRecord
+from .store.results import Store
 
 OFF = "none"
 """The tracking address that turns mirroring off."""
-_CELL, _KEY, _WRITTEN = "mrsr.cell", "mrsr.score_key", "mrsr.written"
+_ID, _CELL, _KEY, _WRITTEN = "mrsr.id", "mrsr.cell", "mrsr.score_key", "mrsr.written"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow's page opens on its tools for language models, not on metrics and curves."""
 _FOLLOW_SECONDS = 5.0
+_LOCK_SECONDS = 60.0
+"""How long the runs that share one database file wait for one another."""
 _CURVES = ("loss", "val_psnr", "lr", "pixels_per_second", "memory_bytes")
 """Columns of train.csv that MLflow shows; records of earlier versions lack the last two."""
 _BATCH = 1000 // len(_CURVES)
@@ -37,7 +45,10 @@ def default_uri(store: Store) -> str:
 
 
 class Mirror:
-    """Mirrors one store's records to one tracker; `warn` hears of a tracker that does not answer, once."""
+    """Mirrors one store's records to one tracker; `warn` hears of what is not mirrored.
+
+    When its block ends, no run of a cell that was stopped is left running in MLflow.
+    """
 
     def __init__(self, store: Store, uri: str | None, warn: Callable[[str], None]) -> None:
         self._store, self._warn = store, warn
@@ -45,6 +56,14 @@ class Mirror:
         self._off = self._uri == OFF
         self._client: Any = None
         self._followed = 0.0
+        self._unfinished: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._unfinished:
+            self._safely(self._terminate)
 
     def sync(self, loaded: Loaded, trainings: Iterable[Training]) -> None:
         """Mirror every record of these trainings that MLflow does not have yet."""
@@ -52,9 +71,9 @@ class Mirror:
         def mirror() -> None:
             for training in trainings:
                 for cell in training.cells:
-                    record = self._store.read(loaded, cell)
-                    if record is not None and record["score_key"] == cell.score_key:
-                        self._mirror(training, cell, record)
+                    record = self._store.look(training, cell).record
+                    if record is not None and record.score_key == cell.score_key:
+                        self._mirror_one(training, cell, record)
 
         self._safely(mirror)
 
@@ -65,15 +84,39 @@ class Mirror:
         self._safely(lambda: self._curve(self._run(training, training.base), training))
         self._followed = time.monotonic()
 
+    def _mirror_one(self, training: Training, cell: Cell, record: AnyRecord) -> None:
+        """A record that MLflow refuses costs its own mirror; a tracker that answers no more is another matter."""
+        try:
+            self._mirror(training, cell, record)
+        except Exception as error:
+            self._connect().search_experiments(max_results=1)
+            self._warn(f"MLflow at {self._uri} refuses the record of {cell}, which is safe: {error}")
+
+    def _terminate(self) -> None:
+        for run in sorted(self._unfinished):
+            self._client.set_terminated(run, "KILLED")
+        self._unfinished.clear()
+
     def _safely(self, action: Callable[[], None]) -> None:
         """Any trouble with the tracker turns the mirror off for this run, with one warning."""
         if self._off:
             return
         try:
-            action()
+            with self._alone():
+                action()
         except Exception as error:
             self._off = True
             self._warn(f"MLflow at {self._uri} is not mirrored in this run, results are safe in records: {error}")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs away while a database file is used: its makers destroy each other's, its writers time out."""
+        if not self._uri.startswith("sqlite:///"):
+            yield
+            return
+        database = Path(self._uri.removeprefix("sqlite:///").partition("?")[0])
+        with hold(database.parent, f".{database.name}", wait=_LOCK_SECONDS):
+            yield
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -86,10 +129,8 @@ class Mirror:
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
 
-            with (self._store.results / ".mlflow.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # several processes opening a fresh database destroy each other's
-                self._client = MlflowClient(tracking_uri=self._uri)
-                self._client.search_experiments(max_results=1)
+            self._client = MlflowClient(tracking_uri=self._uri)
+            self._client.search_experiments(max_results=1)
         return self._client
 
     def _experiment(self, loaded: Loaded) -> str:
@@ -104,44 +145,50 @@ class Mirror:
     def _run(self, training: Training, cell: Cell) -> Any:
         """The MLflow run of a cell under its present key, made now if there is none."""
         client, experiment = self._connect(), self._experiment(training.loaded)
-        chosen = f"tags.`{_CELL}` = '{cell.folder}' and tags.`{_KEY}` = '{cell.score_key}'"
-        found = client.search_runs([experiment], chosen, max_results=1)
-        if found:
-            return found[0]
-        tags = {_CELL: str(cell.folder), _KEY: cell.score_key}
-        return client.create_run(experiment, run_name=str(cell), tags=tags)
+        name = digest([str(cell.folder), cell.score_key])[:32]  # no letter of a label may end a query's string
+        runs = client.search_runs([experiment], f"tags.`{_ID}` = '{name}'", max_results=1)
+        if runs:
+            run = runs[0]
+        else:
+            tags = {_ID: name, _CELL: str(cell.folder), _KEY: cell.score_key}
+            run = client.create_run(experiment, run_name=str(cell), tags=tags)
+        if _WRITTEN not in run.data.tags:
+            if run.info.status != "RUNNING":
+                client.update_run(run.info.run_id, status="RUNNING")
+            self._unfinished.add(run.info.run_id)
+        return run
 
-    def _mirror(self, training: Training, cell: Cell, record: Record) -> None:
+    def _mirror(self, training: Training, cell: Cell, record: AnyRecord) -> None:
         client, run = self._connect(), self._run(training, cell)
-        if run.data.tags.get(_WRITTEN) == record["written"]:
+        if run.data.tags.get(_WRITTEN) == record.written:
             return
         run_id = run.info.run_id
-        for name, value in _flat({"label": record["label"], **record["resolved"]}).items():
+        for name, value in _flat({"label": record.label, **record.resolved.model_dump(exclude_defaults=True)}).items():
             client.log_param(run_id, name, value)
-        for name, value in _flat(record["protocol"], "mrsr.protocol.").items():
+        for name, value in _flat(record.protocol.model_dump(), "mrsr.protocol.").items():
             client.set_tag(run_id, name, value)
-        done = record["state"] == "done"
-        if done:
+        if isinstance(record, DoneRecord):
             for name, figure in _figures(record).items():
                 client.log_metric(run_id, name, figure)
-            client.log_dict(run_id, record["environment"], "environment.json")
+            client.log_dict(run_id, record.environment.model_dump(), "environment.json")
             if cell == training.base:
                 self._curve(run, training)
         else:
-            client.set_tag(run_id, "mrsr.error", record["error"])
+            client.set_tag(run_id, "mrsr.error", record.error)
         folder = self._store.folder(training.loaded, cell)
-        for name in (records.RECORD, records.SCORES, records.CURVE, records.WEIGHTS, records.LOG):
+        for name in (RECORD, SCORES, CURVE, WEIGHTS, LOG):
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
-        client.set_tag(run_id, "mrsr.state", record["state"])
-        client.set_terminated(run_id, "FINISHED" if done or record["state"] == "skipped" else "FAILED")
-        client.set_tag(run_id, _WRITTEN, record["written"])
+        client.set_tag(run_id, "mrsr.state", record.state)
+        client.set_terminated(run_id, "FINISHED" if record.state in ("done", "skipped") else "FAILED")
+        client.set_tag(run_id, _WRITTEN, record.written)
+        self._unfinished.discard(run_id)
 
     def _curve(self, run: Any, training: Training) -> None:
         """Log the rows of train.csv that MLflow does not have."""
         from mlflow.entities import Metric
 
-        path = self._store.folder(training.loaded, training.base) / records.CURVE
+        path = self._store.folder(training.loaded, training.base) / CURVE
         if not path.is_file():
             return
         known = self._client.get_metric_history(run.info.run_id, "loss")
@@ -169,7 +216,8 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _figures(record: Record) -> dict[str, float]:
-    fit = {f"fit_{name}": value for name, value in record["fit"].items() if isinstance(value, int | float)}
-    about = {name: record[name] for name in ("n", "seconds_per_volume", "peak_memory_bytes")}
-    return {**record["metrics"], **about, **fit}
+def _figures(record: DoneRecord) -> dict[str, float]:
+    fit = record.fit.model_dump() if record.fit else {}
+    figures = {f"fit_{name}": value for name, value in fit.items() if isinstance(value, int | float)}
+    sizes = {name: getattr(record, name) for name in ("n", "seconds_per_volume", "peak_memory_bytes")}
+    return {**record.metrics, **sizes, **figures}

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,19 +23,21 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from . import checkpoint
+from .checkpoint import CURVE
 from .divergence import Guard
 from .environment import peak_memory
 from .errors import BenchError
 from .feed import Feed, Samples
-from .files import write_text
+from .files import Folder
 from .memory import is_out_of_memory, largest_that_fits
 from .method import Batch, Recipe, Run, Task, TorchMethod
-from .records import CURVE
 from .seeds import derive
 
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
 _FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks")
+_STATE = ("step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds")
+"""What a state on disk holds, beside its key."""
 
 
 class TrainingStopped(BenchError):
@@ -44,7 +45,7 @@ class TrainingStopped(BenchError):
 
 
 @dataclass(frozen=True)
-class Fit:
+class Trained:
     """How a training went; recorded with the weights."""
 
     steps: int
@@ -67,10 +68,10 @@ def train(
     val: Sequence[Batch],
     every: int,
     run: Run,
-    folder: Path,
+    folder: Folder,
     key: str,
     save_every: float = 60.0,
-) -> Fit:
+) -> Trained:
     """Train `method.network` from scratch, or on from the state in `folder` that has the same `key`.
 
     Writes train.csv as it goes and a state every `save_every` seconds, when the run should stop, and at the end; leaves
@@ -98,7 +99,7 @@ class _Loop:
     """The state of a training between two steps."""
 
     def __init__(
-        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: Path, key: str
+        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: Folder, key: str
     ) -> None:
         self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
@@ -208,7 +209,6 @@ class _Loop:
     def save(self) -> None:
         """Write the state that the next run goes on from."""
         state = {
-            "key": self.key,
             "step": self.step,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -219,9 +219,9 @@ class _Loop:
             "rows": self.rows,
             "seconds": self._elapsed(),
         }
-        checkpoint.save(self.folder, self.step, state)
+        checkpoint.save(self.folder, self.step, {"key": self.key, **state})
 
-    def finish(self) -> Fit:
+    def finish(self) -> Trained:
         """Leave the best weights in the method. Raises BenchError where no validation was finite."""
         if not self.best:
             raise BenchError(
@@ -231,7 +231,7 @@ class _Loop:
         self.network.load_state_dict(self.best)
         self.method.network = self.network
         parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-        return Fit(
+        return Trained(
             steps=self.step,
             best_step=self.best_step,
             best_val_psnr=self.best_psnr,
@@ -242,7 +242,7 @@ class _Loop:
         )
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.folder, self.key, self.fabric.device)
+        state = checkpoint.load(self.folder, self.key, self.fabric.device, _STATE)
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -254,11 +254,12 @@ class _Loop:
         rows = csv.DictWriter(text, _FIELDS, lineterminator="\n")
         rows.writeheader()
         rows.writerows(self.rows)
-        write_text(self.folder / CURVE, text.getvalue())
+        self.folder.write_text(CURVE, text.getvalue())
 
     def _append_row(self, row: dict[str, Any]) -> None:
-        with (self.folder / CURVE).open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, _FIELDS, lineterminator="\n").writerow(row)
+        text = io.StringIO()
+        csv.DictWriter(text, _FIELDS, lineterminator="\n").writerow(row)
+        self.folder.append_text(CURVE, text.getvalue())
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started

@@ -19,7 +19,6 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 
 from .errors import BenchError
-from .files import atomic_file
 
 PLANES = {"axial": (2, 0, 1), "sagittal": (0, 1, 2), "coronal": (1, 0, 2)}
 """Plane → the RAS axes that become (slices, rows, columns)."""
@@ -184,13 +183,12 @@ def centre_crop(volume: Volume, shape: Sequence[int] | None, *, pad: bool = Fals
     return replace(volume, data=np.ascontiguousarray(data), affine=affine)
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write a float32 volume, gzipped and atomically, whose axes `affine` places in RAS."""
+def nifti_bytes(array: np.ndarray, affine: np.ndarray) -> bytes:
+    """The gzipped NIfTI file of a float32 volume whose axes `affine` places in RAS."""
     image = nib.Nifti1Image(np.asarray(array, np.float32), affine)
-    with atomic_file(path) as file:
-        file.write(gzip.compress(image.to_bytes(), compresslevel=1))
+    return gzip.compress(image.to_bytes(), compresslevel=1)
 
 
 def read_prediction(path: Path) -> np.ndarray:
-    """The array that `write_nifti` was given, axes as they are stored. Raises VolumeError for a damaged file."""
+    """The array that `nifti_bytes` was given, axes as they are stored. Raises VolumeError for a damaged file."""
     return np.asarray(open_nifti(path).dataobj, np.float32)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import click
 import numpy as np
-from safetensors.numpy import load_file
 
 from mrsr_bench.cell import Training, plan
 from mrsr_bench.degradation import degrade
 from mrsr_bench.files import write_text
 from mrsr_bench.preparation import open_dataset, prepare
 from mrsr_bench.protocol import Loaded, load
-from mrsr_bench.records import WEIGHTS, Store
 from mrsr_bench.scoring import Case, score
+from mrsr_bench.store.results import Store
+from mrsr_bench.store.weights import read_weights
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "inference.md", HERE / "inference.svg"
@@ -38,7 +38,9 @@ Figures = dict[tuple[str, Tiles], float]
 def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Figures:
     """Mean PSNR of the test slices, by tiles; None is the whole slice."""
     protocol, cell, method = loaded.protocol, training.base, training.make_method()
-    method.load_state(load_file(store.folder(loaded, cell) / WEIGHTS), training.task)
+    found = read_weights(store.folder(loaded, cell))
+    assert found is not None, "train it first"
+    method.load_state(found[0], training.task)
     cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
     pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
     lower = partial(degrade, name=cell.degradation.name, factors=cell.factors)

@@ -14,6 +14,7 @@ from loops import Case
 from torch import Tensor, nn
 
 from mrsr_bench.degradation import degrade
+from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Scan
 from mrsr_bench.seeds import stream
 from mrsr_bench.training import TrainingStopped, train
@@ -98,7 +99,7 @@ def trained(case: Case, steps: int, stops: Sequence[int] = ()) -> tuple[float, T
         for stop in (*stops, float("inf")):
             run = Until(Path(folder), stop)
             try:
-                fit = train(method, case.task, recipe, data, val, steps, run, run.scratch, "agreement")
+                fit = train(method, case.task, recipe, data, val, steps, run, Folder(run.scratch), "agreement")
             except TrainingStopped:
                 continue
     assert method.network is not None

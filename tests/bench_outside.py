@@ -19,6 +19,7 @@ from benching import Row, report
 from loops import Case
 
 from mrsr_bench import training
+from mrsr_bench.files import Folder
 from mrsr_bench.memory import keep_freed_memory
 from mrsr_bench.preparation import Pair
 from mrsr_bench.sampling import TrainingPairs
@@ -62,7 +63,7 @@ def row(case: Case, steps: int, pairs: list[Pair], folder: Path) -> Row:
     """Milliseconds of a step, of what is outside, and its share of all steps together."""
     method, recipe = case.make(), case.recipe(steps)
     data = TrainingPairs(pairs, case.task.factors, recipe, method.slices_per_sample, seed=0)
-    loop = Clocked(method, case.task, recipe, [(lr[0], hr[0]) for lr, hr in [data.crops(0)]], folder, case.name)
+    loop = Clocked(method, case.task, recipe, [(lr[0], hr[0]) for lr, hr in [data.crops(0)]], Folder(folder), case.name)
     with loop.feed(data) as feed:
         while loop.step < steps:
             loop.advance(*feed.next())

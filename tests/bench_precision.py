@@ -18,6 +18,7 @@ from benching import Row, report
 from loops import Case
 
 from mrsr_bench import protocol
+from mrsr_bench.files import Folder
 from mrsr_bench.preparation import Pair, open_dataset, prepare
 from mrsr_bench.sampling import TrainingPairs, validation_crops
 from mrsr_bench.training import train
@@ -61,7 +62,7 @@ def trained(case: Case, pairs: dict[str, list[Pair]], steps: int, seed: int) -> 
     val = validation_crops(pairs["val"], task.factors, patches=8, lr_patch=WHOLE, slices=slices)
     with tempfile.TemporaryDirectory() as folder:
         run = Silent(Path(folder))
-        return train(method, task, recipe, data, val, steps, run, run.scratch, "precision").best_val_psnr
+        return train(method, task, recipe, data, val, steps, run, Folder(run.scratch), "precision").best_val_psnr
 
 
 def measure(

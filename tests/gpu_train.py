@@ -17,7 +17,10 @@ from typing import Any
 from benching import Row, no_gpu, publish
 from gpu_pack import midslices
 
-from mrsr_bench import records, runner
+from mrsr_bench import runner
+from mrsr_bench.request import request_plan
+from mrsr_bench.store.cells import Standing
+from mrsr_bench.store.results import Store
 
 PROTOCOL = Path(__file__).with_suffix(".yaml")
 SECONDS = 140.0
@@ -27,24 +30,21 @@ SECONDS = 140.0
 def train(protocol: Path, data: Path, results: Path, **options: Any) -> list[Row]:
     """Run all cells of `protocol`; a row for each, in its order. `options` are those of `runner.run`."""
     runner.run(str(protocol), data=data, results=results, **options)
-    loaded, trainings = runner.request_plan(str(protocol), options.get("methods", ()), limit=options.get("limit"))
-    store = records.Store(results)
-    cells = [cell for training in trainings for cell in training.cells]
-    return [row(cell.label, store.read(loaded, cell) or {"state": "missing"}) for cell in cells]
+    _, trainings = request_plan(str(protocol), options.get("methods", ()), limit=options.get("limit"))
+    store = Store(results)
+    return [row(cell.label, store.look(training, cell)) for training in trainings for cell in training.cells]
 
 
-def row(label: str, record: records.Record) -> Row:
+def row(label: str, standing: Standing) -> Row:
     """What a record says of its figures and its training."""
-    made: Row = {"label": label, "state": record["state"]}
-    if record["state"] == "done":
-        made |= {name: round(value, 4) for name, value in record["metrics"].items()}
-        made |= {"subjects": record["n"], "peak_memory_MB": round(record["peak_memory_bytes"] / 2**20)}
-    fit = record.get("fit", {})
-    if "steps" in fit:
-        made |= {"val_psnr": round(fit["best_val_psnr"], 4), "steps": fit["steps"], "train_seconds": fit["seconds"]}
-        made |= {"steps_per_s": round(fit["steps"] / fit["seconds"], 1), "skipped_steps": fit["skipped_steps"]}
-    if "error" in record:
-        made["error"] = record["error"]
+    made: Row = {"label": label, "state": standing.state}
+    if (record := standing.done) is None:
+        return made | {"error": standing.why}
+    made |= {name: round(value, 4) for name, value in record.metrics.items()}
+    made |= {"subjects": record.n, "peak_memory_MB": round(record.peak_memory_bytes / 2**20)}
+    if (fit := record.fit) is not None and fit.steps and fit.best_val_psnr is not None:
+        made |= {"val_psnr": round(fit.best_val_psnr, 4), "steps": fit.steps, "train_seconds": fit.seconds}
+        made |= {"steps_per_s": round(fit.steps / fit.seconds, 1), "skipped_steps": fit.skipped_steps}
     return made
 
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from mrsr_bench import training
 from mrsr_bench.degradation import degrade
+from mrsr_bench.files import Folder
 from mrsr_bench.memory import keep_freed_memory
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.preparation import Pair
@@ -206,7 +207,7 @@ def serve_suite(line: Connection, case: Case, pairs: Sequence[Pair], seconds: fl
         run = Held(line, case, seconds, Path(folder))
         # No states on disk: one would be due after every pause, and real trainings write one a minute.
         never = float("inf")
-        training.train(method, case.task, recipe, data, val, recipe.steps, run, run.scratch, "speed", never)
+        training.train(method, case.task, recipe, data, val, recipe.steps, run, Folder(run.scratch), "speed", never)
 
 
 @dataclass

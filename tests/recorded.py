@@ -5,17 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mrsr_bench.cell import Cell, Training
-from mrsr_bench.records import SCORES, Store, describe, write_record
+from mrsr_bench.environment import Environment
+from mrsr_bench.metrics.bands import FREQUENCIES
+from mrsr_bench.recording import done_record, undone_record
+from mrsr_bench.store.cells import write_record, write_scores
+from mrsr_bench.store.holding import HeldFolder
+from mrsr_bench.store.record import Checksums, DoneRecord
+from mrsr_bench.store.results import Store
 
 Plan = tuple[Store, Any, list[Training]]
+FIT: dict[str, Any] = {"parameters": 1234567, "seconds": 61.234, "train_data_digest": "same", "git": None}
+MACHINE = Environment(
+    device="a machine", threads=2, python="3.11", platform="Linux", versions={}, git="0123456789abcdef"
+)
 RECORDED: dict[str, Any] = {
-    "n": 2,
-    "fit": {"parameters": 1234567, "macs_lr24": 5_000_000, "seconds": 61.234},
+    "fit": FIT,
+    "macs_lr24": 5_000_000,
     "seconds_per_volume": 0.01234,
     "peak_memory_bytes": 512_000_000,
-    "environment": {"git": "0123456789abcdef", "device": "a machine"},
+    "environment": MACHINE,
     "test_data_digest": "same",
+    "intensity_scales": {},
 }
 
 
@@ -24,23 +37,56 @@ def find(trainings: list[Training], label: str, scale: str, seed: int = 0) -> tu
 
 
 def fill(plan: Plan, label: str, scale: str, psnr: float, ssim: float, seed: int = 0, **changes: Any) -> Path:
-    """Record one cell as done, without scores of its subjects. Returns its folder."""
-    store, loaded, trainings = plan
-    training, cell = find(trainings, label, scale, seed)
-    outcome = {"state": "done", "metrics": {"psnr": psnr, "ssim": ssim}, **RECORDED}
-    folder = store.folder(loaded, cell)
-    write_record(folder, {**describe(training, cell), **outcome, **changes})
-    return folder
+    """Record one cell as done, with two subjects that have the figures of their mean. Returns its folder.
+
+    `changes` replace fields of the record; a fit is made by the method's present file.
+    """
+    metrics = changes.pop("metrics", {"psnr": psnr, "ssim": ssim})
+    return fill_subjects(plan, label, dict.fromkeys(("one", "two"), metrics), seed, scale, **changes)
 
 
 def fill_scores(plan: Plan, label: str, scores: dict[str, float], seed: int = 0, scale: str = "x2") -> Path:
     """Record one cell as done with the PSNR of every subject; the record holds their mean."""
-    mean = sum(scores.values()) / len(scores)
-    folder = fill(plan, label, scale, mean, 0.9, seed, n=len(scores))
-    rows = [f"{subject},{metric},{value!r}\n" for subject, of in scores.items() for metric, value in _all(of)]
-    (folder / SCORES).write_text("subject,metric,value\n" + "".join(rows), encoding="utf-8")
+    subjects = {subject: {"psnr": psnr, "ssim": 0.9} for subject, psnr in scores.items()}
+    return fill_subjects(plan, label, subjects, seed, scale)
+
+
+def fill_subjects(
+    plan: Plan, label: str, scores: dict[str, dict[str, float]], seed: int, scale: str, **changes: Any
+) -> Path:
+    """Record one cell as done with subject → metric → figure."""
+    store, loaded, trainings = plan
+    training, cell = find(trainings, label, scale, seed)
+    folder = store.folder(loaded, cell)
+    write_done(folder, training, cell, scores, **changes)
     return folder
 
 
-def _all(psnr: float) -> list[tuple[str, float]]:
-    return [("psnr", psnr), ("ssim", 0.9)]
+def write_done(
+    folder: Path, training: Training, cell: Cell, scores: dict[str, dict[str, float]], **changes: Any
+) -> DoneRecord:
+    """Write the scores and the record of a done cell into any folder."""
+    figures = {**RECORDED, **changes}
+    if figures["fit"] is not None:
+        figures["fit"] = {"source_digest": training.source.digest, **figures["fit"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    held = HeldFolder(folder)
+    blank = np.stack([FREQUENCIES, np.zeros(len(FREQUENCIES)), np.zeros(len(FREQUENCIES))], axis=1)
+    scores_sum, radial_sum = write_scores(held, scores, [blank])
+    names = next(iter(scores.values()))
+    record = done_record(
+        training,
+        cell,
+        metrics={name: float(np.mean([of[name] for of in scores.values()])) for name in names},
+        n=len(scores),
+        checksums=Checksums(scores=scores_sum, radial=radial_sum),
+        **figures,
+    )
+    write_record(held, record)
+    return record
+
+
+def write_undone(folder: Path, training: Training, cell: Cell, state: Any, error: str) -> None:
+    """Write the record of a cell that has no figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(HeldFolder(folder), undone_record(training, cell, state, error))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mrsr_bench import checkpoint
+from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
 from mrsr_bench.training import train
 
@@ -62,7 +63,7 @@ def survive(folder: Path, precision: Any, save_every: float) -> dict[str, Any]:
     recipe = Recipe(lr=1e-2, schedule="cosine", schedule_args={}, steps=STEPS, precision=precision, clip_norm=1.0)
     data = Data()
     val = [tuple(array[0] for array in data.crops(10_000 + crop)) for crop in range(2)]
-    train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), folder, "key", save_every)
-    state = checkpoint.load(folder, "key", "cpu")
+    train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), Folder(folder), "key", save_every)
+    state = checkpoint.load(Folder(folder), "key", "cpu")
     assert state is not None
     return state

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugins import NETWORK, write
+from recorded import FIT, write_done
 from test_estimate import CROPPED, planned, rows
 
 from mrsr_bench.cell import Training
@@ -22,7 +23,7 @@ from mrsr_bench.environment import environment
 from mrsr_bench.errors import BenchError
 from mrsr_bench.estimate import report
 from mrsr_bench.probe import probe
-from mrsr_bench.records import Store, describe, write_record
+from mrsr_bench.store.results import Store
 
 Write = Callable[..., Path]
 HERE = environment("cpu")
@@ -57,13 +58,15 @@ def trainings(protocol: Path, **options: Any) -> dict[str, Training]:
     return {one.base.label: one for one in plan if (one.base.contrast, one.base.scale) == ("T1", "x2")}
 
 
+TIMED = {**FIT, "steps": 500, "seconds": 100.0}
+
+
 def record(store: Store, training: Training, folder: str = "earlier", **changes: Any) -> None:
-    """A done record of a training of 500 steps in 100 s, in some protocol's folder; `changes` replace its top keys."""
-    outcome = {
-        "state": "done", "metrics": {"psnr": 30.0}, "fit": {"steps": 500, "seconds": 100.0}, "environment": HERE,
-        "seconds_per_volume": 9.0, "peak_memory_bytes": 321_000_000, **changes,
+    """A done record of a training of 500 steps in 100 s, in some protocol's folder; `changes` replace its fields."""
+    figures = {
+        "fit": TIMED, "environment": HERE, "seconds_per_volume": 9.0, "peak_memory_bytes": 321_000_000, **changes,
     }  # fmt: skip
-    write_record(store.runs / folder, {**describe(training, training.base), **outcome})
+    write_done(store.runs / folder, training, training.base, {"emil": {"psnr": 30.0, "ssim": 0.9}}, **figures)
 
 
 def cost(store: Store, training: Training) -> Cost:
@@ -98,16 +101,15 @@ def test_the_table_names_what_each_line_goes_by_and_adds_up_each_kind_alone(
     counted = table["run", "srcnn", "x2"][5]
     totals = [line.split()[-3:] for line in text.splitlines() if "this machine  " in line or "assumed GPU  " in line]
     assert totals == [["this", "machine", f"{2 * hours:,.0f}"], ["assumed", "GPU", counted]]
-    assert f"hours of this machine ({HERE['device']}, {HERE['threads']} thread" in text
+    assert f"hours of this machine ({HERE.device}, {HERE.threads} thread" in text
     assert "estimate, not a measurement" in text
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"environment": {**HERE, "device": "another machine"}},
-        {"environment": {**HERE, "threads": HERE["threads"] + 1}},
-        {"state": "failed"},
+        {"environment": HERE.model_copy(update={"device": "another machine"})},
+        {"environment": HERE.model_copy(update={"threads": HERE.threads + 1})},
         {"label": "edsr+"},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -130,7 +132,7 @@ def test_a_record_of_another_machine_or_of_no_such_training_is_not_used(
 def test_a_record_of_another_network_or_batch_is_not_used(
     training: Training, store: Store, changes: dict[str, Any]
 ) -> None:
-    resolved = describe(training, training.base)["resolved"]
+    resolved = training.resolved
     if "recipe" in changes:
         changes = {"recipe": {**resolved["recipe"], **changes["recipe"]}}
     record(store, training, resolved={**resolved, **changes})
@@ -141,23 +143,25 @@ def test_on_a_gpu_the_number_of_cpu_threads_does_not_matter(
     training: Training, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Costs, "_on_gpu", True)
-    monkeypatch.setattr("mrsr_bench.costs.environment", lambda device: {"device": f"some {device}", "threads": 16})
-    record(store, training, environment={"device": "some cuda", "threads": 4})
+    monkeypatch.setattr(
+        "mrsr_bench.costs.environment",
+        lambda device: HERE.model_copy(update={"device": f"some {device}", "threads": 16}),
+    )
+    record(store, training, environment=HERE.model_copy(update={"device": "some cuda", "threads": 4}))
     costs = Costs(store)
     assert costs.machine == "some cuda"
     found = costs.of(training, SHAPE)
     assert found is not None
     assert found.source == "records"
-    record(store, training, environment={"device": "some cpu", "threads": 16})
+    record(store, training, environment=HERE.model_copy(update={"device": "some cpu", "threads": 16}))
     assert cost(store, training).source == "count", "hours of a CPU"
 
 
 def test_of_several_records_a_full_one_on_the_same_volumes_counts_and_then_the_newest(
     training: Training, store: Store
 ) -> None:
-    said = describe(training, training.base)
-    other = {"resolved": {**said["resolved"], "crop": [96, 240, 240]}}
-    trial = {"protocol": {**said["protocol"], "overrides": {"steps": 10}}}
+    other = {"resolved": {**training.resolved, "crop": [96, 240, 240]}}
+    trial = {"protocol": {"name": "small", "version": 1, "digest": "", "overrides": {"steps": 10}}}
     for memory, changes in enumerate([
         {"written": "2026-01-01", **trial}, {"written": "2025-01-01", **other}, {"written": "2024-01-01"},
         {"written": "2024-01-03"}, {"written": "2024-01-02"},
@@ -168,7 +172,7 @@ def test_of_several_records_a_full_one_on_the_same_volumes_counts_and_then_the_n
 
 def test_on_other_volumes_the_test_runs_as_fast_as_the_training(training: Training, store: Store) -> None:
     counted = cost(store, training)
-    resolved = describe(training, training.base)["resolved"]
+    resolved = training.resolved
     record(store, training, resolved={**resolved, "crop": [96, 240, 240]})
     recorded = cost(store, training)
     assert counted.test_hours is not None
@@ -179,7 +183,7 @@ def test_on_other_volumes_the_test_runs_as_fast_as_the_training(training: Traini
 @given(steps=st.integers(1, 10**6), seconds=st.floats(0.001, 1e7), asked=st.integers(1, 10**7))
 def test_hours_grow_with_the_steps(training: Training, store: Store, steps: int, seconds: float, asked: int) -> None:
     assert training.recipe is not None
-    record(store, training, fit={"steps": steps, "seconds": seconds})
+    record(store, training, fit={**FIT, "steps": steps, "seconds": seconds})
     longer = replace(training, recipe=training.recipe.model_copy(update={"steps": asked}))
     assert cost(store, longer).train_hours * 3600 / asked == pytest.approx(seconds / steps)
 
@@ -187,10 +191,10 @@ def test_hours_grow_with_the_steps(training: Training, store: Store, steps: int,
 def test_what_is_no_network_is_timed_by_its_record_on_the_same_volumes_only(protocol: Path, store: Store) -> None:
     training = trainings(protocol)["bicubic"]
     assert Costs(store).of(training, SHAPE) is None
-    resolved = describe(training, training.base)["resolved"]
-    record(store, training, fit={}, resolved={**resolved, "crop": [96, 240, 240]})
+    resolved = training.resolved
+    record(store, training, fit=None, resolved={**resolved, "crop": [96, 240, 240]})
     assert Costs(store).of(training, SHAPE) is None
-    record(store, training, fit={})
+    record(store, training, fit=None)
     assert cost(store, training) == Cost("records", 0.0, 2 * 9 / 3600, 321_000_000)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from plugins import NETWORK, write
+from recorded import write_done
 from timm.optim import create_optimizer_v2
 from torch import nn
 
@@ -23,17 +24,15 @@ from mrsr_bench.estimate import report
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.needs import Data
 from mrsr_bench.preparation import prepare_protocol
-from mrsr_bench.records import Store, describe, write_record
-from mrsr_bench.runner import Step, request_plan, steps_of
+from mrsr_bench.request import request_plan
+from mrsr_bench.steps import Step, Wish, steps_of
+from mrsr_bench.store.results import Store
 from mrsr_bench.units import in_bytes
 
 Write = Callable[..., Path]
 CROPPED = {
     "dataset": "folder", "contrasts": ["T1", "T2"], "split": "split.csv", "plane": "axial", "crop": [4, 36, 48],
 }  # fmt: skip
-
-
-ELSEWHERE = {"device": "another machine", "threads": 1}
 
 
 class Two(TorchMethod):
@@ -85,7 +84,7 @@ def test_multiply_accumulates_of_training_are_those_of_one_sample_whatever_the_b
 
 def planned(protocol: Path, store: Store, **options: Any) -> tuple[Any, list[Training], list[list[Step]]]:
     loaded, trainings = request_plan(str(protocol), **options)
-    return loaded, trainings, [steps_of(store, training) for training in trainings]
+    return loaded, trainings, [steps_of(store, training, Wish()) for training in trainings]
 
 
 def said(protocol: Path, store: Store, data: Path | None = None, **options: Any) -> str:
@@ -105,8 +104,8 @@ def rows(text: str) -> dict[tuple[str, str, str], list[str]]:
 
 def record(store: Store, training: Training, **changes: Any) -> None:
     for cell in training.cells:
-        outcome = {"state": "done", "metrics": {"psnr": 30.0, "ssim": 0.9}, "environment": ELSEWHERE, **changes}
-        write_record(store.folder(training.loaded, cell), {**describe(training, cell), **outcome})
+        scores = {name: {"psnr": 30.0, "ssim": 0.9} for name in ("emil", "fine")}
+        write_done(store.folder(training.loaded, cell), training, cell, scores, **changes)
 
 
 @pytest.fixture

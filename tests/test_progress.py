@@ -14,16 +14,25 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mrsr_bench.cell import Training
-from mrsr_bench.progress import Listener, LiveListener, _Recent, describe
-from mrsr_bench.records import Outcome
-from mrsr_bench.runner import request_plan
+from mrsr_bench.events import Ended, Event, Progressed, Started, Upscaled
+from mrsr_bench.progress import Listener, LiveListener, _Recent, position, readings
+from mrsr_bench.request import request_plan
+from mrsr_bench.steps import Outcome
 
-STARTED = {"kind": "started"}
-STEP = {"kind": "progress", "step": 50, "steps": 200, "loss": 0.0125, "seconds": 10.0}
-LONG = {
-    "kind": "progress", "step": 123_456, "steps": 1_000_000, "loss": 1.234e-5, "seconds": 1.0, "val_psnr": 31.234,
-    "pixels_per_second": 999_000.0, "memory_bytes": 123_000_000_000, "skipped": 12,
-}  # fmt: skip
+STARTED = Started()
+STEP = Progressed(step=50, steps=200, loss=0.0125, seconds=10.0)
+LONG = Progressed(
+    step=123_456, steps=1_000_000, loss=1.234e-5, seconds=1.0, val_psnr=31.234, pixels_per_second=999_000.0,
+    memory_bytes=123_000_000_000, skipped=12,
+)  # fmt: skip
+
+
+def but(event: Progressed, **changes: Any) -> Progressed:
+    return event.model_copy(update=changes)
+
+
+def words(event: Progressed, left: float | None = None) -> str:
+    return "  ".join([position(event), *readings(event, left)])
 
 
 @pytest.fixture
@@ -38,7 +47,7 @@ def lines(
     """Tell a new listener of events; gives the plain lines, of which none is held back."""
     monkeypatch.setattr("mrsr_bench.progress._LINE_SECONDS", -1.0)
 
-    def tell(*events: dict[str, Any]) -> list[str]:
+    def tell(*events: Event) -> list[str]:
         listener = Listener()
         listener.planned([training.base], [])
         for event in events:
@@ -49,35 +58,33 @@ def lines(
 
 
 def test_a_step_is_told_with_all_its_figures() -> None:
-    event = {**STEP, "val_psnr": 31.234, "pixels_per_second": 1.2e6, "memory_bytes": 1.9e9, "left": 180.0}
-    assert describe(event) == (
-        "step 50/200  loss 0.0125  val PSNR 31.23 dB  1.2 M LR px/s  1.9 GB  3 min left"
-    )  # fmt: skip
+    event = but(STEP, val_psnr=31.234, pixels_per_second=1.2e6, memory_bytes=1.9e9)
+    assert words(event, 180.0) == "step 50/200  loss 0.0125  val PSNR 31.23 dB  1.2 M LR px/s  1.9 GB  3 min left"
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    assert describe(STEP) == "step 50/200  loss 0.0125"
-    assert describe({"kind": "progress", "step": 3, "steps": 0}) == "step 3"
-    assert describe({**STEP, "skipped": 2}) == "step 50/200 (2 skipped)  loss 0.0125"
-    assert describe({**STEP, "pixels_per_second": 640.0}) == "step 50/200  loss 0.0125  640 LR px/s"
+    assert words(STEP) == "step 50/200  loss 0.0125"
+    assert words(Progressed(step=3, steps=0)) == "step 3"
+    assert words(but(STEP, skipped=2)) == "step 50/200 (2 skipped)  loss 0.0125"
+    assert words(but(STEP, pixels_per_second=640.0)) == "step 50/200  loss 0.0125  640 LR px/s"
 
 
 def test_plain_lines_keep_the_last_validation_until_the_next_training(lines: Callable[..., list[str]]) -> None:
-    told = lines(STARTED, {**STEP, "val_psnr": 30.0}, STEP, STARTED, STEP)
+    told = lines(STARTED, but(STEP, val_psnr=30.0), STEP, STARTED, STEP)
     assert told[0] == "[1/1] bicubic T1 x2 bicubic seed 0"
     assert ["30.00 dB" in line for line in told] == [False, True, True, False, False]
 
 
 def test_the_time_left_is_by_this_process_and_not_by_the_one_that_was_resumed(lines: Callable[..., list[str]]) -> None:
     """Ten seconds a step before, a tenth of a second now."""
-    told = lines(STARTED, {**STEP, "step": 100, "seconds": 1000.0}, {**STEP, "step": 110, "seconds": 1001.0})
+    told = lines(STARTED, but(STEP, step=100, seconds=1000.0), but(STEP, step=110, seconds=1001.0))
     assert "left" not in told[1], "one row tells no pace"
     assert told[2].endswith("  9 s left")
 
 
 def test_the_time_left_follows_a_pace_that_changed(lines: Callable[..., list[str]]) -> None:
-    slow = [{**STEP, "step": step, "steps": 1000, "seconds": 10.0 * step} for step in range(1, 101)]
-    fast = [{**STEP, "step": step, "steps": 1000, "seconds": 1000.0 + step - 100} for step in range(101, 201)]
+    slow = [but(STEP, step=step, steps=1000, seconds=10.0 * step) for step in range(1, 101)]
+    fast = [but(STEP, step=step, steps=1000, seconds=1000.0 + step - 100) for step in range(101, 201)]
     told = lines(STARTED, *slow, *fast)
     assert told[100].endswith("  2 h 30 min left")
     assert told[200].endswith("  13 min left")
@@ -87,14 +94,14 @@ def test_the_time_left_follows_a_pace_that_changed(lines: Callable[..., list[str
     pace=st.floats(0.001, 100), before=st.floats(0, 1e5), rows=st.lists(st.integers(1, 50), min_size=2, max_size=100)
 )
 def test_at_an_even_pace_the_time_left_is_exact(pace: float, before: float, rows: list[int]) -> None:
-    recent, step, event = _Recent(), 0, dict[str, Any]()
+    recent, step, left = _Recent(), 0, None
     for more in rows:
         step += more
-        event = recent.complete({**STEP, "step": step, "steps": 5000, "seconds": before + pace * step})
-    assert event["left"] == pytest.approx(pace * (5000 - step), rel=1e-4)
+        _, left = recent.complete(but(STEP, step=step, steps=5000, seconds=before + pace * step))
+    assert left == pytest.approx(pace * (5000 - step), rel=1e-4)
 
 
-def shown_by(training: Training, *events: dict[str, Any], width: int = 100) -> list[str]:
+def shown_by(training: Training, *events: Event, width: int = 100) -> list[str]:
     """The lines of a terminal that a run of one cell writes, without colours."""
     text = io.StringIO()
     with LiveListener(Console(file=text, force_terminal=True, width=width)) as listener:
@@ -103,7 +110,7 @@ def shown_by(training: Training, *events: dict[str, Any], width: int = 100) -> l
             listener.event(training, event)
             listener._progress.refresh()
         listener.settled(Outcome(training.base, "done", "", {"psnr": 30.0}))
-        listener.event(training, {"kind": "ended", "state": "done", "message": ""})
+        listener.event(training, Ended(state="done"))
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
     return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
@@ -115,7 +122,7 @@ def test_a_terminal_shows_all_cells_and_the_running_one(training: Training) -> N
 
 
 def test_the_figures_of_a_training_go_when_its_test_begins(training: Training) -> None:
-    test = {"kind": "upscale", "label": "bicubic", "subject": 1, "subjects": 2}
+    test = Upscaled(label="bicubic", subject=1, subjects=2)
     shown = shown_by(training, STARTED, STEP, test)
     last = max(number for number, line in enumerate(shown) if "loss" in line)
     assert any("bicubic: test subject 1/2" in line for line in shown[last:])
@@ -127,7 +134,7 @@ def test_eighty_columns_hold_every_figure_of_a_long_training(write_protocol: Cal
     degradation = {"name": "gaussian", "round": "stored", "options": {"fwhm": 1.5}, "noise": 0.05}
     protocol = write_protocol(methods={name: {"method": "bicubic"}}, degradation=degradation)
     training = request_plan(str(protocol))[1][0]
-    later = {**LONG, "step": 123_457, "seconds": 1.0 + 35_960 / 876_543}
+    later = but(LONG, step=123_457, seconds=1.0 + 35_960 / 876_543)
     shown = shown_by(training, STARTED, LONG, later, width=80)
     [bar, *_] = [line for line in shown if "step 123457" in line]
     assert max(map(len, shown[shown.index(bar) :][:2])) <= 80

@@ -22,15 +22,17 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import HANG, NEAREST, NETWORK, NO_IMPORT, RAISES, SEGFAULT, classical, write
 
 import mrsr_bench
-from mrsr_bench import checkpoint, records
+from mrsr_bench import checkpoint
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.files import atomic_file
+from mrsr_bench.job import Job
 from mrsr_bench.preparation import Pair
 from mrsr_bench.progress import Listener
-from mrsr_bench.records import Outcome
-from mrsr_bench.runner import request_plan
-from mrsr_bench.worker import Job, run_job
+from mrsr_bench.request import request_plan
+from mrsr_bench.steps import Outcome
+from mrsr_bench.store.holding import hold, holder_of
+from mrsr_bench.worker import run_job
 
 Write = Callable[..., Path]
 CLOCK = ["seconds", "pixels_per_second", "memory_bytes"]
@@ -193,16 +195,12 @@ def test_a_file_write_that_dies_half_way_leaves_the_old_file(tmp_path: Path) -> 
     assert path.read_text(encoding="utf-8") == "old"
 
 
-def test_a_record_that_cannot_be_written_is_said_and_the_cell_runs_again(
-    write_protocol: Write, images: Path, tmp_path: Path
-) -> None:
+def test_a_folder_in_the_place_of_a_record_is_set_aside(write_protocol: Write, images: Path, tmp_path: Path) -> None:
     protocol = write_protocol()
     folder = cell_folder(protocol, "bicubic")
     (folder / "record.json").mkdir(parents=True)  # a name that nothing can be renamed onto
-    with pytest.raises(mrsr_bench.errors.BenchError, match=r"record\.json cannot be read"):
-        bench(protocol, ["bicubic"], images)
-    (folder / "record.json").rmdir()
     assert bench(protocol, ["bicubic"], images)["bicubic"].state == "done"
+    assert len(list(folder.glob("record.json~damaged-*"))) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
@@ -361,7 +359,7 @@ def test_a_changed_method_file_without_a_new_version_is_warned_of(
 
 def test_a_training_that_another_process_runs_is_left_to_it(write_protocol: Write, images: Path) -> None:
     protocol = write_protocol()
-    with records.locked(cell_folder(protocol, "bicubic")):
+    with hold(cell_folder(protocol, "bicubic")):
         assert bench(protocol, ["bicubic"], images)["bicubic"].state == "running"
     assert bench(protocol, ["bicubic"], images)["bicubic"].state == "done"
 
@@ -451,11 +449,11 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     driver = _start(protocol, method, images)
     folder = cell_folder(protocol, "network")
     _wait(lambda: bool(checkpoint.paths(folder)))
-    assert records.is_locked(folder)
+    assert holder_of(folder) is not None
     sent = time.monotonic()
     driver.send_signal(how)
     output, _ = driver.communicate(timeout=20)
-    _wait(lambda: not records.is_locked(folder), 10.0)
+    _wait(lambda: holder_of(folder) is None, 10.0)
     if how != signal.SIGKILL:
         assert driver.returncode == 130, output
         assert "go on" in output
@@ -502,12 +500,11 @@ def test_the_test_set_is_read_once_after_training_and_never_by_it(
         monkeypatch.setattr(Pair, name, watched)
     [network] = write(tmp_path, network=NETWORK)
     loaded, [training] = request_plan(str(write_protocol()), [network])
-    job = Job(training, tuple(training.cells), tmp_path / "results", images)
-    (tmp_path / "results").mkdir()
-    job.folder(training.base).mkdir(parents=True)
-    run_job(job, lambda event: heard.append(event["kind"]), lambda: False)
-    assert heard.count("recorded") == 1
-    last_step = len(heard) - 1 - heard[::-1].index("progress")
+    job = Job(training, tmp_path / "results", images)
+    with hold(job.folder(training.base)) as held:
+        run_job(job, held, lambda event: heard.append(type(event).__name__), lambda: False)
+    assert heard.count("Recorded") == 1
+    last_step = len(heard) - 1 - heard[::-1].index("Progressed")
     for subject in loaded.split["test"]:
         places = [number for number, what in enumerate(heard) if what.startswith(f"{subject} ")]
         assert sorted(heard[number] for number in places) == [f"{subject} hr", f"{subject} lr"]

@@ -15,9 +15,11 @@ from plugins import NETWORK, classical, write
 from test_runs import Ear, bench, cell_folder, record
 
 from mrsr_bench import runner
-from mrsr_bench.records import Outcome
+from mrsr_bench.files import CHECKSUM, write_sealed
+from mrsr_bench.steps import Outcome
 
 Write = Callable[..., Path]
+WRONG = {"psnr": 1.0, "ssim": 0.1}
 MORE = {**small_protocol()["scoring"], "metrics": {**small_protocol()["scoring"]["metrics"], "nrmse": {}}}
 BLIND = classical("if os.path.exists(__file__ + '.blind'): raise RuntimeError('upscaled again')")
 
@@ -77,7 +79,7 @@ def test_every_cell_is_scored_though_no_key_changed(trained: Path, images: Path)
     """For a metric whose code was mended: here the recorded score is wrong, and comes out right again."""
     path = cell_folder(trained, "blind") / "record.json"
     right = record(trained, "blind")
-    path.write_text(json.dumps({**right, "metrics": {"psnr": 1.0, "ssim": 0.1}}), encoding="utf-8")
+    write_sealed(path, {name: value for name, value in right.items() if name != CHECKSUM} | {"metrics": WRONG})
     assert score(trained, images)["blind"].metrics == right["metrics"]
     assert record(trained, "blind")["metrics"] == right["metrics"]
 
@@ -96,14 +98,16 @@ def test_without_weights_or_volumes_a_cell_fails_and_keeps_its_record(trained: P
     assert not list(cell_folder(trained, "network").glob("*~old-*"))
 
 
-def test_a_damaged_volume_fails_its_cell_with_the_files_name_and_keeps_the_record(trained: Path, images: Path) -> None:
-    before = record(trained, "blind")
+def test_a_damaged_volume_is_named_and_set_aside_and_its_cell_upscaled_again(trained: Path, images: Path) -> None:
+    before, ear = record(trained, "blind"), Ear()
     path = cell_folder(trained, "blind") / "volumes" / "emil.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    outcome = score(trained, images)["blind"]
-    assert outcome.state == "failed"
-    assert "emil.nii.gz" in outcome.message
-    assert record(trained, "blind") == before
+    assert score(trained, images, listener=ear)["blind"].state == "done"
+    assert [line for line in ear.lines if f"{path} is damaged" in line]
+    assert record(trained, "blind")["metrics"] == before["metrics"]
+    assert not path.exists()
+    again = bench(trained, [str(trained.parent / "blind.py")], images, keep_volumes=True)["blind"]
+    assert (again.state, path.exists()) == ("done", True)
 
 
 def test_volumes_kept_of_other_test_data_are_not_scored(trained: Path, images: Path, tmp_path: Path) -> None:
@@ -127,7 +131,7 @@ def test_weights_scored_again_keep_the_mark_of_the_file_that_trained_them(
     trained: Path, images: Path, tmp_path: Path
 ) -> None:
     write(tmp_path, network=NETWORK + "# edited\n")
-    assert score(trained, images)["network"].state == "done"
+    assert score(trained, images)["network"].state == "changed"
     network = str(tmp_path / "network.py")
     assert bench(trained, [network], images)["network"].state == "changed"
 

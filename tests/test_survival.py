@@ -19,6 +19,7 @@ from torch import nn
 
 from mrsr_bench import checkpoint
 from mrsr_bench.errors import BenchError
+from mrsr_bench.files import Folder
 from mrsr_bench.memory import largest_that_fits
 from mrsr_bench.method import Batch
 from mrsr_bench.processes import forkserver
@@ -87,8 +88,9 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
     content[len(content) // 2] ^= 1
     newest.write_bytes({"cut short": content[:-1], "a bit flipped": content, "empty": b""}[damage])
     _, resumed, _ = fit(tmp_path / "damaged", Data())
-    assert f"{newest} is damaged and passed over" in capsys.readouterr().out
+    assert f"{newest} is damaged: its checksum does not fit its content; it is set aside" in capsys.readouterr().out
     assert same(whole, resumed)
+    assert len(list((tmp_path / "damaged").glob(f"{newest.name}~damaged-*"))) == 1
 
 
 def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> 
 
 def test_states_of_another_training_are_removed(tmp_path: Path) -> None:
     stopped(tmp_path, 3, 5)
-    assert checkpoint.load(tmp_path, "another key", "cpu") is None
+    assert checkpoint.load(Folder(tmp_path), "another key", "cpu") is None
     assert not checkpoint.paths(tmp_path)
 
 
@@ -111,10 +113,24 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    checkpoint.save(tmp_path, 1, {"key": "key", "evil": Evil()})
-    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
-        checkpoint.load(tmp_path, "key", "cpu")
+    checkpoint.save(Folder(tmp_path), 1, {"key": "key", "evil": Evil()})
+    assert checkpoint.load(Folder(tmp_path), "key", "cpu") is None
     assert not (tmp_path / "ran").exists()
+    assert len(list(tmp_path.glob("state-*~damaged-*"))) == 1
+
+
+@pytest.mark.parametrize("content", [{}, [], {"key": "key"}, {"key": "key", "step": 3}, "text"], ids=str)
+def test_a_whole_file_that_is_no_state_of_a_training_is_passed_over(tmp_path: Path, content: Any) -> None:
+    _, whole, _ = fit(tmp_path / "whole", Data())
+    stopped(tmp_path / "odd", 3)
+    [good] = checkpoint.paths(tmp_path / "odd")
+    torch.save(content, tmp_path / "odd" / "content")
+    path = tmp_path / "odd" / "content"
+    path.rename(path.with_name(f"state-00000007-{checkpoint._digest(path.read_bytes())}.pt"))
+    assert checkpoint.load(Folder(tmp_path / "odd"), "key", "cpu", ("network", "rows"))["step"] == 3
+    assert checkpoint.paths(tmp_path / "odd") == [good]
+    _, resumed, _ = fit(tmp_path / "odd", Data())
+    assert same(whole, resumed)
 
 
 def _fill_the_disk(folder: Path) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from recorded import RECORDED, Plan, fill, find
+from recorded import FIT, Plan, fill, find, write_undone
 
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.records import Store, describe, write_record
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import Table, build
-from mrsr_bench.runner import remember, request_plan
+from mrsr_bench.request import remember, request_plan
+from mrsr_bench.store.results import Store
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 
@@ -66,8 +66,7 @@ def test_values_equal_as_printed_are_a_tie(planned: Plan) -> None:
 def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan) -> None:
     _, loaded, trainings = filled
     training, cell = find(trainings, "linear", "x3")
-    failed = {**describe(training, cell), "state": "failed", "error": "out of luck\nTraceback"}
-    write_record(filled[0].folder(loaded, cell), failed)
+    write_undone(filled[0].folder(loaded, cell), training, cell, "failed", "out of luck\nTraceback")
     caption = build(*filled).caption()
     for text in (
         f"Protocol small, version 1, digest {loaded.digest[:12]}",
@@ -96,11 +95,10 @@ def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
     ("what", "changes"),
     [
         ("test", {"test_data_digest": "other"}),
-        ("training", {"fit": {"train_data_digest": "other"}}),
+        ("training", {"fit": {**FIT, "train_data_digest": "other"}}),
     ],
 )
 def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, changes: dict[str, Any]) -> None:
-    fill(filled, "edsr", "x2", 33.456, 0.98, fit={**RECORDED["fit"], "train_data_digest": "same"})
     fill(filled, "linear", "x2", 99.0, 0.99, **changes, written="2001-01-01T00:00:00Z")
     table = build(*filled)
     first = rows(render(table, "markdown"))[0]
@@ -302,11 +300,10 @@ def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[.
     methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
     loaded, trainings = request_plan(str(write_protocol(methods=methods)))
     plan = Store(tmp_path / "results"), loaded, trainings
-    learned = {**RECORDED["fit"], "train_data_digest": "same"}
-    fill(plan, "bicubic", "x2", 30.0, 0.9, fit={})
-    fill(plan, "linear", "x2", 30.0, 0.9, fit=learned)
+    fill(plan, "bicubic", "x2", 30.0, 0.9, fit=None)
+    fill(plan, "linear", "x2", 30.0, 0.9)
     assert "Training subjects" not in build(*plan).caption()
-    fill(plan, "few", "x2", 30.0, 0.9, fit=learned)
+    fill(plan, "few", "x2", 30.0, 0.9)
     assert "Training subjects: 2 (few), 3 (linear)." in build(*plan).caption().splitlines()
 
 

@@ -11,8 +11,8 @@ import pytest
 from plugins import NETWORK, RAISES, write
 from test_runs import Ear, bench
 
-from mrsr_bench.records import Store
-from mrsr_bench.runner import request_plan
+from mrsr_bench.request import request_plan
+from mrsr_bench.store.results import Store
 from mrsr_bench.tracking import Mirror, default_uri
 
 

@@ -18,8 +18,9 @@ from torch import nn
 from mrsr_bench import checkpoint
 from mrsr_bench.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.errors import BenchError
+from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
-from mrsr_bench.training import Fit, TrainingStopped, train
+from mrsr_bench.training import Trained, TrainingStopped, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -132,20 +133,22 @@ def fit(
     stop: float = math.inf,
     save_every: float = 60.0,
     **recipe: Any,
-) -> tuple[Fit, dict[str, Any], nn.Module]:
+) -> tuple[Trained, dict[str, Any], nn.Module]:
     """Train; the fit, the last checkpoint (which holds the last weights, not the best) and the network."""
     chosen = {"optimizer": "adam", "lr": 1e-2, "schedule_args": {"decay_rate": 1.0}, "steps": 8, **recipe}
     method = type("Made", (Method,), {"make": staticmethod(make)})()
     folder.mkdir(parents=True, exist_ok=True)
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
-    result = train(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), folder, "key", save_every)
+    result = train(
+        method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), Folder(folder), "key", save_every
+    )
     assert method.network is not None
     return result, last_state(folder), method.network
 
 
 def last_state(folder: Path) -> dict[str, Any]:
     """The newest state without what its clock and its memory say."""
-    state = checkpoint.load(folder, "key", "cpu")
+    state = checkpoint.load(Folder(folder), "key", "cpu")
     assert state is not None
     for row in (state, *state["rows"]):
         for name in ("seconds", "pixels_per_second", "memory_bytes"):

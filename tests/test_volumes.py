@@ -23,7 +23,7 @@ from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.protocol import builtin, load
-from mrsr_bench.volumes import PLANES, Grid, Volume, VolumeError, centre_crop, read_nifti, to_plane, write_nifti
+from mrsr_bench.volumes import PLANES, Grid, Volume, VolumeError, centre_crop, nifti_bytes, read_nifti, to_plane
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ANATOMY = np.random.default_rng(0).integers(0, 2000, (5, 6, 7)).astype(np.int16)
@@ -504,7 +504,7 @@ def test_every_real_file_is_tried(shared: Path) -> None:
 def test_a_written_volume_reads_back_in_its_place(tmp_path: Path) -> None:
     data = np.random.default_rng(1).normal(size=(3, 5, 4)).astype(np.float32)
     axial = np.array([[0, 0.9, 0, -11], [0, 0, 1.1, 7], [2.5, 0, 0, -3], [0, 0, 0, 1]])  # axes (S, R, A)
-    write_nifti(tmp_path / "out.nii.gz", data, axial)
+    (tmp_path / "out.nii.gz").write_bytes(nifti_bytes(data, axial))
     back = to_plane(read_nifti(tmp_path / "out.nii.gz"), "axial")
     np.testing.assert_array_equal(back.data, data)
     np.testing.assert_allclose(back.affine, axial, atol=1e-6)
@@ -515,7 +515,7 @@ def test_a_written_volume_reads_back_in_its_place(tmp_path: Path) -> None:
 def test_cropped_planes_are_written_where_they_were(tmp_path: Path, plane: str) -> None:
     volume = read_nifti(write_image(tmp_path / "in.nii", *stored_as([2, 0, 1], (True, False, True))))
     part = centre_crop(to_plane(volume, plane), (3, 4, 4))
-    write_nifti(tmp_path / "out.nii.gz", part.data, part.affine)
+    (tmp_path / "out.nii.gz").write_bytes(nifti_bytes(part.data, part.affine))
     image = nib.load(tmp_path / "out.nii.gz")
     assert image.get_data_dtype() == np.float32
     written = Volume(np.asarray(image.dataobj), (1.0, 1.0, 1.0), image.affine, Grid(False))

@@ -8,9 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..cache import cache_folder
 from ..dataset import Dataset
 from ..errors import UsageError
-from ..preparation import cache_folder, data_folder, open_dataset
+from ..preparation import data_folder, open_dataset
 from ..registry import datasets, find, load_dataset
 from .audit import Entry, audit, flaws, owner
 from .meter import Say

@@ -19,9 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from ..dataset import Dataset
 from ..errors import BenchError, UsageError
-from ..files import write_text
+from ..files import digest, write_text
 from ..processes import forkserver
-from ..protocol import digest
 from ..quoted import load
 from ..splits import site
 from ..volumes import VolumeError

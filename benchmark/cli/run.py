@@ -14,7 +14,7 @@ import click
 from .options import DATA, RESULTS, TRACKING, names, numbers
 
 if TYPE_CHECKING:
-    from ..records import Outcome
+    from ..steps import Outcome
 
 
 @click.command()
@@ -73,8 +73,9 @@ def run(
 ) -> None:
     """Train and evaluate methods under a protocol: every cell that is not done yet.
 
-    Done cells are kept, failed ones tried again, killed ones resumed where they were. Exit status: 0 all done, 3 some
-    cells have no figure, 2 wrong usage.
+    Done cells are kept, failed ones tried again, killed ones resumed where they were, damaged ones made anew. Several
+    runs may share the results folder: what another one works on is left to it, looked at again at the end, and named.
+    Exit status: 0 all done or in another run's hands, 3 some cells have no figure, 2 wrong usage.
     """
     from .. import runner
 
@@ -84,12 +85,13 @@ def run(
     if dry_run:
         from ..costs import Costs
         from ..estimate import report
-        from ..records import Store
+        from ..request import request_plan
+        from ..steps import Wish, steps_of
+        from ..store.results import Store
 
-        loaded, trainings = runner.request_plan(protocol, methods, seeds, scales, limit, steps)
-        store = Store(results)
-        redo, keep = options["redo"], options["keep_volumes"]
-        ahead = [runner.steps_of(store, training, redo=redo, keep_volumes=keep) for training in trainings]
+        loaded, trainings = request_plan(protocol, methods, seeds, scales, limit, steps)
+        store, wish = Store(results), Wish(redo=options["redo"], keep_volumes=options["keep_volumes"])
+        ahead = [steps_of(store, training, wish) for training in trainings]
         click.echo(report(loaded, ahead, data, Costs(store, probe, functools.partial(click.echo, err=True))))
         return
     options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
@@ -114,8 +116,8 @@ def score(protocol: str | None, data: Path | None, results: Path, tracking_uri: 
 
 def _report(outcomes: Sequence[Outcome]) -> None:
     """Say how many cells are done and why the others are not, and leave with status 0 or 3."""
-    bad = [outcome for outcome in outcomes if not outcome.good]
-    click.echo(f"{len(outcomes) - len(bad)} of {len(outcomes)} cells done.")
-    for outcome in bad:
+    other = [outcome for outcome in outcomes if not outcome.good]
+    click.echo(f"{len(outcomes) - len(other)} of {len(outcomes)} cells done.")
+    for outcome in other:
         click.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
-    sys.exit(3 if bad else 0)
+    sys.exit(3 if any(outcome.state != "running" for outcome in other) else 0)

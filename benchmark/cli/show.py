@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -70,30 +71,30 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
 @RESULTS
 @JSON
 def status(protocol: str | None, results: Path, as_json: bool) -> None:
-    """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale or changed."""
-    from ..records import Store
-    from ..runner import recall
+    """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale, changed or damaged.
 
-    store = Store(results)
+    Nothing is changed and no lock is taken: look as often as you like while runs work.
+    """
+    from ..request import recall
+    from ..store.results import Store
+
+    store = Store(results, functools.partial(click.echo, err=True))
     loaded, trainings = recall(store, protocol)
     rows = []
     for training in trainings:
         for cell in training.cells:
-            record = store.read(loaded, cell) or {}
+            standing = store.look(training, cell)
             about = {"label": cell.label, "contrast": cell.contrast, "scale": cell.scale, "seed": cell.seed}
             place = str(store.folder(loaded, cell))
-            state = store.state(training, cell)
-            error = record.get("error") if state in ("failed", "timeout", "skipped") else None
-            rows.append(
-                {**about, "degradation": cell.degradation.title, "state": state, "error": error, "folder": place}
-            )
+            state = {"state": standing.state, "why": standing.why or None, "folder": place}
+            rows.append({**about, "degradation": cell.degradation.title, **state})
     if as_json:
         click.echo(json.dumps({"protocol": loaded.folder, "digest": loaded.digest, "cells": rows}, indent=2))
         return
     click.echo(f"{loaded.folder}, version {loaded.protocol.version}, digest {loaded.digest[:12]}")
     for row in rows:
         name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
-        click.echo(f"{row['state']:8} {name}" + (f": {row['error']}" if row["error"] else ""))
+        click.echo(f"{row['state']:8} {name}" + (f": {row['why']}" if row["why"] else ""))
 
 
 @click.command()
@@ -132,16 +133,16 @@ def table(
     bench table --flops --figure quality.svg   what the quality costs, never in seconds
     """
     from ..errors import UsageError
-    from ..records import Store
     from ..reporting.distance import baseline
     from ..reporting.figure import draw
     from ..reporting.render import render
     from ..reporting.table import build
-    from ..runner import recall
+    from ..request import recall
+    from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
         raise UsageError("CSV holds the main table alone; leave --against and --flops out, or choose another --format")
-    store = Store(results)
+    store = Store(results, functools.partial(click.echo, err=True))
     built = build(store, *recall(store, protocol), metrics, published)
     if figure:
         draw(built, figure)

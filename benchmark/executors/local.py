@@ -18,10 +18,13 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from .. import records
 from ..errors import BenchError
+from ..events import Ended, Event, Started
+from ..job import Job
 from ..processes import forkserver
-from ..worker import Event, Job, run_job
+from ..store.cells import LOG
+from ..store.holding import Held, LeaseLost, hold
+from ..worker import run_job
 
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
@@ -35,13 +38,12 @@ class LocalExecutor:
         self._context = forkserver()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
-        """Yield every job's events (see `worker.run_job`), first {"kind": "started"}, last {"kind": "ended"}.
+        """Yield every job's events, first Started, last Ended.
 
-        "ended" has a state (done, failed, timeout or stopped) and a message. Leaving the iterator, by Ctrl-C or an
-        exception, ends the running job; its state stays.
+        Leaving the iterator, by Ctrl-C or an exception, ends the running job; its state stays.
         """
         for job in jobs:
-            yield job, {"kind": "started"}
+            yield job, Started()
             for event in self._run(job):
                 yield job, event
 
@@ -51,24 +53,24 @@ class LocalExecutor:
         process.start()
         theirs.close()
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        end: Event | None = None
+        end: Ended | None = None
         try:
             while end is None:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    end = {"kind": "ended", "state": "timeout", "message": f"took over {self._timeout:g} s"}
+                    end = Ended(state="timeout", message=f"took over {self._timeout:g} s")
                 elif ours.poll(left):
                     try:
                         event = ours.recv()
                     except EOFError:
                         process.join()
-                        end = {"kind": "ended", "state": "failed", "message": _post_mortem(process.exitcode)}
+                        end = Ended(state="failed", message=_post_mortem(process.exitcode))
                     else:
-                        if event["kind"] == "ended":
+                        if isinstance(event, Ended):
                             end = event
                         else:
                             yield event
-            if end["state"] != "timeout":
+            if end.state != "timeout":
                 process.join(_GRACE_SECONDS)
         finally:
             _stop(process)
@@ -100,15 +102,17 @@ def _child(job: Job, line: Connection) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_end_with_driver, args=(stop,), daemon=True).start()
-    end: Event = {"kind": "ended", "state": "done", "message": ""}
+    end, folder = Ended(state="done"), job.folder(job.training.base)
     try:
-        with records.locked(job.folder(job.training.base)):
-            _redirect(job.folder(job.training.base) / records.LOG)
-            run_job(job, line.send, stop.is_set)
+        with hold(folder, patient=job.patient) as held:
+            _redirect(folder / LOG)
+            run_job(job, held, line.send, lambda: stop.is_set() or held.lost.is_set())
+    except (Held, LeaseLost) as error:
+        end = Ended(state="held", message=str(error))
     except BaseException as error:
         traceback.print_exc()
         message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        end = {"kind": "ended", "state": "stopped" if stop.is_set() else "failed", "message": message}
+        end = Ended(state="stopped" if stop.is_set() else "failed", message=message)
     line.send(end)
 
 

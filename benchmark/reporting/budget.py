@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..records import Record
+    from ..store.record import DoneRecord, RecipeMark, Resolved
     from .table import Table
 
 _WORDED = {
@@ -19,11 +19,11 @@ Any other field stands in the caption as it is recorded."""
 
 def statements(table: Table) -> list[str]:
     """Budget, learning rates, validation and inference, a statement each. A self-ensemble is its base's training."""
-    trained = {label: records[0] for (_, label), records in table.values.items() if records[0]["resolved"]["recipe"]}
+    trained = {label: records[0] for (_, label), records in table.values.items() if records[0].resolved.recipe}
     track = table.loaded.protocol.training.track
     if not trained:
         return [f"Budget: track {track}; nothing trained by the loop."]
-    fits = {label.removesuffix("+"): record["resolved"] for label, record in trained.items()}
+    fits = {label.removesuffix("+"): record.resolved for label, record in trained.items()}
     aspects = {label: _aspects(resolved) for label, resolved in fits.items()}
     names = dict.fromkeys(name for of in aspects.values() for name in of)
     texts = {name: {label: of[name] for label, of in aspects.items() if name in of} for name in names}
@@ -33,7 +33,7 @@ def statements(table: Table) -> list[str]:
     return [
         f"Budget: {'; '.join([f'track {track}', *said])}.",
         *(f"By label: {_grouped(of, len(fits))}." for name, of in texts.items() if name not in shared),
-        _rates({label: resolved["recipe"]["lr"] for label, resolved in fits.items()}),
+        _rates({label: _recipe(resolved).lr for label, resolved in fits.items()}),
         f"Validation: every {validation.every} steps, on at most {validation.patches} centre crops of "
         f"{validation.lr_patch}×{validation.lr_patch} LR pixels; kept are the weights of the best mean PSNR there. "
         "The test set is read once, after training.",
@@ -41,28 +41,37 @@ def statements(table: Table) -> list[str]:
     ]
 
 
-def pixels(resolved: dict[str, Any]) -> int:
+def pixels(resolved: Resolved) -> int:
     """The LR pixels that a training sees, those of all slices where the method's option `slices` makes one sample."""
-    recipe = resolved["recipe"]
-    samples: int = recipe["steps"] * recipe["batch"]
-    return samples * resolved["options"].get("slices", 1) * recipe["lr_patch"] ** 2
+    recipe, slices = _recipe(resolved), int(resolved.options.get("slices", 1))
+    return recipe.steps * recipe.batch * slices * recipe.lr_patch**2
 
 
-def _aspects(resolved: dict[str, Any]) -> dict[str, str]:
+def _recipe(resolved: Resolved) -> RecipeMark:
+    """That of a network."""
+    assert resolved.recipe is not None
+    return resolved.recipe
+
+
+def _aspects(resolved: Resolved) -> dict[str, str]:
     """Each aspect of a recipe in words; the learning rate has a line of its own."""
-    recipe, slices = resolved["recipe"], resolved["options"].get("slices", 1)
-    patch = "×".join(map(str, [*([slices] if slices > 1 else []), recipe["lr_patch"], recipe["lr_patch"]]))
-    clip = recipe["clip_norm"]
+    recipe, slices = _recipe(resolved), resolved.options.get("slices", 1)
+    patch = "×".join(map(str, [*([slices] if slices > 1 else []), recipe.lr_patch, recipe.lr_patch]))
+    clip = recipe.clip_norm
     worded = {
-        "steps": f"{recipe['steps']:,} steps of {recipe['batch']} LR patches {patch} ({pixels(resolved):,} LR pixels)",
-        "augment": f"augmentation {recipe['augment']}",
-        "loss": f"loss {recipe['loss']}",
-        "optimizer": f"optimiser {recipe['optimizer']}{_settings(recipe['optimizer_args'])}",
-        "schedule": f"schedule {recipe['schedule']}{_settings(recipe['schedule_args'])}",
+        "steps": f"{recipe.steps:,} steps of {recipe.batch} LR patches {patch} ({pixels(resolved):,} LR pixels)",
+        "augment": f"augmentation {recipe.augment}",
+        "loss": f"loss {recipe.loss}",
+        "optimizer": f"optimiser {recipe.optimizer}{_settings(recipe.optimizer_args)}",
+        "schedule": f"schedule {recipe.schedule}{_settings(recipe.schedule_args)}",
         "clip_norm": "gradients not clipped" if clip is None else f"gradient norm clipped at {clip:g}",
-        "precision": f"precision {recipe['precision']}",
+        "precision": f"precision {recipe.precision}",
     }
-    rest = {name: f"{name} {value}" for name, value in recipe.items() if name not in _WORDED and value is not None}
+    rest = {
+        name: f"{name} {value}"
+        for name, value in recipe.model_dump().items()
+        if name not in _WORDED and value is not None
+    }
     return worded | rest
 
 
@@ -86,10 +95,9 @@ def _rate(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def _inference(record: Record) -> str:
-    """Records made before there were tiles lack the key."""
-    tiles = record.get("inference")
-    return f"tiles of {tiles['tile']} with overlap {tiles['overlap']} LR pixels" if tiles else "whole slices"
+def _inference(record: DoneRecord) -> str:
+    tiles = record.inference
+    return f"tiles of {tiles.tile} with overlap {tiles.overlap} LR pixels" if tiles else "whole slices"
 
 
 def _grouped(texts: dict[str, str], everyone: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import quoted
-from ..records import Record
+from ..store.record import DoneRecord
 from . import budget
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def describe(table: Table, mark: str) -> str:
     """The caption, a statement a line; `mark` stands on the headings of quoted columns."""
     protocol, found = table.loaded.protocol, [record for records in table.values.values() for record in records]
-    subjects = sorted({record["n"] for record in found})
+    subjects = sorted({record.n for record in found})
     parts = [
         f"Protocol {table.loaded.folder}, version {protocol.version}, digest {table.loaded.digest[:12]}: "
         f"{' '.join(protocol.description.split())}",
@@ -30,7 +30,7 @@ def describe(table: Table, mark: str) -> str:
         parts.append(f"Training subjects: {numbers}.")
     if options := _options(table):
         parts.append(f"Options: {'; '.join(options)}.")
-    if any(record["environment"]["git"] and "-dirty" in record["environment"]["git"] for record in found):
+    if any("-dirty" in (record.environment.git or "") for record in found):
         parts.append("Some figures come from uncommitted code.")
     if native := _native(table):
         parts.append(f"HR is on its acquired grid, median of the test subjects: {'; '.join(native)}.")
@@ -54,9 +54,9 @@ def _conventions(table: Table) -> str:
     return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
 
 
-def _seeds(table: Table, found: list[Record]) -> list[str]:
+def _seeds(table: Table, found: list[DoneRecord]) -> list[str]:
     """Which seeds, how many of them a figure is a mean of, and where some are still to come."""
-    seeds = sorted({record["resolved"]["seed"] for record in found})
+    seeds = sorted({record.resolved.seed for record in found})
     first = f"Seeds: {', '.join(map(str, seeds)) or 'none'}"
     by_label: dict[str, dict[Row, int]] = {}
     for (row, label), records in table.values.items():
@@ -78,9 +78,9 @@ def _seeds(table: Table, found: list[Record]) -> list[str]:
         f"{first}. A figure of several seeds is their mean ± their sample standard deviation (SD). {several}{single}."
     ]
     fewer = [
-        f"{label} {' '.join(row)} ({len(records)} of {len(table.folders[row, label])})"
+        f"{label} {' '.join(row)} ({len(records)} of {len(table.seeds[row, label])})"
         for (row, label), records in table.values.items()
-        if len(records) < len(table.folders[row, label])
+        if len(records) < len(table.seeds[row, label])
     ]
     return parts + ([f"Fewer seeds than asked for: {', '.join(fewer)}."] if fewer else [])
 
@@ -89,8 +89,8 @@ def _training_subjects(table: Table) -> str:
     """How many people the columns learned from, where that differs, e.g. '10 (edsr-n10), 500 (edsr, poan)'."""
     labels: dict[int, dict[str, None]] = {}
     for (_, label), records in table.values.items():
-        if "train_data_digest" in records[0]["fit"]:
-            number = records[0]["resolved"].get("train_subjects") or len(table.loaded.split["train"])
+        if records[0].fit:
+            number = records[0].resolved.train_subjects or len(table.loaded.split["train"])
             labels.setdefault(number, {})[label] = None
     numbers = [f"{number} ({', '.join(of)})" for number, of in sorted(labels.items())]
     return ", ".join(numbers) if len(numbers) > 1 else ""
@@ -100,10 +100,10 @@ def _options(table: Table) -> list[str]:
     """Every column's preset and options; what all columns of one method share is said once."""
     columns: dict[str, dict[str, list[str]]] = {}
     for (_, label), records in table.values.items():
-        resolved, spec = records[0]["resolved"], table.loaded.protocol.methods.get(label.removesuffix("+"))
-        preset = [f"preset {spec.preset}"] if spec and spec.preset else []
-        settings = preset + [f"{key} {value}" for key, value in resolved["options"].items()]
-        columns.setdefault(resolved["method"], {})[label] = settings
+        resolved, preset = records[0].resolved, records[0].preset
+        settings = [f"preset {preset}"] if preset else []
+        settings += [f"{key} {value}" for key, value in resolved.options.items()]
+        columns.setdefault(resolved.method, {})[label] = settings
     parts = []
     for of in columns.values():
         shared = [setting for setting in next(iter(of.values())) if all(setting in other for other in of.values())]
@@ -119,9 +119,9 @@ def _native(table: Table) -> list[str]:
     notes: dict[str, None] = {}
     for (row, _), found in table.values.items():
         for record in found:
-            if samples := record.get("acquired_samples"):
+            if samples := record.acquired_samples:
                 acquired, stored = np.median(np.array(list(samples.values())), axis=0)
-                factors = np.array(record["resolved"]["factors"][1:]) * stored / acquired
+                factors = np.array(record.resolved.factors[1:]) * stored / acquired
                 counts = f"{acquired[0]:.0f}×{acquired[1]:.0f} of {stored[0]:.0f}×{stored[1]:.0f} samples"
                 notes[
                     f"{' '.join(row)}: {counts}, a factor of {factors[0]:.2f}×{factors[1]:.2f} of the stored grid"
@@ -134,9 +134,9 @@ def _guarded(table: Table) -> list[str]:
     notes: dict[str, None] = {}
     for (row, label), found in table.values.items():
         for record in found:
-            skipped, back = (record["fit"].get(name, 0) for name in ("skipped_steps", "rollbacks"))
-            if skipped:
-                cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record['resolved']['seed']}"
+            if record.fit and record.fit.skipped_steps:
+                cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record.resolved.seed}"
+                skipped, back = record.fit.skipped_steps, record.fit.rollbacks
                 steps = "1 step" if skipped == 1 else f"{skipped} steps"
                 times = {0: "", 1: ", rolled back once"}.get(back, f", rolled back {back} times")
                 notes[f"{cell} skipped {steps}{times}"] = None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..records import Record
 from ..statistics import mean, spread
+from ..store.record import DoneRecord
 
 if TYPE_CHECKING:
     from .table import Row, Table
@@ -38,21 +38,20 @@ class Cost:
     """Pareto-optimal: nothing in its row is as good for fewer MACs, or better for as many. None without MACs."""
 
 
-def inference_macs(label: str, record: Record) -> int | None:
+def inference_macs(label: str, record: DoneRecord) -> int | None:
     """What `complexity.count_macs` counted for one LR patch of 24×24, eight times that for a self-ensemble."""
-    counted: int | None = record["fit"].get("macs_lr24")
-    return None if counted is None else counted * (_ENSEMBLE if label.endswith("+") else 1)
+    return None if record.macs_lr24 is None else record.macs_lr24 * (_ENSEMBLE if label.endswith("+") else 1)
 
 
-def training_macs(record: Record) -> float | None:
+def training_macs(record: DoneRecord) -> float | None:
     """An estimate: three forward passes (one forward, two for the gradients) × steps × batch × pixels of a patch.
 
     The forward pass is that of LR 24×24, scaled by the pixels of the recipe's patch; attention grows faster than that.
     """
-    counted, recipe = record["fit"].get("macs_lr24"), record["resolved"]["recipe"]
+    counted, recipe = record.macs_lr24, record.resolved.recipe
     if counted is None or recipe is None:
         return None
-    return float(3 * counted * recipe["steps"] * recipe["batch"] * recipe["lr_patch"] ** 2 / _LR**2)
+    return float(3 * counted * recipe.steps * recipe.batch * recipe.lr_patch**2 / _LR**2)
 
 
 def costs(table: Table) -> list[Cost]:
@@ -64,9 +63,9 @@ def costs(table: Table) -> list[Cost]:
         of_row = []
         for label in table.labels:
             if records := table.values.get((row, label)):
-                values, first = [record["metrics"][metric] for record in records], records[0]
+                values, first = [record.metrics[metric] for record in records], records[0]
                 macs, training = inference_macs(label, first), training_macs(first)
-                parameters = first["fit"].get("parameters")
+                parameters = first.fit.parameters if first.fit else None
                 of_row.append(Cost(row, label, mean(values), spread(values), macs, training, parameters))
         counted = {cost.label: (cost.macs, sign * cost.quality) for cost in of_row if cost.macs is not None}
         optimal = dict(zip(counted, pareto(list(counted.values())), strict=True))

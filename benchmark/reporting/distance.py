@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BenchError, UsageError, did_you_mean
-from ..records import read_scores
 from ..statistics import LEVEL, RESAMPLES, interval, mean, spread
 
 if TYPE_CHECKING:
@@ -56,19 +55,9 @@ def distances(table: Table, against: str) -> list[Distance]:
 
 
 def _scores(table: Table, row: Row, label: str) -> Scores:
-    """Raises BenchError where a cell has no scores of the primary metric beside its record."""
-    metric, scores = table.metrics[0], Scores()
-    for record in table.values.get((row, label), []):
-        seed = record["resolved"]["seed"]
-        folder = table.folders[row, label][seed]
-        of = read_scores(folder)
-        if len(of.get(metric, {})) != record["n"]:
-            raise BenchError(
-                f"{folder} has {metric} of {len(of.get(metric, {}))} subjects and a record of {record['n']}; score its "
-                "cell again with: bench score"
-            )
-        scores[seed] = of[metric]
-    return scores
+    """Of every record that the table shows."""
+    seeds = [record.resolved.seed for record in table.values.get((row, label), [])]
+    return {seed: table.scores[row, label][seed][table.metrics[0]] for seed in seeds}
 
 
 def _distance(row: Row, label: str, own: Scores, base: Scores) -> Distance:

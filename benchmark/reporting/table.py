@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,15 +15,17 @@ from ..cell import Cell, Training
 from ..errors import UsageError, did_you_mean
 from ..protocol import Loaded
 from ..quoted import Quote
-from ..records import Record, Store
+from ..store.cells import Scores, Standing
+from ..store.record import DoneRecord
+from ..store.results import Store
 from .caption import describe
 from .cost import inference_macs
 
 Row = tuple[str, ...]
 
-_DATA: dict[str, Callable[[Record], str | None]] = {
-    "test": lambda record: record["test_data_digest"],
-    "training": lambda record: record["fit"].get("train_data_digest"),
+_DATA: dict[str, Callable[[DoneRecord], str | None]] = {
+    "test": lambda record: record.test_data_digest,
+    "training": lambda record: record.fit.train_data_digest if record.fit else None,
 }
 """What must agree in a row → where a record keeps its digest; None where a method does not learn."""
 _IN_A_CELL = 2
@@ -53,10 +54,12 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     """(contrast, scale), with the degradation first where the protocol has several."""
     labels: list[str] = field(default_factory=list)
-    values: dict[tuple[Row, str], list[Record]] = field(default_factory=dict)
+    values: dict[tuple[Row, str], list[DoneRecord]] = field(default_factory=dict)
     """(row, label) → one record a seed."""
-    folders: dict[tuple[Row, str], dict[int, Path]] = field(default_factory=dict)
-    """(row, label) → seed → the folder of the cell, for every seed that was asked for."""
+    scores: dict[tuple[Row, str], dict[int, Scores]] = field(default_factory=dict)
+    """(row, label) → seed → the scores behind the record's means."""
+    seeds: dict[tuple[Row, str], set[int]] = field(default_factory=dict)
+    """(row, label) → every seed that was asked for."""
     quotes: dict[tuple[Row, Column], Quote] = field(default_factory=dict)
     """(row, quoted column) → the printed figure."""
     published: bool = False
@@ -105,12 +108,12 @@ class Table:
         if column.source:
             quote, kind = self.quotes.get((row, column)), self.quoted_as(metric)
             return quote.values.get(kind, math.nan) if quote and kind else math.nan
-        return statistics.mean([record["metrics"][metric] for record in self.values.get((row, column.name), [])])
+        return statistics.mean([record.metrics[metric] for record in self.values.get((row, column.name), [])])
 
     def spread(self, row: Row, column: Column, metric: str) -> float:
         """The sample standard deviation over seeds; NaN for one seed, and for a quoted figure."""
-        found = [] if column.source else self.values.get((row, column.name), [])
-        return statistics.spread([record["metrics"][metric] for record in found])
+        records = [] if column.source else self.values.get((row, column.name), [])
+        return statistics.spread([record.metrics[metric] for record in records])
 
     def shown(self, metric: str, value: float) -> str:
         """A figure with the metric's digits; '–' for NaN."""
@@ -142,24 +145,23 @@ class Table:
         """Key figures of every record behind the table: quality, cost, and the commit that made it."""
         primary = self.metrics[0]
         rows = []
-        for (row, label), found in self.values.items():
-            for record in found:
-                fit = record["fit"]
-                about = {
+        for (row, label), records in self.values.items():
+            for record in records:
+                quality = {
                     "method": label,
-                    "seed": str(record["resolved"]["seed"]),
-                    primary: self.shown(primary, record["metrics"][primary]),
+                    "seed": str(record.resolved.seed),
+                    primary: self.shown(primary, record.metrics[primary]),
                 }
                 cost = {
-                    "parameters": fit.get("parameters"),
+                    "parameters": record.fit.parameters if record.fit else None,
                     "MACs (LR 24×24)": inference_macs(label, record),
-                    "fit s": fit.get("seconds"),
-                    "s/volume": record["seconds_per_volume"],
-                    "peak MB": round(record["peak_memory_bytes"] / 1e6),
-                    "device": record["environment"]["device"],
-                    "commit": (record["environment"]["git"] or "–")[:10],
+                    "fit s": record.fit.seconds if record.fit else None,
+                    "s/volume": record.seconds_per_volume,
+                    "peak MB": round(record.peak_memory_bytes / 1e6),
+                    "device": record.environment.device,
+                    "commit": (record.environment.git or "–")[:10],
                 }
-                rows.append({"row": " ".join(row), **about, **cost})
+                rows.append({"row": " ".join(row), **quality, **cost})
         return pd.DataFrame(rows)
 
     def caption(self, mark: str = "[quoted: …]") -> str:
@@ -196,14 +198,15 @@ def build(
                 titles[row] = title
             if cell.label not in table.labels:
                 table.labels.append(cell.label)
-            table.folders.setdefault((row, cell.label), {})[cell.seed] = store.folder(loaded, cell)
-            record, state = store.read(loaded, cell), store.state(training, cell)
-            if state == "changed":
+            table.seeds.setdefault((row, cell.label), set()).add(cell.seed)
+            standing = store.look(training, cell)
+            if standing.state == "changed":
                 table.absent.setdefault("The method's file has changed since", []).append(str(cell))
-            if state in ("done", "changed") and record is not None:
-                table.values.setdefault((row, cell.label), []).append(record)
+            if standing.done is not None and standing.scores is not None:
+                table.values.setdefault((row, cell.label), []).append(standing.done)
+                table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
             else:
-                table.absent.setdefault(state.capitalize(), []).append(_brief(cell, record, state))
+                table.absent.setdefault(standing.state.capitalize(), []).append(_brief(cell, standing))
     # The order in which they were run says nothing; a label that the protocol lacks comes last.
     order = [label.removesuffix("+") for label in loaded.protocol.methods]
     table.labels.sort(key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
@@ -233,7 +236,7 @@ def _demand_same_data(table: Table) -> None:
     for row in table.rows:
         for what, digest_of in _DATA.items():
             cells = [(label, record) for (where, label), of in table.values.items() if where == row for record in of]
-            dated = [(record["written"], digest_of(record)) for _, record in cells if digest_of(record)]
+            dated = [(record.written, digest_of(record)) for _, record in cells if digest_of(record)]
             for label, record in cells:
                 if digest_of(record) and digest_of(record) != max(dated)[1]:
                     table.values[row, label].remove(record)
@@ -242,6 +245,6 @@ def _demand_same_data(table: Table) -> None:
     table.values = {place: records for place, records in table.values.items() if records}
 
 
-def _brief(cell: Cell, record: Record | None, state: str) -> str:
-    error = record.get("error") if record and state in ("failed", "timeout", "skipped") else None
-    return f"{cell}" + (f" ({str(error).splitlines()[0]})" if error else "")
+def _brief(cell: Cell, standing: Standing) -> str:
+    why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""
+    return f"{cell}" + (f" ({why.splitlines()[0]})" if why else "")

@@ -24,6 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..degradation import bicubic, degrade
 from ..environment import peak_memory
+from ..files import Folder
 from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
 from ..metrics.fidelity import psnr
 from ..processes import forkserver
@@ -172,7 +173,7 @@ class Trial:
             line, val = _Quiet(Path(scratch)), list(data.volumes())
             if isinstance(method, TorchMethod):
                 recipe = method.recipe.model_copy(update={"steps": _FIT_STEPS, "batch": 2, "micro_batch": None})
-                train(method, self.task, recipe, data, val, _FIT_STEPS, line, line.scratch, "trial")
+                train(method, self.task, recipe, data, val, _FIT_STEPS, line, Folder(line.scratch), "trial")
             elif method.learns:
                 method.fit(self.task, data, val, line)
         return method

@@ -1,0 +1,75 @@
+"""Weights on disk: safetensors that say whose they are and carry a digest of all that they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ..files import DamagedFile, Folder, digest, read_bytes
+from .cells import WEIGHTS
+from .record import Fit, Part
+
+_MARK, _DIGEST = "mark", "digest"
+
+
+class WeightsMark(Part):
+    """Whose weights these are: what has to agree before they are used."""
+
+    train_key: str
+    method: str
+    version: str
+    preset: str | None
+    options: dict[str, Any]
+    fit: Fit
+    curve: str | None
+    """SHA-256 of train.csv, where the suite's loop trained."""
+
+
+def write_weights(folder: Folder, arrays: Mapping[str, np.ndarray], mark: WeightsMark) -> str:
+    """Write named arrays and their mark into a cell's folder, complete or not at all. Returns the file's SHA-256."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    said = mark.model_dump_json()
+    content = save(arrays, {_MARK: said, _DIGEST: _digest(arrays, said)})
+    with folder.file(WEIGHTS) as file:
+        file.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_weights(folder: Path) -> tuple[dict[str, np.ndarray], WeightsMark, str] | None:
+    """The arrays of a cell's folder, their mark and the file's SHA-256; None where there are none.
+
+    Raises DamagedFile where the file is not, to the last bit, what `write_weights` wrote.
+    """
+    path = folder / WEIGHTS
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        return None
+    try:
+        arrays = load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        said, found = metadata[_MARK], metadata[_DIGEST]
+        if found != _digest(arrays, said):
+            raise ValueError("its digest does not fit its tensors")
+        return arrays, WeightsMark.model_validate_json(said), hashlib.sha256(content).hexdigest()
+    except KeyError as error:
+        raise DamagedFile(path, f"it has no {error}") from None
+    except (SafetensorError, ValidationError, ValueError, AttributeError, TypeError) as error:
+        raise DamagedFile(path, str(error).partition("\n")[0]) from None
+
+
+def _digest(arrays: Mapping[str, np.ndarray], said: str) -> str:
+    """SHA-256 over names, types, shapes and values, and over the mark as it is written."""
+    parts = [
+        [name, array.dtype.str, list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+        for name, array in sorted(arrays.items())
+    ]
+    return digest([said, parts])

@@ -1,0 +1,74 @@
+"""Several benches of the same cells at once on an empty results folder: every cell is made once, by one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .driver import ended
+from .setting import COUNTS, Setting, make_setting
+from .verdict import problems_with, problems_with_text
+
+METHODS = ("counted.py", "counted_network.py+", "bicubic")
+SEEDS = (0, 1)
+DRIVERS = 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one trial."""
+
+    counts: Mapping[str, int]
+    """Fits and predictions, each by its method and seed."""
+    statuses: tuple[int, ...]
+    left: int
+    """How often a driver left a cell to another one."""
+    problems: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        fits, upscales = (sum(n for what, n in self.counts.items() if word in what) for word in ("fit", "upscale"))
+        statuses = " ".join(map(str, self.statuses))
+        return f"{fits} fits, {upscales} predictions, statuses {statuses}, {len(self.problems)} problems"
+
+
+class Trials:
+    """Trials in a folder. The first run of all is a bench alone: what it counts, all others should."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._setting = make_setting(folder, METHODS, SEEDS, steps=10, **environment)
+        self._number = 0
+        self.expected = self._begin("alone")
+        driver = self.expected.start()
+        with ended(driver):
+            status = driver.wait()
+        if status or problems_with_text(driver.said):
+            raise RuntimeError(f"a bench alone failed with status {status}:\n{driver.said}")
+        self.counts = _counts(self.expected)
+
+    def run(self) -> Trial:
+        """Start three benches at once and see what they did."""
+        self._number += 1
+        setting = self._begin(f"trial{self._number}")
+        drivers = [setting.start() for _ in range(DRIVERS)]
+        with ended(*drivers):
+            statuses = tuple(driver.wait() for driver in drivers)
+        problems = [problem for driver in drivers for problem in problems_with_text(driver.said)]
+        problems += [f"status {driver.status}:\n{driver.said}" for driver in drivers if driver.status]
+        counts = _counts(setting)
+        if counts != self.counts:
+            problems.append(f"not every cell was made once: {dict(counts)}, and alone {dict(self.counts)}")
+        logs = [path.read_text(encoding="utf-8", errors="replace") for path in setting.results.rglob("log.txt")]
+        problems += [problem for text in logs for problem in problems_with_text(text)]
+        problems += problems_with(setting, self.expected)
+        left = sum(driver.said.count("another run is working on it") for driver in drivers)
+        return Trial(counts, statuses, left, tuple(problems))
+
+    def _begin(self, results: str) -> Setting:
+        return self._setting.beside(results, **{COUNTS: str(self._setting.folder / f"{results}.counts")})
+
+
+def _counts(setting: Setting) -> Counter[str]:
+    return Counter(Path(setting.environment[COUNTS]).read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,78 @@
+"""What must stand when all is over: every cell done once, with the figures of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from mrsr_bench import checkpoint
+from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS
+
+from .setting import Setting
+
+TEMPORARY = re.compile(r"\..+~[0-9a-f]{12}-[0-9]+-[0-9a-f]{8}")
+_CLOCK = {"seconds", "pixels_per_second", "memory_bytes"}
+"""Columns of a curve that two runs of one training do not share."""
+
+
+def problems_with_text(text: str) -> list[str]:
+    """What is wrong with the output of a driver."""
+    return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in text else []
+
+
+def problems_with(setting: Setting, expected: Setting) -> list[str]:
+    """What is wrong with the results of a setting in which no process works any more."""
+    looked = setting.status()
+    if looked.wait() != 0:
+        return [f"bench status ended with status {looked.status}:\n{looked.said}"]
+    cells = json.loads(looked.said)["cells"]
+    problems = [f"{cell['folder']} is {cell['state']}: {cell['why']}" for cell in cells if cell["state"] != "done"]
+    if [Path(cell["folder"]) for cell in cells] != setting.places:
+        problems.append(f"bench status shows other cells than were asked for: {looked.said}")
+    records = sorted(setting.results.rglob(RECORD))
+    if records != sorted(place / RECORD for place in setting.places):
+        problems.append(f"there is not one record for every cell: {records}")
+    for place, other in zip(setting.places, expected.places, strict=True):
+        problems += [f"{place}: {problem}" for problem in _problems_with_cell(place, other)]
+    return problems
+
+
+def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
+    left = [path.name for path in folder.glob(".*~*") if TEMPORARY.fullmatch(path.name)]
+    problems = [f"a temporary file is left: {name}" for name in left]
+    problems += [f"a state is left: {path.name}" for path in checkpoint.paths(folder)]
+    try:
+        if _figures(folder) != _figures(expected):
+            problems.append(f"its metrics are {_figures(folder)} and should be {_figures(expected)}")
+        for name in (SCORES, RADIAL):
+            if (folder / name).exists() and (folder / name).read_bytes() != (expected / name).read_bytes():
+                problems.append(f"{name} has other bytes than that of the undisturbed run")
+        if (folder / WEIGHTS).exists() and _tensors(folder) != _tensors(expected):
+            problems.append(f"{WEIGHTS} has other tensors than that of the undisturbed run")
+        if (folder / checkpoint.CURVE).exists() and _curve(folder) != _curve(expected):
+            problems.append(f"{checkpoint.CURVE} is another than that of the undisturbed run")
+    except (OSError, ValueError, KeyError) as error:
+        problems.append(f"its files cannot be read: {error!r}")
+    return problems
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    """What of a record two runs share, but for their time and their machine."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    names = ("metrics", "n", "train_key", "score_key", "test_data_digest", "intensity_scales", "macs_lr24")
+    return {name: record[name] for name in names}
+
+
+def _tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    tensors = load_file(folder / WEIGHTS)
+    return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in tensors.items()}
+
+
+def _curve(folder: Path) -> list[dict[str, str]]:
+    with (folder / checkpoint.CURVE).open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name not in _CLOCK} for row in csv.DictReader(file)]
