@@ -1,4 +1,4 @@
-"""Rounds of faults: files are damaged, benches started, hit at random moments and seen out until enough has happened."""
+"""Rounds of faults: files are damaged, benches started, hit at random moments and seen out, till that is enough."""
 
 from __future__ import annotations
 
