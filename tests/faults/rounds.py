@@ -12,7 +12,7 @@ from pathlib import Path
 from .driver import ended, marked, until
 from .kinds import LIVE, RESTING, Fault, Victim
 from .setting import Setting
-from .verdict import problems_with, problems_with_text
+from .verdict import problems_with, problems_with_status, problems_with_text
 
 _HANG = 240.0
 """Seconds after which a driver is taken to hang."""
@@ -86,6 +86,7 @@ class Rounds:
             elif set(self._setting.states().values()) == {"done"}:
                 break
         self._await_peace()
+        self.report.problems += problems_with_status(self._setting)
         self.report.problems += problems_with(self._setting, self._expected)
         return self.report
 

@@ -25,15 +25,19 @@ def problems_with_text(text: str) -> list[str]:
     return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in text else []
 
 
+def problems_with_status(setting: Setting) -> list[str]:
+    """What is wrong with what `bench status --json` says."""
+    driver = setting.status()
+    if driver.wait() != 0:
+        return [f"bench status ended with status {driver.status}:\n{driver.said}"]
+    said = {Path(cell["folder"]): cell["state"] for cell in json.loads(driver.said)["cells"]}
+    states = setting.states()
+    return [] if said == states else [f"bench status says {said}, and the store {states}"]
+
+
 def problems_with(setting: Setting, expected: Setting) -> list[str]:
     """What is wrong with the results of a setting in which no process works any more."""
-    looked = setting.status()
-    if looked.wait() != 0:
-        return [f"bench status ended with status {looked.status}:\n{looked.said}"]
-    cells = json.loads(looked.said)["cells"]
-    problems = [f"{cell['folder']} is {cell['state']}: {cell['why']}" for cell in cells if cell["state"] != "done"]
-    if [Path(cell["folder"]) for cell in cells] != setting.places:
-        problems.append(f"bench status shows other cells than were asked for: {looked.said}")
+    problems = [f"{place} is {state}" for place, state in setting.states().items() if state != "done"]
     records = sorted(setting.results.rglob(RECORD))
     if records != sorted(place / RECORD for place in setting.places):
         problems.append(f"there is not one record for every cell: {records}")
