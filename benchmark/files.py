@@ -19,6 +19,7 @@ from .liveness import machine, start_of
 
 CHECKSUM = "checksum"
 """The key of a sealed file's own checksum."""
+_SEAL = f',\n  "{CHECKSUM}": "'
 _TEMPORARY = re.compile(r"\..+~(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{8}")
 _DAY = 86_400
 
@@ -120,20 +121,25 @@ def read_bytes(path: Path) -> bytes:
 
 
 def sealed(content: Mapping[str, Any]) -> str:
-    """Plain data as JSON text with its checksum."""
-    return json.dumps({**content, CHECKSUM: digest(content)}, indent=2, sort_keys=True) + "\n"
+    """Plain data, not empty, as JSON text that ends with the SHA-256 of all that stands before it."""
+    body = json.dumps(content, indent=2, sort_keys=True).removesuffix("\n}")
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
 def unsealed(path: Path, content: bytes) -> dict[str, Any]:
-    """The data of a sealed file's content. Raises DamagedFile that names `path`."""
-    try:
-        found = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DamagedFile(path, f"no JSON ({error})" if content else "it is empty") from None
-    if not isinstance(found, dict) or CHECKSUM not in found:
-        raise DamagedFile(path, "it has no checksum")
-    if found.pop(CHECKSUM) != digest(found):
+    """The data of a sealed file's content. Raises DamagedFile that names `path`, whichever bit of it is another."""
+    body, seal, checksum = content.rpartition(_SEAL.encode())
+    if not seal:
+        raise DamagedFile(path, "it has no checksum" if content else "it is empty")
+    if checksum != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
         raise DamagedFile(path, "its checksum does not fit its content")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, f"it is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise DamagedFile(path, "it is no JSON object")
+    del found[CHECKSUM]
     return found
 
 
