@@ -52,7 +52,8 @@ gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak,
 gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
 	$(GPU_RUN) tests/gpu_train.py
 
-docs: $(INSTALLED)  ## Make docs/conventions.md anew (2 minutes; needs ../shared)
+docs: $(INSTALLED)  ## Make docs/records.md and docs/conventions.md anew (2 minutes; the latter needs ../shared)
+	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_conventions.py
 
 lint: $(INSTALLED)  ## Check format, style and types

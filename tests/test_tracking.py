@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins import NETWORK, RAISES, write
+from plugins import NEAREST, NETWORK, RAISES, write
 from test_runs import Ear, bench
 
+from mrsr_bench.events import Progressed
 from mrsr_bench.request import request_plan
 from mrsr_bench.store.results import Store
 from mrsr_bench.tracking import Mirror, default_uri
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MLflow makes of a fresh file, which takes it many seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> None:
+    """An empty database where the results will be."""
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")
 
 
 @pytest.fixture
@@ -96,6 +116,7 @@ def test_a_machine_without_mlflow_costs_one_warning_and_no_result(
     assert "mlflow" in warning.rpartition(": ")[2]
 
 
+@pytest.mark.usefixtures("database")
 def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     write_protocol: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,3 +142,120 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     points = {name: client.get_metric_history(run.info.run_id, name) for name in ("loss", "pixels_per_second")}
     assert sorted(point.step for point in points["loss"]) == list(range(1, 451))
     assert {point.step: point.value for point in points["pixels_per_second"]} == {n: 100 * n for n in range(2, 451)}
+
+
+def _runs(tmp_path: Path) -> dict[str, Any]:
+    """Name → MLflow run of the protocol `small` in the database of the results."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(Store(tmp_path / "results")))
+    experiment = client.get_experiment_by_name("small")
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.mark.usefixtures("database")
+def test_a_label_with_a_quote_breaks_no_query(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path
+) -> None:
+    [plugin] = write(tmp_path, **{"it's": NEAREST})
+    protocol, ear = write_protocol(), Ear()
+    for _ in range(2):
+        outcomes = bench(protocol, [plugin, "bicubic"], images, tracking_uri=None, listener=ear)
+        assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert not [line for line in ear.lines if line.startswith("warning")]
+    assert {name: run.info.status for name, run in _runs(tmp_path).items()} == {
+        "it's T1 x2 bicubic seed 0": "FINISHED",
+        "bicubic T1 x2 bicubic seed 0": "FINISHED",
+    }
+
+
+@pytest.mark.usefixtures("database")
+def test_a_record_that_mlflow_refuses_costs_its_own_mirror(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    log_param, refusing = MlflowClient.log_param, [True]
+
+    def picky(self: Any, run_id: str, name: str, value: str) -> Any:
+        if refusing and (name, value) == ("label", "linear"):
+            raise MlflowException("no such label here")
+        return log_param(self, run_id, name, value)
+
+    monkeypatch.setattr(MlflowClient, "log_param", picky)
+    protocol, ear = write_protocol(methods={"bicubic": {}, "linear": {}, "nlm": {}}), Ear()
+    outcomes = bench(protocol, [], images, tracking_uri=None, listener=ear)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    [warning] = [line for line in ear.lines if line.startswith("warning")]
+    assert "refuses the record of linear T1 x2 bicubic seed 0, which is safe: no such label here" in warning
+    status = {name.split()[0]: run.info.status for name, run in _runs(tmp_path).items()}
+    assert status == {"bicubic": "FINISHED", "linear": "KILLED", "nlm": "FINISHED"}
+    refusing.clear()
+    bench(protocol, [], images, tracking_uri=None)
+    assert {run.info.status for run in _runs(tmp_path).values()} == {"FINISHED"}
+
+
+@pytest.mark.usefixtures("database")
+def test_a_cell_that_is_stopped_does_not_stay_running_in_mlflow(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopper(Ear):
+        """Presses Ctrl-C at the first step that is told."""
+
+        def event(self, training: Any, event: Any) -> None:
+            if isinstance(event, Progressed):
+                raise KeyboardInterrupt
+
+    [network] = write(tmp_path, network=NETWORK)
+    protocol = write_protocol()
+    with pytest.raises(KeyboardInterrupt):
+        bench(protocol, [network], images, tracking_uri=None, listener=Stopper())
+    [run] = _runs(tmp_path).values()
+    assert run.info.status == "KILLED"
+    assert bench(protocol, [network], images, tracking_uri=None)["network"].state == "done"
+    [same] = _runs(tmp_path).values()
+    assert (same.info.run_id, same.info.status) == (run.info.run_id, "FINISHED")
+
+
+SYNC = """
+import sys
+from pathlib import Path
+from mrsr_bench.events import Progressed
+from mrsr_bench.request import request_plan
+from mrsr_bench.store.results import Store
+from mrsr_bench.tracking import Mirror
+
+protocol, results, database = sys.argv[1:]
+loaded, trainings = request_plan(protocol)
+with Mirror(Store(Path(results)), f"sqlite:///{database}", lambda text: sys.exit(f"warned: {text}")) as mirror:
+    mirror.sync(loaded, trainings)
+"""
+
+
+@pytest.mark.slow
+def test_four_results_folders_share_one_fresh_database(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path
+) -> None:
+    """Four at once: each makes the database, unless another is making it."""
+    protocol = write_protocol(methods={"bicubic": {}, "linear": {}})
+    bench(protocol, [], images, results=tmp_path / "results0")
+    for number in (1, 2, 3):
+        shutil.copytree(tmp_path / "results0", tmp_path / f"results{number}")
+    database = tmp_path / "shared.db"
+    commands = [
+        [sys.executable, "-c", SYNC, str(protocol), str(tmp_path / f"results{number}"), str(database)]
+        for number in range(4)
+    ]
+    drivers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    for driver in drivers:
+        _, said = driver.communicate(timeout=240)
+        assert driver.returncode == 0, said
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert sorted((run.info.run_name.split()[0], run.info.status) for run in runs) == [
+        ("bicubic", "FINISHED"),
+        ("linear", "FINISHED"),
+    ]

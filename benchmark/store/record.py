@@ -86,7 +86,7 @@ class Fit(Part):
 
     seconds: float
     steps: int | None = None
-    """This and the next five: None where the suite's loop did not train."""
+    """Like the next three, none where the suite's loop did not train."""
     best_step: int | None = None
     best_val_psnr: float | None = None
     """Mean over the validation crops of each crop's PSNR in dB."""

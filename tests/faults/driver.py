@@ -63,8 +63,9 @@ class Driver:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        while piece := os.read(self._process.stdout.fileno(), 2**16):
-            self._pieces.append(piece)
+        with self._process.stdout as pipe:
+            while piece := os.read(pipe.fileno(), 2**16):
+                self._pieces.append(piece)
 
 
 @contextmanager
