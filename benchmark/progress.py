@@ -73,6 +73,8 @@ class Listener:
                 if time.monotonic() - self._last_line > _LINE_SECONDS:
                     self._last_line = time.monotonic()
                     self.say(f"    {text}")
+            case Ended(state="held"):
+                self.say(f"    {event.message}; it is left for later")
             case Recorded() | Ended():
                 pass
             case _:
@@ -175,6 +177,8 @@ class LiveListener(Listener):
                 pass
             case Ended():
                 self._progress.remove_task(self._running)
+                if event.state == "held":
+                    self.say(f"{event.message}; it is left for later")
             case _:
                 assert_never(event)
 

@@ -59,7 +59,7 @@ def run(
     store.check_writable()
     remember(store, loaded, protocol, methods, seeds, scales)
     jobs = [Job(training, store.results, folder, wish, save_every, deterministic) for training in trainings]
-    return _Carrier(store, loaded, jobs, timeout, tracking_uri, listener).outcomes()
+    return _Command(store, loaded, jobs, timeout, tracking_uri, listener).outcomes()
 
 
 def score(
@@ -82,12 +82,12 @@ def score(
     open_dataset(loaded.protocol.data.dataset, folder)
     store.check_writable()
     jobs = [Job(training, store.results, folder, Wish(score_only=True)) for training in trainings]
-    return _Carrier(store, loaded, jobs, None, tracking_uri, listener).outcomes()
+    return _Command(store, loaded, jobs, None, tracking_uri, listener).outcomes()
 
 
 @dataclass
-class _Carrier:
-    """Carries out the jobs of one command, one after another."""
+class _Command:
+    """Carries out one command: its jobs, one after another."""
 
     store: Store
     loaded: Loaded
@@ -108,11 +108,14 @@ class _Carrier:
                 self.listener.warn(f"{self.store.runs} has no locks ({reason}): runs keep apart by leases")
             mirror.sync(self.loaded, [job.training for job in self.jobs])
             held += self._work(ready, mirror)
-            left = None
-            while held and held != left:  # last, since their holders may be done by then
-                left, held = held, self._work([replace(job, patient=True) for job in held], mirror)
-            for cell in self._open(*held):
-                self._close(Outcome(cell, "running", "another run is working on it; it is left to that run"))
+            waiting = len(held) + 1
+            while 0 < len(held) < waiting:  # last, since their holders may be done by then
+                waiting = len(held)
+                held = self._work([replace(job, patient=True) for job in held], mirror)
+            for job in held:
+                for cell in self._open(job):
+                    why = self.store.look(job.training, cell).why or "another run was working on it"
+                    self._close(Outcome(cell, "running", f"{why}; it is left to that run"))
         return [self.settled[cell] for job in self.jobs for cell in job.training.cells]
 
     def _plan(self) -> tuple[list[Job], list[Job]]:
@@ -164,12 +167,12 @@ class _Carrier:
         if any(standing.state == "running" for standing in standings.values()):
             return None
         if end.state == "done":
-            return [self._standing(cell, standings[cell]) for cell in cells]
+            return [_outcome(cell, standings[cell]) for cell in cells]
         outcomes = list[Outcome]()
         for cell in cells:
             outcome: Outcome | None
             if standings[cell].done not in (None, self.planned[cell].standing.record):
-                outcome = self._standing(cell, standings[cell])  # recorded before the others went wrong
+                outcome = _outcome(cell, standings[cell])  # recorded before the others went wrong
             elif end.state == "stopped":
                 outcome = Outcome(cell, "missing", end.message)
             else:
@@ -181,11 +184,6 @@ class _Carrier:
             outcomes.append(outcome)
         return outcomes
 
-    def _standing(self, cell: Cell, standing: Standing) -> Outcome:
-        if standing.done is not None:
-            return Outcome(cell, standing.state, standing.why, standing.done.metrics)
-        return Outcome(cell, standing.state, standing.why)
-
     def _settle(self, job: Job, step: Step) -> Outcome | None:
         """The outcome of a cell that needs no process; None where it must be recorded and another run holds it."""
         if step.action == "skip":
@@ -196,7 +194,7 @@ class _Carrier:
             return Outcome(step.cell, "stale", f"{step.why}; run it again with --redo")
         if step.action == "leave":
             return Outcome(step.cell, step.standing.state, step.why)
-        return self._standing(step.cell, step.standing)
+        return _outcome(step.cell, step.standing)
 
     def _record(self, job: Job, cell: Cell, state: Literal["failed", "timeout", "skipped"], why: str) -> Outcome | None:
         """Record a cell that has no figures, never over one that has; None where another run holds it.
@@ -207,6 +205,8 @@ class _Carrier:
         try:
             with hold(job.folder(training.base)) as held:
                 before = self.store.look(training, cell, held=True)
+                if before.done not in (None, self.planned[cell].standing.record):
+                    return _outcome(cell, before)  # another run was quicker
                 if isinstance(before.record, DoneRecord):
                     return Outcome(cell, state, f"{why}; its earlier record is kept")
                 folder = held.folder(job.folder(cell))
@@ -219,3 +219,8 @@ class _Carrier:
         except (OSError, BenchError) as error:
             return Outcome(cell, state, f"{why} (and this could not be recorded: {error})")
         return Outcome(cell, state, why)
+
+
+def _outcome(cell: Cell, standing: Standing) -> Outcome:
+    metrics = standing.done.metrics if standing.done else None
+    return Outcome(cell, standing.state, standing.why, metrics)

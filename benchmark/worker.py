@@ -22,7 +22,7 @@ from .method import Method, Recipe, Task, TorchMethod
 from .preparation import Pair, demand_disjoint, open_dataset, padded, prepare
 from .sampling import TrainingPairs, validation_crops
 from .steps import Step, is_stale, steps_of
-from .store.cells import WEIGHTS, clear_damage, clear_stale
+from .store.cells import VOLUMES, WEIGHTS, clear_damage, clear_stale
 from .store.holding import HeldFolder, Hold
 from .store.record import AnyRecord, DoneRecord, Fit
 from .store.weights import WeightsMark, read_weights, write_weights
@@ -40,6 +40,7 @@ def run_job(job: Job, held: Hold, send: Callable[[Event], None], stopping: Calla
     todo = [step for step in steps if step.acts]
     for cell in training.cells:
         remove_leftovers(job.folder(cell))
+        remove_leftovers(job.folder(cell) / VOLUMES)
     if not todo:
         return
     if job.deterministic:

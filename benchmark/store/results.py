@@ -15,7 +15,7 @@ from typing import Any
 
 from ..cell import Cell, Training
 from ..errors import UsageError
-from ..files import DamagedFile, read_bytes, set_aside, write_text
+from ..files import DamagedFile, read_bytes, remove_leftovers, set_aside, write_text
 from ..protocol import Loaded
 from .cells import Place, Standing, look
 
@@ -56,6 +56,7 @@ class Store:
         """Note what was asked, so that `bench table` and `bench status` need no arguments."""
         folder = self.runs / loaded.folder
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         for path, content in ((folder / REQUEST, request), (self.runs / LAST, {"folder": loaded.folder})):
             if path.exists() and self._read(path) is None:
                 set_aside(path, "damaged")
