@@ -4,35 +4,92 @@
     mrsr_bench.run("demo", ["bicubic", "linear"])
     mrsr_bench.table()
 
-In a script, call `run` below `if __name__ == "__main__":`, since cells run in processes of their own.
+In a script, a notebook or a Python shell alike. Cells run in processes of their own, which import nothing of the script;
+methods are files that are named in `run`, not classes in it.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .outcomes import Outcomes
+    from .progress import Listener
+
 __all__ = ["run", "table"]
 
 
-def run(protocol: str = "demo", methods: list[str] | tuple[str, ...] = (), **options: Any) -> Any:
-    """Train and evaluate methods under a protocol; see `mrsr_bench.runner.run`."""
-    from .runner import run
+def run(
+    protocol: str = "demo",
+    methods: Sequence[str] = (),
+    *,
+    data: str | Path | None = None,
+    seeds: Sequence[int] = (),
+    scales: Sequence[str] = (),
+    limit: int | None = None,
+    steps: int | None = None,
+    timeout: float | None = None,
+    redo: bool = False,
+    results: str | Path = "results",
+    keep_volumes: bool = False,
+    save_every: float = 60.0,
+    deterministic: bool = False,
+    tracking_uri: str | None = None,
+    listener: Listener | None = None,
+) -> Outcomes:
+    """Train and evaluate methods under a protocol: every cell that is not done yet.
 
-    return run(protocol, methods, **options)
+    Parameters are those of `bench run`, whose help says what each is for. Done cells are kept, failed ones tried again,
+    killed ones resumed. Returns the outcome of every cell asked for: a list that prints as a table. Warns where some
+    are not done, and names them. Raises UsageError for a request that cannot be carried out.
+    """
+    from . import runner
+    from .outcomes import Outcomes
+
+    outcomes = Outcomes(
+        runner.run(
+            protocol,
+            methods,
+            data=data,
+            seeds=seeds,
+            scales=scales,
+            limit=limit,
+            steps=steps,
+            timeout=timeout,
+            redo=redo,
+            results=results,
+            keep_volumes=keep_volumes,
+            save_every=save_every,
+            deterministic=deterministic,
+            tracking_uri=tracking_uri,
+            listener=listener,
+        )
+    )
+    if problems := outcomes.problems:
+        warnings.warn(problems, stacklevel=2)
+    return outcomes
+
+
+_NO_GAP = ("Skipped", "The method's file has changed since")
+"""What a caption says about cells that no further run fills, or that have their figure."""
 
 
 def table(protocol: str | None = None, results: str | Path = "results") -> pd.DataFrame:
     """The table of a protocol, by default the one run last: rows contrast and scale, columns (method, metric).
 
-    The caption is in `.attrs["caption"]`. Raises BenchError where nothing has been run.
+    The caption is in `.attrs["caption"]`. Warns where cells have no figure (NaN, or a mean over fewer seeds), and names
+    them as the caption does; those of a method that cannot do the task are not among them. Raises BenchError where
+    nothing has been run.
     """
     from .reporting.table import build
-    from .request import recall
     from .store.results import Store
 
-    store = Store(Path(results))
-    return build(store, *recall(store, protocol)).frame()
+    built = build(Store(Path(results)).view(protocol))
+    if gaps := [f"{why}: {', '.join(cells)}." for why, cells in built.absent.items() if why not in _NO_GAP]:
+        warnings.warn("\n".join(gaps), stacklevel=2)
+    return built.frame()

@@ -156,6 +156,7 @@ class Convention(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: ClassVar[str]
     """For a table's header."""
+    unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
     decimals: ClassVar[int] = 4
 

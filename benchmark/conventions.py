@@ -21,6 +21,7 @@ class Psnr(Convention):
     """
 
     title = "PSNR (dB)"
+    unit = "dB"
     decimals = 2
     range: Range
     region: Region = "whole"

@@ -122,7 +122,7 @@ def read_bytes(path: Path) -> bytes:
 
 def sealed(content: Mapping[str, Any]) -> str:
     """Plain data, not empty, as JSON text that ends with the SHA-256 of all that stands before it."""
-    body = json.dumps(content, indent=2, sort_keys=True).removesuffix("\n}")
+    body = json.dumps(content, indent=2).removesuffix("\n}")
     return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 

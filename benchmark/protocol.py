@@ -35,6 +35,7 @@ class Loaded:
     split: dict[str, tuple[str, ...]]
     """Fold → subjects, in the file's order."""
     path: Path
+    split_path: Path = Path()
     overrides: dict[str, int] = field(default_factory=dict)
     _lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
 
@@ -105,7 +106,8 @@ def load(name_or_path: str) -> Loaded:
         messages = [f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in problems]
         raise UsageError("\n".join(messages)) from None
     loaded = Loaded(protocol, {}, path.resolve(), _lines=lines)
-    return replace(loaded, split=_read_split(loaded))
+    split, split_path = _read_split(loaded)
+    return replace(loaded, split=split, split_path=split_path)
 
 
 def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
@@ -168,8 +170,8 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     return f"unknown key. {did_you_mean(str(error['loc'][-1]), valid)}"
 
 
-def _read_split(loaded: Loaded) -> dict[str, tuple[str, ...]]:
-    """Fold → subjects; every subject stands once, so no two folds share one."""
+def _read_split(loaded: Loaded) -> tuple[dict[str, tuple[str, ...]], Path]:
+    """Fold → subjects, and the file; every subject stands once, so no two folds share one."""
     name = loaded.protocol.data.split
     places = [loaded.path.parent / name, Path(str(files("mrsr_bench.protocols"))) / name]
     path = next((place for place in places if place.is_file()), None)
@@ -192,4 +194,4 @@ def _read_split(loaded: Loaded) -> dict[str, tuple[str, ...]]:
         split[row[1]].append(row[0])
     if empty := [fold for fold in FOLDS if not split[fold]]:
         raise UsageError(f"{path}: no subject in {' and '.join(empty)}")
-    return {fold: tuple(names) for fold, names in split.items()}
+    return {fold: tuple(names) for fold, names in split.items()}, path.resolve()

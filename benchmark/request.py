@@ -1,15 +1,17 @@
-"""What was asked of a protocol: the plan of a command, and the one that stands behind a protocol's records."""
+"""What is asked of a protocol: the trainings that a command stands for, and those that earlier commands stood for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import protocol as protocols
 from .cell import Training, plan, scale_name
 from .errors import BenchError, UsageError
 from .protocol import Loaded
-from .store.results import REQUEST, Store
+from .store.plan import Asked
+from .store.results import Store
 
 
 def request_plan(
@@ -25,25 +27,15 @@ def request_plan(
     return loaded, plan(loaded, methods, seeds, scales)
 
 
-def remember(
-    store: Store,
-    loaded: Loaded,
-    protocol: str,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    scales: Sequence[str],
-) -> None:
-    """Note the request: a later `bench table` or `bench status` shows all that was ever asked under this protocol."""
-    before = store.request(loaded.folder) or {"methods": [], "seeds": [], "scales": []}
-    builtin = protocol in protocols.builtin()
-    request = {
-        "protocol": protocol if builtin else str(loaded.path),
-        "methods": list(dict.fromkeys([*before["methods"], *map(_absolute, methods or loaded.protocol.methods)])),
-        "seeds": sorted({*before["seeds"], *(seeds or loaded.protocol.seeds)}),
-        "scales": sorted({*before["scales"], *(scales or (scale_name(f) for f in loaded.protocol.scales))}),
-        "overrides": loaded.overrides,
-    }
-    store.remember(loaded, request)
+def asked(protocol: str, loaded: Loaded, methods: Sequence[str], seeds: Sequence[int], scales: Sequence[str]) -> Asked:
+    """A request in full: what was not given is the protocol's, and files have their absolute paths."""
+    return Asked(
+        protocol=protocol if protocol in protocols.builtin() else str(loaded.path),
+        methods=tuple(map(_absolute, methods or loaded.protocol.methods)),
+        seeds=tuple(seeds or loaded.protocol.seeds),
+        scales=tuple(scales or map(scale_name, loaded.protocol.scales)),
+        overrides=loaded.overrides,
+    )
 
 
 def _absolute(label: str) -> str:
@@ -55,22 +47,26 @@ def _absolute(label: str) -> str:
     return f"{Path(file).resolve()}{name[len(file) :]}{colon}{preset}"
 
 
-def recall(store: Store, protocol: str | None) -> tuple[Loaded, list[Training]]:
-    """The plan that stands behind a protocol's records; None means the protocol run last.
+def recall(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
+    """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
 
-    `protocol` may be a name, a path, or a folder below results/runs such as demo~steps=10.
+    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
+    none can.
     """
-    folder = protocol or store.last()
-    if folder is None:
-        raise BenchError(f"nothing has been run yet below {store.runs}; start with: bench run")
-    if Path(folder).suffix in (".yaml", ".yml"):
-        folder = protocols.load(folder).folder
-    request = store.request(folder)
-    if request is None:
-        return request_plan(protocol or folder)
-    asked = (request[name] for name in ("protocol", "methods", "seeds", "scales"))
-    try:
-        return request_plan(*asked, **request["overrides"])
-    except UsageError as error:
-        where = store.runs / folder / REQUEST
-        raise UsageError(f"{error}\nAn earlier run asked for this: put it back, or take it out of {where}") from None
+    view, trainings, first = store.view(protocol), dict[Path, Training](), None
+    for earlier in view.plans:
+        request = earlier.asked
+        try:
+            loaded, made = request_plan(
+                request.protocol, request.methods, request.seeds, request.scales, **request.overrides
+            )
+        except UsageError as error:
+            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
+            continue
+        first = first or loaded
+        for training in made:
+            known = trainings.setdefault(training.base.folder, training)
+            trainings[training.base.folder] = replace(known, plus=known.plus or training.plus)
+    if first is None:
+        raise BenchError(f"no plan of {view.protocol.folder} can be made any more; see the warnings above")
+    return first, list(trainings.values())

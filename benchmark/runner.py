@@ -15,14 +15,16 @@ from .cell import Cell
 from .errors import BenchError
 from .events import Ended, Progressed
 from .job import Job
+from .planning import make_plan
 from .preparation import open_dataset
 from .progress import Listener, default_listener
 from .protocol import Loaded
 from .recording import undone_record
-from .request import recall, remember, request_plan
+from .request import asked, recall, request_plan
 from .steps import Outcome, Step, Wish, steps_of
 from .store.cells import Standing, clear_damage, write_record
 from .store.holding import Held, LeaseLost, hold, lockless
+from .store.plan import add_plan
 from .store.record import DoneRecord
 from .store.results import Store
 from .tracking import Mirror
@@ -55,9 +57,9 @@ def run(
     folder, wish = Path(data) if data is not None else None, Wish(redo=redo, keep_volumes=keep_volumes)
     open_dataset(loaded.protocol.data.dataset, folder)
     listener = listener or default_listener()
-    store = Store(Path(results), listener.warn)
+    store = Store(Path(results))
     store.check_writable()
-    remember(store, loaded, protocol, methods, seeds, scales)
+    add_plan(store.runs / loaded.folder, make_plan(loaded, trainings, asked(protocol, loaded, methods, seeds, scales)))
     jobs = [Job(training, store.results, folder, wish, save_every, deterministic) for training in trainings]
     return _Command(store, loaded, jobs, timeout, tracking_uri, listener).outcomes()
 
@@ -76,8 +78,8 @@ def score(
     was trained under another key, has nothing to be scored: it is among the outcomes and left alone.
     """
     listener = listener or default_listener()
-    store = Store(Path(results), listener.warn)
-    loaded, trainings = recall(store, protocol)
+    store = Store(Path(results))
+    loaded, trainings = recall(store, protocol, listener.warn)
     folder = Path(data) if data is not None else None
     open_dataset(loaded.protocol.data.dataset, folder)
     store.check_writable()

@@ -9,6 +9,7 @@ the two forms' outputs or, with gradient, between their gradients of the input, 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +27,6 @@ from torch import Tensor
 from mrsr_bench.method import Task
 from mrsr_bench.methods._attention import PyramidAttention
 from mrsr_bench.methods.poan import POAN
-from mrsr_bench.processes import forkserver
 
 SIDES = (32, 48, 64, 80, 120)
 LEVELS = (1.0, 0.8, 0.6, 0.4)
@@ -87,9 +87,11 @@ def compare(
 ) -> dict[str, object]:
     """A row: seconds and MB of both forms, the best of some turns, and the first's over the second's."""
     results: dict[str, list[Measured]] = {form: [] for form in forms}
+    context = multiprocessing.get_context("forkserver")  # Python's own: children of the suite's lack what is in here
+    context.set_forkserver_preload(["torch", "mrsr_bench.methods.poan"])
     for _ in range(REPEATS):
         for form in forms:
-            with ProcessPoolExecutor(1, mp_context=forkserver()) as pool:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
                 results[form].append(pool.submit(what, form, side, gradient).result())
     row: dict[str, object] = {"LR": side, "gradient": "with" if gradient else "without"}
     seconds = [min(one.seconds for one in results[form]) for form in forms]

@@ -71,7 +71,9 @@ FLOORS = {
     "preparation": 4,
     "methods": 4,
     "matching.recipes": 4,
+    "store.plan": 5,
     "store.results": 6,
+    "planning": 6,
     "recording": 6,
     "sampling": 6,
     "needs": 6,
@@ -86,6 +88,7 @@ FLOORS = {
     "training": 7,
     "matching": 7,
     "calibration.report": 7,
+    "outcomes": 8,
     "reporting.caption": 8,
     "reporting.figure": 8,
     "job": 8,
@@ -120,6 +123,8 @@ LIGHT = [
     "columns",
     "store.results",
     "store.weights",
+    "store.plan",
+    "planning",
     "recording",
     "steps",
     "request",
@@ -130,6 +135,7 @@ LIGHT = [
     "cli",
     "progress",
     "runner",
+    "outcomes",
 ]
 """Rooms that never import torch."""
 
@@ -220,7 +226,7 @@ def test_the_parser_sees_what_there_is() -> None:
         ROOMS
     )
     assert Import("runner", "executors.local", OURS_LINE["runner", "executors.local"], at_once=False) in OURS
-    assert {"cell", "errors", "files", "protocol"} <= {one.target for one in OURS if one.room == "store.results"}
+    assert {"cell", "errors", "protocol"} <= {one.target for one in OURS if one.room == "store.results"}
     assert {"method", "degradation"} <= {one.target for one in OURS if one.room == "methods.bicubic"}
     assert ("store.cells", "worker") in {(one.target, one.room) for one in OURS}
     assert not [one for one in OURS if (one.room, one.target) == ("progress", "runner")], "only for type checking"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,7 @@ from mrsr_bench import checkpoint, runner
 from mrsr_bench.cli import main
 from mrsr_bench.files import CHECKSUM, DamagedFile, write_sealed
 from mrsr_bench.reporting.table import build
-from mrsr_bench.request import recall
-from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS, Standing
+from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 
@@ -66,8 +66,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
 def protocol(whole: Path, tmp_path: Path) -> Path:
     """A copy of it to damage."""
     shutil.copytree(whole, tmp_path / "copy")
-    request = tmp_path / "copy" / "results" / "runs" / "small" / "request.json"
-    request.write_text(request.read_text(encoding="utf-8").replace(str(whole), str(tmp_path / "copy")), "utf-8")
     return tmp_path / "copy" / "small.yaml"
 
 
@@ -78,16 +76,16 @@ def methods(protocol: Path) -> list[str]:
 
 def standings(protocol: Path) -> dict[str, Standing]:
     """Label → where its cell stands."""
-    store = Store(protocol.parent / "results")
-    _, trainings = recall(store, "small")
-    return {cell.label: store.look(training, cell) for training in trainings for cell in training.cells}
+    view = Store(protocol.parent / "results").view("small")
+    places = {planned.cell.label: view.place(planned) for planned in view.cells}
+    return {label: look(place) for label, place in places.items() if place is not None}
 
 
 def states(protocol: Path) -> dict[str, str]:
     return {label: standing.state for label, standing in standings(protocol).items()}
 
 
-def look(protocol: Path, *command: str) -> str:
+def shown(protocol: Path, *command: str) -> str:
     done = CliRunner().invoke(main, [*command, "--results", str(protocol.parent / "results")], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -149,10 +147,10 @@ def test_a_changed_figure_makes_no_table(protocol: Path) -> None:
     path = cell_folder(protocol, "network") / RECORD
     right = record(protocol, "network")["metrics"]["psnr"]
     path.write_text(path.read_text(encoding="utf-8").replace(repr(right), repr(right + 20)), encoding="utf-8")
-    text = look(protocol, "table")
+    text = shown(protocol, "table")
     assert f"{right + 20:.2f}" not in text
     assert f"Damaged: network T1 x2 bicubic seed 0 ({path} is damaged: its checksum does not fit" in text
-    assert f"damaged  network T1 x2 bicubic seed 0: {path} is damaged" in look(protocol, "status")
+    assert f"damaged  network T1 x2 bicubic seed 0: {path} is damaged" in shown(protocol, "status")
 
 
 def test_a_record_whose_means_are_not_those_of_its_scores_is_damaged_whatever_its_checksum(protocol: Path) -> None:
@@ -199,30 +197,28 @@ def test_a_field_of_a_later_version_is_passed_over_and_another_format_waits_for_
 def test_damage_stops_neither_status_nor_table_nor_a_dry_run(protocol: Path) -> None:
     for label in ("network", "bicubic"):
         (cell_folder(protocol, label) / RECORD).write_bytes(b"\x00\x01")
-    shown = look(protocol, "status")
-    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["damaged", "done", "damaged", "done"]
-    assert "linear" in look(protocol, "table").splitlines()[0]
-    said = look(protocol, "run", "--dry-run", "--protocol", str(protocol))
+    lines = shown(protocol, "status").splitlines()[1:]
+    assert {line.split()[1]: line.split()[0] for line in lines} == {
+        "bicubic": "damaged", "linear": "done", "network": "damaged", "network+": "done"
+    }  # fmt: skip
+    assert "linear" in shown(protocol, "table").splitlines()[0]
+    said = shown(protocol, "run", "--dry-run", "--protocol", str(protocol))
     assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in said or "run" in said
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"folder": 3', '{"methods": []}'])
-def test_a_damaged_request_is_said_and_the_protocols_own_methods_are_shown(
-    protocol: Path, images: Path, content: str
-) -> None:
-    runs = protocol.parent / "results" / "runs"
-    for path in (runs / "small" / "request.json", runs / "last.json"):
-        path.write_text(content, encoding="utf-8")
-    shown = CliRunner().invoke(
-        main, ["status", "--protocol", str(protocol), "--results", str(runs.parent)], catch_exceptions=False
-    )
-    assert shown.exit_code == 0
-    assert f"{runs / 'small' / 'request.json'} cannot be read" in shown.stderr
-    assert [line.split()[:2] for line in shown.stdout.splitlines()[1:]] == [["done", "bicubic"], ["done", "linear"]]
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_plan_costs_its_own_columns_and_says_so(protocol: Path, images: Path, damage: str) -> None:
+    bench(protocol, ["nlm"], images)
+    [first, *_] = sorted((protocol.parent / "results" / "runs" / "small" / "plans").iterdir(), key=os.path.getmtime)
+    first.write_bytes(DAMAGES[damage](first.read_bytes()))
+    done = CliRunner().invoke(main, ["status", "--results", str(protocol.parent / "results")], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [["done", "nlm"]]
+    assert f"a plan is left out: {first} is damaged" in done.stderr
+    assert f"Damaged plans: {first} is damaged" in shown(protocol, "table")
     outcomes, _ = run(protocol, images)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
-    assert len(list(runs.rglob("request.json~damaged-*"))) == 1
-    assert states(protocol) == dict.fromkeys(("bicubic", "linear", "network", "network+"), "done")
+    assert states(protocol) == dict.fromkeys(("bicubic", "linear", "network", "network+", "nlm"), "done")
 
 
 # --- Made good -------------------------------------------------------------------------------------------------------
@@ -344,6 +340,5 @@ def test_damaged_states_are_the_state_of_their_cell_and_passed_over(
 
 def test_a_table_shows_what_is_whole(protocol: Path) -> None:
     (cell_folder(protocol, "linear") / SCORES).write_bytes(b"")
-    store = Store(protocol.parent / "results")
-    table = build(store, *recall(store, "small"))
+    table = build(Store(protocol.parent / "results").view("small"))
     assert [label for (_, label) in table.values] == ["bicubic", "network", "network+"]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import Plan, fill, fill_scores
+from recorded import Plan, fill, fill_scores, remember, view
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
@@ -20,7 +20,7 @@ from mrsr_bench.reporting.distance import baseline, distances
 from mrsr_bench.reporting.figure import draw
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import build
-from mrsr_bench.request import remember, request_plan
+from mrsr_bench.request import request_plan
 from mrsr_bench.statistics import interval
 from mrsr_bench.store.cells import SCORES
 from mrsr_bench.store.results import Store
@@ -64,7 +64,7 @@ def filled(make: Callable[..., Plan]) -> Plan:
 
 
 def test_a_distance_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
-    found = {distance.label: distance for distance in distances(build(*filled), "linear")}
+    found = {distance.label: distance for distance in distances(build(view(filled)), "linear")}
     assert list(found) == ["bicubic", "srcnn", "edsr", "edsr+"]
     edsr = found["edsr"]
     assert (edsr.mean, edsr.subjects) == (1.25, 4)
@@ -83,7 +83,7 @@ def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callab
         if seed:
             fill_scores(plan, "edsr", {"anna": 31.0 + 2 * seed}, seed)
     fill_scores(plan, "bicubic", {"anna": 30.0})
-    table = build(*plan)
+    table = build(view(plan))
     by_seed = {against: {d.label: d.spread for d in distances(table, against)} for against in ("srcnn", "bicubic")}
     assert by_seed["srcnn"]["edsr"] == pytest.approx(math.sqrt(0.5)), "of the differences 2 and 3, seeds 1 and 2"
     assert by_seed["bicubic"]["edsr"] == pytest.approx(math.sqrt(2)), "of 3 and 5"
@@ -91,7 +91,7 @@ def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callab
 
 
 def test_distances_stand_below_the_table_with_their_method_in_words(filled: Plan) -> None:
-    table = build(*filled)
+    table = build(view(filled))
     _, _, block, words, _ = render(table, "markdown", "linear").split("\n\n")
     low, high = interval(list(GAINS.values()))
     assert lines(block) == [
@@ -111,15 +111,15 @@ def test_distances_stand_below_the_table_with_their_method_in_words(filled: Plan
 
 def test_where_lower_is_better_the_words_say_so(make: Callable[..., Plan]) -> None:
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}, "psnr": {"range": "volume_minmax"}}})
-    assert "below 0 is better" in render(build(*plan), "markdown", "linear")
+    assert "below 0 is better" in render(build(view(plan)), "markdown", "linear")
 
 
 def test_the_baseline_is_linear_where_there_is_one_unless_another_or_none_is_asked_for(
     make: Callable[..., Plan],
 ) -> None:
-    table = build(*make())
+    table = build(view(make()))
     assert [baseline(table, asked) for asked in (None, "edsr", "none")] == ["linear", "edsr", None]
-    assert baseline(build(*make(methods={"bicubic": {}})), None) is None
+    assert baseline(build(view(make(methods={"bicubic": {}}))), None) is None
     with pytest.raises(UsageError, match=r"no column 'ersd'\. Did you mean 'edsr'"):
         baseline(table, "ersd")
 
@@ -132,7 +132,7 @@ def test_scores_that_are_not_those_of_the_record_leave_their_figure_out_and_name
     (folder / SCORES).unlink()
     if content is not None:
         (folder / SCORES).write_text(content, encoding="utf-8")
-    table = build(*filled)
+    table = build(view(filled))
     assert f"Damaged: edsr T1 x2 bicubic seed 0 ({folder / SCORES} is damaged: it is " in table.caption()
     assert [record.resolved.seed for record in table.values[("T1", "x2"), "edsr"]] == [1]
     assert [distance.label for distance in distances(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
@@ -142,7 +142,7 @@ def test_scores_of_other_subjects_are_an_error_that_names_them(filled: Plan) -> 
     for seed in (0, 1):
         fill_scores(filled, "edsr", {"eva" if name == "dora" else name: value for name, value in LINEAR.items()}, seed)
     with pytest.raises(BenchError, match="edsr T1 x2: subjects that it or the baseline lacks: dora, eva"):
-        distances(build(*filled), "linear")
+        distances(build(view(filled)), "linear")
 
 
 # --- Quality against computation -------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ BUDGET = {"steps": 1000, "batch": 8, "lr_patch": 48, "augment": "dihedral", "lr"
 
 
 def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_are_marked(counted: Plan) -> None:
-    *_, block, words, records = render(build(*counted), "markdown", flops=True).split("\n\n")
+    *_, block, words, records = render(build(view(counted)), "markdown", flops=True).split("\n\n")
     assert lines(block) == [
         ["contrast", "scale", "method", "psnr", "MACs (LR 24×24)", "training MACs", "parameters", "Pareto"],
         ["T1", "x2", "srcnn", "32.00", "7.25 M", "696 G", "1.23 M", "yes"],
@@ -179,7 +179,7 @@ def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_ar
     assert "No MACs are counted for linear, which take no part in that." in words
     assert "second" not in words + block
     assert ["T1 x2", "edsr+", "0", "33.60", "1,234,567", "800,000,000"] in [line[:6] for line in lines(records)]
-    latex = render(build(*counted), "latex", flops=True)
+    latex = render(build(view(counted)), "latex", flops=True)
     assert r"T1 & x2 & edsr & 33.50$\pm$0.71 & 100 M & 9.60 T & 1.23 M & yes \\" in latex
     assert r"\label{tab:small-flops}" in latex
 
@@ -188,7 +188,7 @@ def test_where_lower_is_better_the_lowest_are_optimal(make: Callable[..., Plan])
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}}})
     for label, hfen, macs in (("srcnn", 0.3, 10), ("edsr", 0.2, 20)):
         fill(plan, label, "x2", 0, 0, metrics={"hfen": hfen}, macs_lr24=macs)
-    assert [(cost.label, cost.optimal) for cost in costs(build(*plan))] == [("srcnn", True), ("edsr", True)]
+    assert [(cost.label, cost.optimal) for cost in costs(build(view(plan)))] == [("srcnn", True), ("edsr", True)]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=10)
@@ -211,7 +211,7 @@ def test_the_optimal_points_are_those_that_no_other_beats_and_every_other_is_bea
 def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: Path, ending: str) -> None:
     files = [tmp_path / f"{number}.{ending}" for number in (1, 2)]
     for file in files:
-        draw(build(*counted), file)
+        draw(build(view(counted)), file)
     first, second = (file.read_bytes() for file in files)
     assert first == second
     assert first.startswith(b"<?xml" if ending == "svg" else b"\x89PNG")
@@ -219,7 +219,7 @@ def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: P
 
 
 def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: Path) -> None:
-    draw(build(*counted), tmp_path / "quality.svg")
+    draw(build(view(counted)), tmp_path / "quality.svg")
     text = (tmp_path / "quality.svg").read_text(encoding="utf-8")
     for words in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
         assert (f">{words}</text>" in text) == (words != "bicubic"), words
@@ -227,9 +227,9 @@ def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: P
 
 def test_a_picture_without_a_network_or_of_another_kind_is_refused(counted: Plan, make: Callable[..., Plan]) -> None:
     with pytest.raises(UsageError, match=r"ends in \.svg or \.png, not 'quality\.pdf'"):
-        draw(build(*counted), Path("quality.pdf"))
+        draw(build(view(counted)), Path("quality.pdf"))
     with pytest.raises(BenchError, match="no network of 'small' has a figure yet"):
-        draw(build(*make(scales=[3])), Path("quality.svg"))
+        draw(build(view(make(scales=[3]))), Path("quality.svg"))
 
 
 # --- The caption's budget --------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
     plan = make(methods=methods, training={"track": "equal", **BUDGET, **training})
     for label in methods:
         fill(plan, label, "x2", 30.0, 0.9)
-    said = build(*plan).caption().splitlines()
+    said = build(view(plan)).caption().splitlines()
     for line in (
         "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
         "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
@@ -259,11 +259,11 @@ def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan
     plan = make(inference={"tile": 16, "overlap": 4})
     for label in METHODS:
         fill(plan, label, "x2", 30.0, 0.9)
-    assert "Inference: tiles of 16 with overlap 4 LR pixels." in build(*plan).caption().splitlines()
+    assert "Inference: tiles of 16 with overlap 4 LR pixels." in build(view(plan)).caption().splitlines()
     fill(plan, "srcnn", "x2", 30.0, 0.9, inference=None)
     assert (
         "Inference: whole slices (srcnn); tiles of 16 with overlap 4 LR pixels (edsr, edsr+)."
-        in build(*plan).caption().splitlines()
+        in build(view(plan)).caption().splitlines()
     )
 
 
@@ -275,13 +275,13 @@ def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., P
     assert (
         "By label: 30 steps of 2 LR patches 8×8 (3,840 LR pixels) (edsr); "
         "30 steps of 2 LR patches 4×8×8 (15,360 LR pixels) (deep)."
-    ) in build(*plan).caption().splitlines()
+    ) in build(view(plan)).caption().splitlines()
 
 
 def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..., Plan]) -> None:
     plan = make()
     fill(plan, "linear", "x2", 30.0, 0.9)
-    caption = build(*plan).caption()
+    caption = build(view(plan)).caption()
     assert "Budget: track equal; nothing trained by the loop." in caption
     assert "Learning rate" not in caption
     assert "Inference" not in caption
@@ -292,7 +292,7 @@ def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..
 
 def test_the_command_prints_distances_by_default_and_the_rest_when_asked(filled: Plan, tmp_path: Path) -> None:
     store, loaded, _ = filled
-    remember(store, loaded, str(loaded.path), [], (), ())
+    remember((store, loaded, []), [])
 
     def call(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["table", "--results", str(store.results), *arguments])

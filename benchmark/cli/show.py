@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import JSON, RESULTS, names
+
+if TYPE_CHECKING:
+    from ..store.cells import Standing
+    from ..store.plan import CellPlan, View
+    from ..store.results import Store
 
 
 @click.command("list")
@@ -68,33 +72,56 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
 
 @click.command()
 @click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
+@click.option("--check", is_flag=True, help="Compare with today's protocol and methods, which are imported.")
 @RESULTS
 @JSON
-def status(protocol: str | None, results: Path, as_json: bool) -> None:
+def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> None:
     """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale, changed or damaged.
 
-    Nothing is changed and no lock is taken: look as often as you like while runs work.
+    By the plans of earlier runs and the records: no method is imported, nothing is changed, and no lock is taken. Look
+    as often as you like while runs work.
     """
-    from ..request import recall
     from ..store.results import Store
 
-    store = Store(results, functools.partial(click.echo, err=True))
-    loaded, trainings = recall(store, protocol)
-    rows = []
-    for training in trainings:
-        for cell in training.cells:
-            standing = store.look(training, cell)
-            about = {"label": cell.label, "contrast": cell.contrast, "scale": cell.scale, "seed": cell.seed}
-            place = str(store.folder(loaded, cell))
-            state = {"state": standing.state, "why": standing.why or None, "folder": place}
-            rows.append({**about, "degradation": cell.degradation.title, **state})
+    store = Store(results)
+    view = store.view(protocol)
+    rows = _checked(store, protocol) if check else _planned(view)
     if as_json:
-        click.echo(json.dumps({"protocol": loaded.folder, "digest": loaded.digest, "cells": rows}, indent=2))
+        said = {"protocol": view.protocol.folder, "digest": view.protocol.digest, "damaged_plans": list(view.damaged)}
+        click.echo(json.dumps({**said, "cells": rows}, indent=2))
         return
-    click.echo(f"{loaded.folder}, version {loaded.protocol.version}, digest {loaded.digest[:12]}")
+    click.echo(f"{view.protocol.folder}, version {view.protocol.version}, digest {view.protocol.digest[:12]}")
     for row in rows:
         name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
         click.echo(f"{row['state']:8} {name}" + (f": {row['why']}" if row["why"] else ""))
+    for problem in view.damaged:
+        click.echo(f"a plan is left out: {problem}", err=True)
+
+
+def _planned(view: View) -> list[dict[str, Any]]:
+    """Where the cells of a view stand, by plan and record alone."""
+    from ..store.cells import stands
+
+    cells = ((planned.cell, view.place(planned)) for planned in view.cells)
+    return [_row(cell, view.folder / cell.folder, stands(place, cell.why or "")) for cell, place in cells]
+
+
+def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
+    """Where they stand by today's code."""
+    from ..planning import plan_cell
+    from ..request import recall
+
+    _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
+    return [
+        _row(plan_cell(training, cell), store.folder(training.loaded, cell), store.look(training, cell))
+        for training in trainings
+        for cell in training.cells
+    ]
+
+
+def _row(cell: CellPlan, folder: Path, standing: Standing) -> dict[str, Any]:
+    place = cell.model_dump(include={"label", "contrast", "scale", "seed", "degradation"})
+    return {**place, "state": standing.state, "why": standing.why or None, "folder": str(folder)}
 
 
 @click.command()
@@ -137,13 +164,11 @@ def table(
     from ..reporting.figure import draw
     from ..reporting.render import render
     from ..reporting.table import build
-    from ..request import recall
     from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
         raise UsageError("CSV holds the main table alone; leave --against and --flops out, or choose another --format")
-    store = Store(results, functools.partial(click.echo, err=True))
-    built = build(store, *recall(store, protocol), metrics, published)
+    built = build(Store(results).view(protocol), metrics, published)
     if figure:
         draw(built, figure)
     click.echo(render(built, format_, baseline(built, against), flops), nl=False)

@@ -20,22 +20,22 @@ Any other field stands in the caption as it is recorded."""
 def statements(table: Table) -> list[str]:
     """Budget, learning rates, validation and inference, a statement each. A self-ensemble is its base's training."""
     trained = {label: records[0] for (_, label), records in table.values.items() if records[0].resolved.recipe}
-    track = table.loaded.protocol.training.track
+    protocol = table.view.protocol
+    side = protocol.validation_lr_patch
     if not trained:
-        return [f"Budget: track {track}; nothing trained by the loop."]
+        return [f"Budget: track {protocol.track}; nothing trained by the loop."]
     fits = {label.removesuffix("+"): record.resolved for label, record in trained.items()}
     aspects = {label: _aspects(resolved) for label, resolved in fits.items()}
     names = dict.fromkeys(name for of in aspects.values() for name in of)
     texts = {name: {label: of[name] for label, of in aspects.items() if name in of} for name in names}
     shared = [name for name, of in texts.items() if len(of) == len(fits) and len(set(of.values())) == 1]
     said = [next(iter(texts[name].values())) for name in shared]
-    validation = table.loaded.protocol.validation
     return [
-        f"Budget: {'; '.join([f'track {track}', *said])}.",
+        f"Budget: {'; '.join([f'track {protocol.track}', *said])}.",
         *(f"By label: {_grouped(of, len(fits))}." for name, of in texts.items() if name not in shared),
         _rates({label: _recipe(resolved).lr for label, resolved in fits.items()}),
-        f"Validation: every {validation.every} steps, on at most {validation.patches} centre crops of "
-        f"{validation.lr_patch}×{validation.lr_patch} LR pixels; kept are the weights of the best mean PSNR there. "
+        f"Validation: every {protocol.validation_every} steps, on at most {protocol.validation_patches} "
+        f"centre crops of {side}×{side} LR pixels; kept are the weights of the best mean PSNR there. "
         "The test set is read once, after training.",
         f"Inference: {_grouped({label: _inference(record) for label, record in trained.items()}, len(trained))}.",
     ]

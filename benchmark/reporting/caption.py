@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def describe(table: Table, mark: str) -> str:
     """The caption, a statement a line; `mark` stands on the headings of quoted columns."""
-    protocol, found = table.loaded.protocol, [record for records in table.values.values() for record in records]
+    protocol, found = table.view.protocol, [record for records in table.values.values() for record in records]
     subjects = sorted({record.n for record in found})
     parts = [
-        f"Protocol {table.loaded.folder}, version {protocol.version}, digest {table.loaded.digest[:12]}: "
-        f"{' '.join(protocol.description.split())}",
+        f"Protocol {protocol.folder}, version {protocol.version}, digest {protocol.digest[:12]}: "
+        f"{protocol.description}",
         f"Cells: {'/'.join(table.main)}. {_conventions(table)}; "
         f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
         *_seeds(table, found),
@@ -43,15 +43,9 @@ def describe(table: Table, mark: str) -> str:
 
 
 def _conventions(table: Table) -> str:
-    """Every metric's convention in full; a label that is not the metric's name stands before it."""
-    scoring, parts = table.loaded.protocol.scoring, list[str]()
-    for label, metric in table.conventions.items():
-        settings = {key: value for key, value in scoring.metrics[label].items() if key != "metric"}
-        named = f"{label}: " if "metric" in scoring.metrics[label] else ""
-        lower = "" if metric.higher_is_better else " (lower is better)"
-        said = ", ".join(f"{key} {value}" for key, value in settings.items())
-        parts.append(f"{named}{metric.title}{lower}" + (f" with {said}" if said else ""))
-    return f"{'; '.join(parts)}; per {scoring.unit}, border {scoring.border}, rounding {scoring.round}"
+    """Every metric's convention in full."""
+    protocol, metrics = table.view.protocol, "; ".join(metric.convention for metric in table.conventions.values())
+    return f"{metrics}; per {protocol.unit}, border {protocol.border}, rounding {protocol.rounding}"
 
 
 def _seeds(table: Table, found: list[DoneRecord]) -> list[str]:
@@ -90,7 +84,7 @@ def _training_subjects(table: Table) -> str:
     labels: dict[int, dict[str, None]] = {}
     for (_, label), records in table.values.items():
         if records[0].fit:
-            number = records[0].resolved.train_subjects or len(table.loaded.split["train"])
+            number = records[0].resolved.train_subjects or table.view.protocol.train_subjects
             labels.setdefault(number, {})[label] = None
     numbers = [f"{number} ({', '.join(of)})" for number, of in sorted(labels.items())]
     return ", ".join(numbers) if len(numbers) > 1 else ""

@@ -28,7 +28,7 @@ def draw(table: Table, path: Path) -> None:
     found = [cost for cost in costs(table) if math.isfinite(cost.quality)]
     rows = [row for row in table.rows if any(cost.row == row and cost.macs for cost in found)]
     if not rows:
-        raise BenchError(f"no network of '{table.loaded.folder}' has a figure yet; train one with: bench run")
+        raise BenchError(f"no network of '{table.view.protocol.folder}' has a figure yet; train one with: bench run")
     import matplotlib
     from matplotlib.figure import Figure
 

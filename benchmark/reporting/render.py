@@ -42,7 +42,7 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
         for frame, words, _ in views:
             blocks += [_markdown(frame), words]
         return "\n\n".join([*blocks, _markdown(_readable(table.records()))]) + "\n"
-    label = f"tab:{table.loaded.protocol.name}"
+    label = f"tab:{table.view.protocol.name}"
     text = _booktabs(main, _latex(table.caption("†").replace("\n", " ")), label)
     if table.others:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")

@@ -6,18 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
-from .. import quoted, scoring, statistics
-from ..cell import Cell, Training
+from .. import quoted, statistics
 from ..errors import UsageError, did_you_mean
-from ..protocol import Loaded
 from ..quoted import Quote
-from ..store.cells import Scores, Standing
+from ..store.cells import Scores, Standing, stands
+from ..store.plan import MetricPlan, View
 from ..store.record import DoneRecord
-from ..store.results import Store
 from .caption import describe
 from .cost import inference_macs
 
@@ -48,7 +45,7 @@ class Column:
 class Table:
     """The figures of one protocol, and what is not among them."""
 
-    loaded: Loaded
+    view: View
     chosen: tuple[str, ...] = ()
     """The metrics asked for; none: all of the protocol's."""
     rows: list[Row] = field(default_factory=list)
@@ -69,7 +66,7 @@ class Table:
 
     @property
     def metrics(self) -> list[str]:
-        return list(self.chosen or self.loaded.protocol.scoring.metrics)
+        return list(self.chosen or (metric.label for metric in self.view.last.metrics))
 
     @property
     def main(self) -> list[str]:
@@ -82,10 +79,10 @@ class Table:
         return [] if self.chosen else self.metrics[_IN_A_CELL:]
 
     @cached_property
-    def conventions(self) -> dict[str, Any]:
-        """Metric label → the metric with its settings (`scoring.convention`)."""
-        settings = self.loaded.protocol.scoring.metrics
-        return {label: scoring.convention(label, settings[label]) for label in self.metrics}
+    def conventions(self) -> dict[str, MetricPlan]:
+        """Metric label → its convention."""
+        metrics = {metric.label: metric for metric in self.view.last.metrics}
+        return {label: metrics[label] for label in self.metrics}
 
     @property
     def columns(self) -> list[Column]:
@@ -100,8 +97,7 @@ class Table:
 
     def quoted_as(self, metric: str) -> str | None:
         """The printed metric that belongs beside `metric`: psnr and ssim under their own names, None for the others."""
-        own = "metric" not in self.loaded.protocol.scoring.metrics[metric]
-        return metric if metric in ("psnr", "ssim") and own else None
+        return metric if metric in ("psnr", "ssim") and self.conventions[metric].metric == metric else None
 
     def value(self, row: Row, column: Column, metric: str) -> float:
         """A figure, ours as the mean over seeds; NaN where there is none."""
@@ -169,61 +165,51 @@ class Table:
         return describe(self, mark)
 
 
-def build(
-    store: Store,
-    loaded: Loaded,
-    trainings: Sequence[Training],
-    metrics: Sequence[str] = (),
-    published: bool = False,
-) -> Table:
-    """Collect the figures of a plan. Figures of stale cells, or made on other data than their row's, are left out.
+def build(view: View, metrics: Sequence[str] = (), published: bool = False) -> Table:
+    """Collect the figures of all plans of a view. Stale and damaged ones, or those on other data than their row's, are
+    left out and said.
 
     `metrics` are labels of the protocol's, none for all; with `published`, what papers print stands beside ours.
     Raises UsageError for a label that is not known, and for a protocol that no published figure applies to.
     """
-    known = loaded.protocol.scoring.metrics
+    known = [metric.label for metric in view.last.metrics]
     if unknown := [metric for metric in metrics if metric not in known]:
         raise UsageError(
-            f"protocol '{loaded.protocol.name}' has no metric '{unknown[0]}'. {did_you_mean(unknown[0], known)}"
+            f"protocol '{view.protocol.name}' has no metric '{unknown[0]}'. {did_you_mean(unknown[0], known)}"
         )
-    table = Table(loaded, tuple(dict.fromkeys(metrics)), published=published)
-    titles: dict[Row, str] = {}
-    several = len(loaded.protocol.degradation) > 1
-    for training in trainings:
-        for cell in training.cells:
-            title = cell.degradation.title
-            row = ((title,) if several else ()) + (cell.contrast, cell.scale)
-            if row not in table.rows:
-                table.rows.append(row)
-                titles[row] = title
-            if cell.label not in table.labels:
-                table.labels.append(cell.label)
-            table.seeds.setdefault((row, cell.label), set()).add(cell.seed)
-            standing = store.look(training, cell)
-            if standing.state == "changed":
-                table.absent.setdefault("The method's file has changed since", []).append(str(cell))
-            if standing.done is not None and standing.scores is not None:
-                table.values.setdefault((row, cell.label), []).append(standing.done)
-                table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
-            else:
-                table.absent.setdefault(standing.state.capitalize(), []).append(_brief(cell, standing))
-    # The order in which they were run says nothing; a label that the protocol lacks comes last.
-    order = [label.removesuffix("+") for label in loaded.protocol.methods]
-    table.labels.sort(key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
+    table = Table(view, tuple(dict.fromkeys(metrics)), published=published, labels=view.labels)
+    several = len({degradation for degradation, _, _ in view.rows}) > 1
+    names = {row: row if several else row[1:] for row in view.rows}
+    table.rows = list(names.values())
+    for problem in view.damaged:
+        table.absent.setdefault("Damaged plans", []).append(problem)
+    for planned in view.cells:
+        cell, place = planned.cell, view.place(planned)
+        row = names[cell.row]
+        table.seeds.setdefault((row, cell.label), set()).add(cell.seed)
+        standing = stands(place, cell.why or "")
+        if standing.state == "changed":
+            table.absent.setdefault("The method's file has changed since", []).append(str(cell))
+        if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):
+            table.values.setdefault((row, cell.label), []).append(standing.done)
+            table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
+        else:
+            state = "stale" if standing.done else standing.state
+            table.absent.setdefault(state.capitalize(), []).append(_brief(str(cell), standing))
     _demand_same_data(table)
     if published:
-        _quote(table, titles)
+        _quote(table, {name: row[0] for row, name in names.items()})
     return table
 
 
 def _quote(table: Table, titles: dict[Row, str]) -> None:
     """Look up what is printed for the table's rows and columns."""
-    data = table.loaded.protocol.data
-    if data.dataset != quoted.DATASET or data.grid != "file":
-        has = f"is of '{data.dataset}'" + ("" if data.grid == "file" else " on another grid")
+    protocol = table.view.protocol
+    if protocol.dataset != quoted.DATASET or protocol.grid != "file":
+        has = f"is of '{protocol.dataset}'" + ("" if protocol.grid == "file" else " on another grid")
         raise UsageError(
             f"published figures are of '{quoted.DATASET}' on the grid of its files, and protocol "
-            f"'{table.loaded.protocol.name}' {has}: nothing published compares with it. Leave --published out"
+            f"'{protocol.name}' {has}: nothing published compares with it. Leave --published out"
         )
     for row in table.rows:
         for label in table.labels:
@@ -245,6 +231,6 @@ def _demand_same_data(table: Table) -> None:
     table.values = {place: records for place, records in table.values.items() if records}
 
 
-def _brief(cell: Cell, standing: Standing) -> str:
+def _brief(cell: str, standing: Standing) -> str:
     why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""
-    return f"{cell}" + (f" ({why.splitlines()[0]})" if why else "")
+    return cell + (f" ({why.splitlines()[0]})" if why else "")

@@ -78,6 +78,11 @@ class Standing:
         return None
 
 
+def stands(place: Place | None, why: str) -> Standing:
+    """`look`; a cell that has no place has failed, and `why` says the reason."""
+    return Standing("failed", why=why) if place is None else look(place)
+
+
 def look(place: Place, *, held: bool = False) -> Standing:
     """Where a cell stands, by its files alone: takes no lock, changes nothing, runs no code of others.
 

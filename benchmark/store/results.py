@@ -7,29 +7,22 @@ Records are the truth; MLflow and tables are made from them.
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..cell import Cell, Training
-from ..errors import UsageError
-from ..files import DamagedFile, read_bytes, remove_leftovers, set_aside, write_text
-from ..protocol import Loaded
+from ..errors import BenchError, UsageError
+from ..protocol import Loaded, load
 from .cells import Place, Standing, look
-
-REQUEST = "request.json"
-LAST = "last.json"
+from .plan import View, last_folder, view_of
 
 
 class Store:
-    """The records below one results folder; `warn` hears of a damaged file that belongs to no cell."""
+    """The records below one results folder."""
 
-    def __init__(self, results: Path, warn: Callable[[str], None] = print) -> None:
+    def __init__(self, results: Path) -> None:
         self.results = results
         self.runs = results / "runs"
-        self._warn = warn
 
     def check_writable(self) -> None:
         """Raise UsageError now rather than lose a training's result later."""
@@ -52,36 +45,17 @@ class Store:
         """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
         return look(self.place(training, cell), held=held)
 
-    def remember(self, loaded: Loaded, request: dict[str, Any]) -> None:
-        """Note what was asked, so that `bench table` and `bench status` need no arguments."""
-        folder = self.runs / loaded.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        for path, content in ((folder / REQUEST, request), (self.runs / LAST, {"folder": loaded.folder})):
-            if path.exists() and self._read(path) is None:
-                set_aside(path, "damaged")
-            write_text(path, json.dumps(content, indent=2))
+    def view(self, protocol: str | None) -> View:
+        """All that was planned under a protocol's folder, by default the one asked last.
 
-    def last(self) -> str | None:
-        """The folder of the protocol that was run last."""
-        if last := self._read(self.runs / LAST):
-            return str(last["folder"])
-        requests = sorted(self.runs.glob(f"*/{REQUEST}"), key=lambda path: path.stat().st_mtime)
-        return requests[-1].parent.name if requests else None
-
-    def request(self, folder: str) -> dict[str, Any] | None:
-        """All that was ever asked for under a protocol's folder; None also where that can no longer be read."""
-        return self._read(self.runs / folder / REQUEST)
-
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        fields = {"folder"} if path.name == LAST else {"protocol", "methods", "seeds", "scales", "overrides"}
-        try:
-            content = json.loads(read_bytes(path))
-            if not isinstance(content, dict) or not content.keys() >= fields:
-                raise ValueError(f"it is not a record of {', '.join(sorted(fields))}")
-        except FileNotFoundError:
-            return None
-        except (DamagedFile, ValueError) as error:
-            self._warn(f"{path} cannot be read ({error}): what was asked before is not known any more")
-            return None
-        return content
+        `protocol` may be a name, a path, or a folder below runs such as demo~steps=10. Raises BenchError where nothing
+        was planned.
+        """
+        folder = protocol or last_folder(self.runs)
+        if folder is not None and Path(folder).suffix in (".yaml", ".yml"):
+            folder = load(folder).folder
+        view = view_of(self.runs / folder) if folder is not None else None
+        if view is None:
+            what = f"of '{folder}' " if folder else ""
+            raise BenchError(f"nothing {what}has been run yet below {self.runs}; start with: bench run")
+        return view

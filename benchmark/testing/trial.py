@@ -223,6 +223,11 @@ class Trial:
 
         Raises Found with what the process said where it ends without an output.
         """
+        if self.cls.__module__ == "__main__":
+            raise Found(
+                f"{self.cls.__qualname__} stands in the script that runs, which other processes do not import: put it "
+                "into a file of its own"
+            )
         method = self.fitted
         state = save({name: np.ascontiguousarray(part) for name, part in method.state().items()})
         context = forkserver()
