@@ -4,8 +4,8 @@
     mrsr_bench.run("demo", ["bicubic", "linear"])
     mrsr_bench.table()
 
-In a script, a notebook or a Python shell alike. Cells run in processes of their own, which import nothing of the script;
-methods are files that are named in `run`, not classes in it.
+In a script, a notebook or a Python shell alike. Cells run in processes of their own, which import nothing of the
+script; methods are files that are named in `run`, not classes in it.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ _NO_GAP = ("Skipped", "The method's file has changed since")
 def table(protocol: str | None = None, results: str | Path = "results") -> pd.DataFrame:
     """The table of a protocol, by default the one run last: rows contrast and scale, columns (method, metric).
 
+    `results`: a folder of records, or a pack of them (`bench pack`).
     The caption is in `.attrs["caption"]`. Warns where cells have no figure (NaN, or a mean over fewer seeds), and names
     them as the caption does; those of a method that cannot do the task are not among them. Raises BenchError where
     nothing has been run.

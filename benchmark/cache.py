@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from .files import DamagedFile, digest, read_sealed, remove_leftovers, sha256_of, write_sealed
+from .files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, sha256_of, write_sealed
 
 DIGESTS = "digests"
 _SMALL = 2**16
@@ -24,12 +25,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MRSR_CACHE") or platformdirs.user_cache_path("mrsr-bench"))
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: Readable) -> str:
     """SHA-256 of a file, remembered in the cache. Raises OSError where the file cannot be read.
+
+    In a pack nothing is remembered: the file is read. Raises DamagedFile where it is not what the pack says.
 
     What is remembered counts only while the system says that the file was not touched: place, size, number (inode),
     time of modification and time of change (ctime), which `cp -p` and `rsync -a` cannot set.
     """
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     status = path.stat()
     if status.st_size < _SMALL:
         return sha256_of(path)

@@ -18,7 +18,7 @@ from .files import digest
 from .method import Method, Recipe, Task
 from .protocol import Loaded
 from .registry import Source
-from .schema import Degradation
+from .schema import Degradation, scale_name
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,6 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.label} {self.contrast} {self.scale} {self.degradation.title} seed {self.seed}"
-
-
-def scale_name(factors: tuple[int, int, int]) -> str:
-    """'2', or '4x1x1' where the factors are not those of in-plane upscaling."""
-    depth, rows, columns = factors
-    return f"{rows}" if depth == 1 and rows == columns else f"{depth}x{rows}x{columns}"
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,24 @@ import hashlib
 import io
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .cache import content_digest
-from .files import DamagedFile, Folder, read_bytes, set_aside
+from .files import DamagedFile, Folder, Readable, read_bytes, set_aside
 
 CURVE = "train.csv"
 """The figures of a training, a row every so many steps."""
 _KEPT = 2
 _NAME = "state-{step:08d}-{digest}.pt"
+P = TypeVar("P", bound=Readable)
 
 
-def paths(folder: Path) -> list[Path]:
+def paths(folder: P) -> list[P]:
     """The states in a folder, the newest first."""
     return sorted(folder.glob("state-*.pt"), reverse=True)
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: Readable) -> bool:
     """Whether a state has the checksum that its name says; True for one that was removed in that moment."""
     try:
         return content_digest(path).startswith(_checksum(path))
@@ -87,9 +88,9 @@ def _read(path: Path, device: Any, fields: Collection[str]) -> dict[str, Any]:
     return state
 
 
-def _checksum(path: Path) -> str:
+def _checksum(path: Readable) -> str:
     """What the name says."""
-    return path.stem.rpartition("-")[2]
+    return path.name.removesuffix(".pt").rpartition("-")[2]
 
 
 def _digest(content: bytes | memoryview) -> str:

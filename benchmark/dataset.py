@@ -39,6 +39,9 @@ class Dataset(ABC):
     needs_root: ClassVar[bool] = True
     """False where the volumes come with an installed package."""
     licence: ClassVar[str] = ""
+    """Its licence, and whom to name."""
+    shareable: ClassVar[bool] = False
+    """Whether the licence lets anyone hand on the images: `bench pack` then takes the slices that records keep."""
     address: ClassVar[str] = ""
     """Where `archives` are served: the address of each is this and its name."""
     archives: ClassVar[tuple[Archive, ...]] = ()

@@ -20,6 +20,7 @@ from .ensemble import self_ensemble
 from .environment import environment, peak_memory
 from .errors import BenchError
 from .events import Event, Recorded, Upscaled, Warned
+from .exhibits import Exhibits
 from .files import DamagedFile, digest, read_sealed, set_aside, sha256_of
 from .job import Job
 from .method import Method, Task, TorchMethod
@@ -89,7 +90,7 @@ def kept_volumes(
     except DamagedFile as error:
         problem = error
     held.check()
-    for path in {problem.path, folder / KEPT}:
+    for path in {folder / problem.path.name, folder / KEPT}:
         set_aside(path, "damaged")
     send(Warned(message=f"{cell}: {problem}. It is set aside"))
     return None
@@ -110,6 +111,7 @@ def evaluate(
     down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
+    exhibits = Exhibits(job.training.loaded, cell, pairs, send)
     seconds = []
     for pair, output, taken in _predictions(job, held, cell, predictor, pairs, kept is not None, send):
         seconds.append(taken)
@@ -119,6 +121,7 @@ def evaluate(
             radial.append(radial_errors(output, case, scoring))
         except ValueError as error:
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
+        exhibits.take(pair, output)
     if kept is None:
         made = predictor.made
         mean = round(float(np.mean(seconds)), 4)
@@ -147,7 +150,10 @@ def evaluate(
     }
     scores_sum, radial_sum = write_scores(folder, scores, radial)
     own_curve = kept.curve if cell == job.training.base else None
-    checksums = Checksums(scores=scores_sum, radial=radial_sum, curve=own_curve, weights=kept.weights)
+    exhibit_sum = exhibits.write(folder, held.folder(folder.path.parent.parent))
+    checksums = Checksums(
+        scores=scores_sum, radial=radial_sum, exhibit=exhibit_sum, curve=own_curve, weights=kept.weights
+    )
     write_record(folder, done_record(job.training, cell, **figures, checksums=checksums))
     send(Recorded(label=cell.label))
 

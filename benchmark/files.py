@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, Self
 
 from .errors import BenchError
 from .liveness import machine, start_of
@@ -24,14 +24,30 @@ _TEMPORARY = re.compile(r"\..+~(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f
 _DAY = 86_400
 
 
+class Readable(Protocol):
+    """A path that can be read: a `Path`, or one within a pack (`store.pack.PackPath`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> Self: ...
+    def __truediv__(self, key: str, /) -> Self: ...
+    def __lt__(self, other: Self, /) -> bool: ...
+    def exists(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def read_bytes(self) -> bytes: ...
+    def stat(self) -> os.stat_result: ...
+    def glob(self, pattern: str, /) -> Iterator[Self]: ...
+
+
 class DamagedFile(BenchError):
     """A file that is there and is not what was written; the message names it and says what is wrong."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Readable, reason: str) -> None:
         super().__init__(f"{path} is damaged: {reason}")
         self.path, self.reason = path, reason
 
-    def __reduce__(self) -> tuple[type[DamagedFile], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[DamagedFile], tuple[Readable, str]]:
         return type(self), (self.path, self.reason)
 
 
@@ -103,12 +119,12 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     Folder(path.parent).write_sealed(path.name, content)
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Readable) -> dict[str, Any]:
     """What `write_sealed` was given. Raises FileNotFoundError, and DamagedFile where one bit of it is another."""
     return unsealed(path, read_bytes(path))
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Readable) -> bytes:
     """A file's content. Raises FileNotFoundError, and DamagedFile for one that cannot be read."""
     try:
         return path.read_bytes()
@@ -126,7 +142,7 @@ def sealed(content: Mapping[str, Any]) -> str:
     return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
-def unsealed(path: Path, content: bytes) -> dict[str, Any]:
+def unsealed(path: Readable, content: bytes) -> dict[str, Any]:
     """The data of a sealed file's content. Raises DamagedFile that names `path`, whichever bit of it is another."""
     body, seal, checksum = content.rpartition(_SEAL.encode())
     if not seal:

@@ -1,8 +1,33 @@
-"""What a run gives to Python: the outcomes of its cells, which print as a table."""
+"""What became of the cells that a command was asked for."""
 
 from __future__ import annotations
 
-from .steps import Outcome
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .store.cells import State
+
+
+class Named(Protocol):
+    """A cell, by whatever is known of it: `cell.Cell`, `store.plan.CellPlan`. Its text says all of its coordinates."""
+
+    @property
+    def label(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a cell stands after a command."""
+
+    cell: Named
+    state: State
+    message: str = ""
+    metrics: dict[str, float] | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("done", "changed", "skipped")
 
 
 class Outcomes(list[Outcome]):
@@ -21,16 +46,21 @@ class Outcomes(list[Outcome]):
         return "\n  ".join([f"{len(undone)} of {len(self)} cells are not done:", *lines])
 
     def __repr__(self) -> str:
+        from tabulate import tabulate
+
         metrics = list(dict.fromkeys(name for outcome in self for name in outcome.metrics or {}))
-        rows = [["cell", "state", *metrics, "why"]]
-        for outcome in self:
-            figures = outcome.metrics or {}
-            values = [f"{figures[name]:.4f}" if name in figures else "" for name in metrics]
-            rows.append([str(outcome.cell), outcome.state, *values, _first_line(outcome.message)])
-        if not any(row[-1] for row in rows[1:]):
-            rows = [row[:-1] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        whys = [_first_line(outcome.message) for outcome in self]
+        rows = [
+            [str(outcome.cell), outcome.state, *_figures(outcome, metrics), *([why] if any(whys) else [])]
+            for outcome, why in zip(self, whys, strict=True)
+        ]
+        headings = ["cell", "state", *metrics, *(["why"] if any(whys) else [])]
+        return tabulate(rows, headings, tablefmt="plain", disable_numparse=True)
+
+
+def _figures(outcome: Outcome, metrics: Sequence[str]) -> list[str]:
+    figures = outcome.metrics or {}
+    return [f"{figures[name]:.4f}" if name in figures else "" for name in metrics]
 
 
 def _first_line(text: str) -> str:

@@ -1,48 +1,74 @@
-"""From trainings to the plan that is written down: the last place where a table's facts are taken from code."""
+"""From a request to its trainings, and from these to the plan that is written down.
+
+The last place where a table's facts are taken from code.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from importlib.resources import files
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from .cell import Cell, Training, scale_name
+from .cell import Cell, Training, plan
 from .conventions import metric_of
+from .errors import BenchError, UsageError
 from .files import sha256_of
 from .protocol import Loaded
-from .store.plan import Asked, CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
+from .registry import BrokenPlugin, datasets, find, load_dataset
+from .request import Request, asked, code_digest
+from .schema import scale_name
+from .store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
+from .store.results import Store
 
 
-def make_plan(loaded: Loaded, trainings: list[Training], asked: Asked) -> Plan:
-    """What `asked` stands for under the present code."""
+def request_plan(request: Request) -> tuple[Loaded, list[Training]]:
+    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
+    loaded = request.load()
+    return loaded, plan(loaded, request.methods, request.seeds, request.scales)
+
+
+def recall(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
+    """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
+
+    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
+    none can.
+    """
+    view, trainings, first = store.view(protocol), dict[Path, Training](), None
+    for earlier in view.plans:
+        was = earlier.asked
+        try:
+            loaded, made = request_plan(Request(was.protocol, was.methods, was.seeds, was.scales, **was.overrides))
+        except UsageError as error:
+            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
+            continue
+        first = first or loaded
+        for training in made:
+            known = trainings.setdefault(training.base.folder, training)
+            trainings[training.base.folder] = replace(known, plus=known.plus or training.plus)
+    if first is None:
+        raise BenchError(f"no plan of {view.protocol.folder} can be made any more; see the warnings above")
+    return first, list(trainings.values())
+
+
+def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Plan:
+    """What a request stands for under the present code."""
     order = [label.removesuffix("+") for label in loaded.protocol.methods]
     columns = {cell.label: _column(training, cell) for training in trainings for cell in training.cells}
     labels = sorted(columns, key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
     cells = [plan_cell(training, cell) for training in trainings for cell in training.cells]
     return Plan(
-        asked=asked,
+        asked=asked(request, loaded),
         origin=Origin(
             code=code_digest(),
             files={str(path): sha256_of(path) for path in (loaded.path, loaded.split_path)},
-            sources={training.base.label: training.source.digest for training in trainings},
+            loose=tuple(sorted({str(t.source.path) for t in trainings if t.source.kind == "file"})),
+            sources={training.source.name: training.source.digest for training in trainings},
         ),
         protocol=_protocol(loaded),
         columns=tuple(columns[label] for label in labels),
         cells=tuple(sorted(cells, key=lambda cell: labels.index(cell.label))),
         metrics=tuple(_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
     )
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 over the package's own Python files, protocols and tables, by name."""
-    content = hashlib.sha256()
-    for package in ("mrsr_bench", "mrsr_bench.methods", "mrsr_bench.datasets", "mrsr_bench.protocols"):
-        root = Path(str(files(package)))
-        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".csv", ".yaml")):
-            content.update(f"{package}/{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return content.hexdigest()
 
 
 def _protocol(loaded: Loaded) -> ProtocolPlan:
@@ -54,6 +80,7 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         digest=loaded.digest,
         description=" ".join(protocol.description.split()),
         dataset=protocol.data.dataset,
+        licence=_licence(protocol.data.dataset),
         grid=protocol.data.grid,
         track=protocol.training.track,
         validation_every=protocol.validation.every,
@@ -71,6 +98,15 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         ),
         resolved=loaded.resolved(),
     )
+
+
+def _licence(dataset: str) -> str:
+    """The licence under which a data set's images may be handed on; '' where there is none."""
+    try:
+        cls = load_dataset(find(dataset, datasets(), "data set"))
+    except BrokenPlugin:
+        return ""
+    return cls.licence if cls.shareable else ""
 
 
 def _column(training: Training, cell: Cell) -> ColumnPlan:

@@ -22,7 +22,7 @@ from typing import Any
 
 from .errors import BenchError
 
-_PRELOAD = ["torch", "timm", "lightning_fabric", "mrsr_bench.executors.local"]
+_PRELOAD = ["torch", "timm", "lightning_fabric", "mrsr_bench.executors.local", "mrsr_bench.worker"]
 """Imported once, by the forkserver; a child then starts in hundredths of a second."""
 _ADDRESS_BYTES = 108 if sys.platform == "linux" else 104
 """What a socket's path may take, the zero byte at its end included (sun_path; macOS and the BSDs have 104)."""

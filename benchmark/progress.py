@@ -18,8 +18,8 @@ from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upsca
 from .units import in_bytes, in_time, scaled
 
 if TYPE_CHECKING:
-    from .cell import Cell, Training
-    from .steps import Outcome
+    from .cell import Training
+    from .outcomes import Named, Outcome
 
 _LINE_SECONDS = 10.0
 _PACE_ROWS = 40
@@ -50,7 +50,7 @@ class Listener:
         """Something that costs no result."""
         self.say(f"warning: {text}")
 
-    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome]) -> None:
+    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
         """The cells that will run, and those that need not."""
         self._total = len(cells)
         done = [outcome for outcome in settled if outcome.state == "done"]
@@ -152,7 +152,7 @@ class LiveListener(Listener):
     def say(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)
 
-    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome]) -> None:
+    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
         super().planned(cells, settled)
         if cells:
             self._progress.start()

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 Fields = dict[str, str]
 
@@ -67,6 +69,8 @@ def load() -> pd.DataFrame:
 
     As printed, mistakes included (`errata` has them); NaN where a table has no SSIM; table and note may be ''.
     """
+    import pandas as pd
+
     frame = pd.DataFrame(_read("figures")).astype({"scale": int})
     for metric in ("psnr", "ssim"):
         frame[metric] = pd.to_numeric(frame[metric])
@@ -78,6 +82,8 @@ def errata() -> pd.DataFrame:
 
     The figures: source, degradation, contrast, scale and method, each '' for any, or several with ' | ' between.
     """
+    import pandas as pd
+
     return pd.DataFrame(_read("errata"))
 
 

@@ -63,20 +63,27 @@ class Source:
         return lines[0] if lines else ""
 
     @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the file and the shared blocks it names, or of its whole package, as they were found.
-
-        Recorded, so that an edit without a new version shows as 'changed'.
-        """
+    def contents(self) -> dict[str, bytes]:
+        """Name → content of the file and the shared blocks it names, or of its whole package, as they were found."""
         package = self.module.partition(".")[0]
         if package != self.module or (self.module and self.path.stem == "__init__"):
             folder = next(parent for parent in self.path.parents if parent.name == package)
-            return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
-        blocks = {path.stem: path.read_bytes() for path in sorted(self.path.parent.glob("_[!_]*.py"))}
-        texts = [self.path.read_bytes()]
-        for text in texts:  # grows: a block may name another
-            texts += [blocks.pop(stem) for stem in list(blocks) if stem.encode() in text]
-        return hashlib.sha256(b"\0".join(texts)).hexdigest()
+            return {
+                path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))
+            }
+        blocks = {path.name: path.read_bytes() for path in sorted(self.path.parent.glob("_[!_]*.py"))}
+        contents, waiting = dict[str, bytes](), [(self.path.name, self.path.read_bytes())]
+        while waiting:  # a block may name another
+            name, content = waiting.pop(0)
+            contents[name] = content
+            named = [block for block in blocks if block.removesuffix(".py").encode() in content]
+            waiting += [(block, blocks.pop(block)) for block in named]
+        return contents
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over `contents`. Recorded, so that an edit without a new version shows as 'changed'."""
+        return hashlib.sha256(b"\0".join(self.contents.values())).hexdigest()
 
 
 def _scan(folder: str) -> list[Source]:

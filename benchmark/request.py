@@ -1,39 +1,46 @@
-"""What is asked of a protocol: the trainings that a command stands for, and those that earlier commands stood for."""
+"""What a command asks for, in full, and whether a plan of it still stands. Imports no method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from . import protocol as protocols
-from .cell import Training, plan, scale_name
-from .errors import BenchError, UsageError
+from . import registry
+from .errors import UsageError
+from .files import sha256_of
 from .protocol import Loaded
-from .store.plan import Asked
-from .store.results import Store
+from .schema import scale_name
+from .store.plan import Asked, Origin
 
 
-def request_plan(
-    protocol: str,
-    methods: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    scales: Sequence[str] = (),
-    limit: int | None = None,
-    steps: int | None = None,
-) -> tuple[Loaded, list[Training]]:
-    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
-    loaded = protocols.load(protocol).override(limit, steps)
-    return loaded, plan(loaded, methods, seeds, scales)
+@dataclass(frozen=True)
+class Request:
+    """The cells that a command names, as on the command line; what is empty or None is the protocol's."""
+
+    protocol: str
+    methods: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    scales: Sequence[str] = ()
+    limit: int | None = None
+    steps: int | None = None
+
+    def load(self) -> Loaded:
+        """The protocol with its overrides. Raises UsageError for what its file does not allow."""
+        return protocols.load(self.protocol).override(self.limit, self.steps)
 
 
-def asked(protocol: str, loaded: Loaded, methods: Sequence[str], seeds: Sequence[int], scales: Sequence[str]) -> Asked:
+def asked(request: Request, loaded: Loaded) -> Asked:
     """A request in full: what was not given is the protocol's, and files have their absolute paths."""
     return Asked(
-        protocol=protocol if protocol in protocols.builtin() else str(loaded.path),
-        methods=tuple(map(_absolute, methods or loaded.protocol.methods)),
-        seeds=tuple(seeds or loaded.protocol.seeds),
-        scales=tuple(scales or map(scale_name, loaded.protocol.scales)),
+        protocol=request.protocol if request.protocol in protocols.builtin() else str(loaded.path),
+        methods=tuple(map(_absolute, request.methods or loaded.protocol.methods)),
+        seeds=tuple(request.seeds or loaded.protocol.seeds),
+        scales=tuple(request.scales or map(scale_name, loaded.protocol.scales)),
         overrides=loaded.overrides,
     )
 
@@ -47,26 +54,24 @@ def _absolute(label: str) -> str:
     return f"{Path(file).resolve()}{name[len(file) :]}{colon}{preset}"
 
 
-def recall(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
-    """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
+def stands(origin: Origin) -> bool:
+    """Whether all that a plan was made from is what it was: code, protocol, split, the methods' sources."""
+    if origin.code != code_digest():
+        return False
+    try:
+        sources = registry.methods(origin.loose)
+        same = all(sha256_of(Path(path)) == digest for path, digest in origin.files.items())
+        return same and all(sources[name].digest == digest for name, digest in origin.sources.items())
+    except (OSError, KeyError, UsageError):
+        return False
 
-    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
-    none can.
-    """
-    view, trainings, first = store.view(protocol), dict[Path, Training](), None
-    for earlier in view.plans:
-        request = earlier.asked
-        try:
-            loaded, made = request_plan(
-                request.protocol, request.methods, request.seeds, request.scales, **request.overrides
-            )
-        except UsageError as error:
-            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
-            continue
-        first = first or loaded
-        for training in made:
-            known = trainings.setdefault(training.base.folder, training)
-            trainings[training.base.folder] = replace(known, plus=known.plus or training.plus)
-    if first is None:
-        raise BenchError(f"no plan of {view.protocol.folder} can be made any more; see the warnings above")
-    return first, list(trainings.values())
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the package's own Python files, protocols and tables, by name."""
+    content = hashlib.sha256()
+    for package in ("mrsr_bench", "mrsr_bench.methods", "mrsr_bench.datasets", "mrsr_bench.protocols"):
+        root = Path(str(files(package)))
+        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".csv", ".yaml")):
+            content.update(f"{package}/{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return content.hexdigest()

@@ -15,6 +15,12 @@ Rounding = Literal["stored", "stored_unclipped", "clipped", "none"]
 """What is done to intensities before they are stored or scored: `volumes.Grid.apply`."""
 
 
+def scale_name(factors: tuple[int, int, int]) -> str:
+    """'2', or '4x1x1' where the factors are not those of in-plane upscaling."""
+    depth, rows, columns = factors
+    return f"{rows}" if depth == 1 and rows == columns else f"{depth}x{rows}x{columns}"
+
+
 class Block(BaseModel):
     """Base of a protocol's blocks: immutable, unknown keys refused."""
 
@@ -179,6 +185,15 @@ class Scoring(Block):
     """Label → its convention, in the order of a table cell; its key `metric` where the label is no metric's name."""
 
 
+class Report(Block):
+    """What the cells of the first seed keep to be looked at (`exhibits.py`). It decides no figure and is in no key."""
+
+    subjects: int = Field(4, ge=0, le=16)
+    """How many test subjects, evenly spaced in the split's order; 0: nothing is kept."""
+    slices: int = Field(1, ge=1, le=16)
+    """How many whole slices of each, evenly spaced; one is the middle slice."""
+
+
 class Protocol(Block):
     """The content of a protocol file."""
 
@@ -196,6 +211,7 @@ class Protocol(Block):
     inference: Inference | None = Field(None, exclude_if=lambda inference: inference is None)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     scoring: Scoring
+    report: Report = Field(Report.model_construct(), exclude_if=lambda report: report == Report())
 
     @field_validator("degradation", mode="before")
     @classmethod

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import bootstrap
 
 RESAMPLES = 9999
 LEVEL = 0.95
@@ -39,6 +38,8 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     if values[0] == values[-1]:
         return float(values[0]), float(values[0])
+    from scipy.stats import bootstrap  # half a second, which a table without intervals need not wait for
+
     result = bootstrap(
         (values,),
         _mean,

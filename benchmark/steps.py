@@ -7,7 +7,7 @@ from typing import Literal
 
 from . import checkpoint
 from .cell import Cell, Training
-from .store.cells import KEPT, VOLUMES, WEIGHTS, Standing, State
+from .store.cells import KEPT, VOLUMES, WEIGHTS, Standing
 from .store.record import DoneRecord
 from .store.results import Store
 
@@ -40,20 +40,6 @@ class Step:
     @property
     def acts(self) -> bool:
         return self.action in ACTING
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where a cell stands after a command."""
-
-    cell: Cell
-    state: State
-    message: str = ""
-    metrics: dict[str, float] | None = None
-
-    @property
-    def good(self) -> bool:
-        return self.state in ("done", "changed", "skipped")
 
 
 def steps_of(store: Store, training: Training, wish: Wish, *, held: bool = False) -> list[Step]:

@@ -13,17 +13,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .cell import Cell, Training
 from .checkpoint import CURVE
-from .files import digest
-from .protocol import Loaded
-from .store.cells import LOG, RECORD, SCORES, WEIGHTS
+from .files import digest, sha256_of, write_text
+from .store.cells import LOG, RECORD, SCORES, WEIGHTS, Place, look
 from .store.holding import hold
 from .store.record import AnyRecord, DoneRecord
-from .store.results import Store
 
 OFF = "none"
 """The tracking address that turns mirroring off."""
@@ -39,20 +37,35 @@ _BATCH = 1000 // len(_CURVES)
 """Rows to a call, which takes 1000 figures: of a row all arrive or none."""
 
 
-def default_uri(store: Store) -> str:
+@dataclass(frozen=True)
+class Item:
+    """A cell to mirror."""
+
+    experiment: str
+    """The protocol's folder."""
+    name: str
+    folder: str
+    """The cell's, below the protocol's."""
+    place: Place
+
+
+def default_uri(results: Path) -> str:
     """The SQLite file in the results folder."""
-    return f"sqlite:///{(store.results / 'mlflow.db').resolve()}"
+    return f"sqlite:///{(results / 'mlflow.db').resolve()}"
 
 
 class Mirror:
-    """Mirrors one store's records to one tracker; `warn` hears of what is not mirrored.
+    """Mirrors the records of one results folder to one tracker; `warn` hears of what is not mirrored.
+
+    A record that arrived leaves a mark in its cell, so that MLflow is not even imported where nothing is new.
 
     When its block ends, no run of a cell that was stopped is left running in MLflow.
     """
 
-    def __init__(self, store: Store, uri: str | None, warn: Callable[[str], None]) -> None:
-        self._store, self._warn = store, warn
-        self._uri = uri or default_uri(store)
+    def __init__(self, results: Path, uri: str | None, warn: Callable[[str], None]) -> None:
+        self._results, self._warn = results, warn
+        self._uri = uri or default_uri(results)
+        self._mark = f"mirrored-{digest(self._uri)[:12]}"
         self._off = self._uri == OFF
         self._client: Any = None
         self._followed = 0.0
@@ -65,32 +78,49 @@ class Mirror:
         if self._unfinished:
             self._safely(self._terminate)
 
-    def sync(self, loaded: Loaded, trainings: Iterable[Training]) -> None:
-        """Mirror every record of these trainings that MLflow does not have yet."""
+    def sync(self, items: Iterable[Item]) -> None:
+        """Mirror every record of these cells that MLflow does not have yet."""
+        new = [item for item in items if not self._off and self._is_new(item)]
 
         def mirror() -> None:
-            for training in trainings:
-                for cell in training.cells:
-                    record = self._store.look(training, cell).record
-                    if record is not None and record.score_key == cell.score_key:
-                        self._mirror_one(training, cell, record)
+            for item in new:
+                record = look(item.place).record
+                if record is not None and record.score_key == item.place.score_key:
+                    self._mirror_one(item, record)
 
-        self._safely(mirror)
+        if new:
+            self._safely(mirror)
 
-    def follow(self, training: Training) -> None:
+    def follow(self, item: Item) -> None:
         """Mirror the training curve of the cell that is running, every few seconds."""
         if time.monotonic() - self._followed < _FOLLOW_SECONDS:
             return
-        self._safely(lambda: self._curve(self._run(training, training.base), training))
+        self._safely(lambda: self._curve(self._run(item), item))
         self._followed = time.monotonic()
 
-    def _mirror_one(self, training: Training, cell: Cell, record: AnyRecord) -> None:
+    def _is_new(self, item: Item) -> bool:
+        """Whether a cell has a record that has left no mark for this tracker; a database that is gone has none."""
+        folder = item.place.folder
+        if not (folder / RECORD).is_file():
+            return False
+        database = self._database
+        if database is not None and not database.is_file():
+            return True
+        try:
+            return (folder / self._mark).read_text(encoding="utf-8") != sha256_of(folder / RECORD)
+        except (OSError, UnicodeDecodeError):
+            return True
+
+    def _mirror_one(self, item: Item, record: AnyRecord) -> None:
         """A record that MLflow refuses costs its own mirror; a tracker that answers no more is another matter."""
         try:
-            self._mirror(training, cell, record)
+            checksum = sha256_of(item.place.folder / RECORD)
+            self._mirror(item, record)
         except Exception as error:
             self._connect().search_experiments(max_results=1)
-            self._warn(f"MLflow at {self._uri} refuses the record of {cell}, which is safe: {error}")
+            self._warn(f"MLflow at {self._uri} refuses the record of {item.name}, which is safe: {error}")
+        else:
+            write_text(item.place.folder / self._mark, checksum)
 
     def _terminate(self) -> None:
         for run in sorted(self._unfinished):
@@ -111,12 +141,18 @@ class Mirror:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other runs away while a database file is used: its makers destroy each other's, its writers time out."""
-        if not self._uri.startswith("sqlite:///"):
+        database = self._database
+        if database is None:
             yield
             return
-        database = Path(self._uri.removeprefix("sqlite:///").partition("?")[0])
         with hold(database.parent, f".{database.name}", wait=_LOCK_SECONDS):
             yield
+
+    @property
+    def _database(self) -> Path | None:
+        """The tracker's file, where it is a SQLite database."""
+        local = self._uri.startswith("sqlite:///")
+        return Path(self._uri.removeprefix("sqlite:///").partition("?")[0]) if local else None
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -133,33 +169,33 @@ class Mirror:
             self._client.search_experiments(max_results=1)
         return self._client
 
-    def _experiment(self, loaded: Loaded) -> str:
+    def _experiment(self, name: str) -> str:
         client = self._connect()
-        experiment = client.get_experiment_by_name(loaded.folder)
+        experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        local = self._uri.startswith("sqlite:")
-        place = (self._store.results / "mlartifacts" / loaded.folder).resolve().as_uri() if local else None
-        return str(client.create_experiment(loaded.folder, artifact_location=place, tags=_KIND))
+        local = self._database is not None
+        place = (self._results / "mlartifacts" / name).resolve().as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
 
-    def _run(self, training: Training, cell: Cell) -> Any:
+    def _run(self, item: Item) -> Any:
         """The MLflow run of a cell under its present key, made now if there is none."""
-        client, experiment = self._connect(), self._experiment(training.loaded)
-        name = digest([str(cell.folder), cell.score_key])[:32]  # no letter of a label may end a query's string
+        client, experiment = self._connect(), self._experiment(item.experiment)
+        name = digest([item.folder, item.place.score_key])[:32]  # no letter of a label may end a query's string
         runs = client.search_runs([experiment], f"tags.`{_ID}` = '{name}'", max_results=1)
         if runs:
             run = runs[0]
         else:
-            tags = {_ID: name, _CELL: str(cell.folder), _KEY: cell.score_key}
-            run = client.create_run(experiment, run_name=str(cell), tags=tags)
+            tags = {_ID: name, _CELL: item.folder, _KEY: item.place.score_key}
+            run = client.create_run(experiment, run_name=item.name, tags=tags)
         if _WRITTEN not in run.data.tags:
             if run.info.status != "RUNNING":
                 client.update_run(run.info.run_id, status="RUNNING")
             self._unfinished.add(run.info.run_id)
         return run
 
-    def _mirror(self, training: Training, cell: Cell, record: AnyRecord) -> None:
-        client, run = self._connect(), self._run(training, cell)
+    def _mirror(self, item: Item, record: AnyRecord) -> None:
+        client, run = self._connect(), self._run(item)
         if run.data.tags.get(_WRITTEN) == record.written:
             return
         run_id = run.info.run_id
@@ -171,11 +207,11 @@ class Mirror:
             for name, figure in _figures(record).items():
                 client.log_metric(run_id, name, figure)
             client.log_dict(run_id, record.environment.model_dump(), "environment.json")
-            if cell == training.base:
-                self._curve(run, training)
+            if item.place.folder == item.place.base:
+                self._curve(run, item)
         else:
             client.set_tag(run_id, "mrsr.error", record.error)
-        folder = self._store.folder(training.loaded, cell)
+        folder = item.place.folder
         for name in (RECORD, SCORES, CURVE, WEIGHTS, LOG):
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
@@ -184,11 +220,11 @@ class Mirror:
         client.set_tag(run_id, _WRITTEN, record.written)
         self._unfinished.discard(run_id)
 
-    def _curve(self, run: Any, training: Training) -> None:
+    def _curve(self, run: Any, item: Item) -> None:
         """Log the rows of train.csv that MLflow does not have."""
         from mlflow.entities import Metric
 
-        path = self._store.folder(training.loaded, training.base) / CURVE
+        path = item.place.base / CURVE
         if not path.is_file():
             return
         known = self._client.get_metric_history(run.info.run_id, "loss")

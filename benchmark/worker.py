@@ -109,7 +109,7 @@ def _restored(
         if job.wish.score_only:
             raise BenchError(f"{error}; set it aside and train its cell again with: bench run") from None
         held.check()
-        set_aside(error.path, "damaged")
+        set_aside(folder / WEIGHTS, "damaged")
         send(Warned(message=f"{error}. It is set aside and made anew"))
         return None
     if made is None and job.wish.score_only:

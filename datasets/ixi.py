@@ -32,6 +32,7 @@ _T2 = {"": 578, "Guys": 319, "HH": 185, "IOP": 74}
 
 class Ixi(Dataset):
     licence = "CC BY-SA 3.0; acknowledge IXI dataset, brain-development.org"
+    shareable = True
     address = "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI/"
     archives = (
         Archive("IXI-T1.tar", 4_840_816_640, "56bbe911fbe967f7d1b830a552995263bdba281e0a6eb78e62f1c38d88a946a9", "T1"),

@@ -18,7 +18,8 @@ from benching import Row, no_gpu, publish
 from gpu_pack import midslices
 
 from mrsr_bench import runner
-from mrsr_bench.request import request_plan
+from mrsr_bench.planning import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.store.cells import Standing
 from mrsr_bench.store.results import Store
 
@@ -30,7 +31,7 @@ SECONDS = 140.0
 def train(protocol: Path, data: Path, results: Path, **options: Any) -> list[Row]:
     """Run all cells of `protocol`; a row for each, in its order. `options` are those of `runner.run`."""
     runner.run(str(protocol), data=data, results=results, **options)
-    _, trainings = request_plan(str(protocol), options.get("methods", ()), limit=options.get("limit"))
+    _, trainings = request_plan(Request(str(protocol), options.get("methods", ()), limit=options.get("limit")))
     store = Store(results)
     return [row(cell.label, store.look(training, cell)) for training in trainings for cell in training.cells]
 

@@ -10,9 +10,9 @@ import numpy as np
 from mrsr_bench.cell import Cell, Training
 from mrsr_bench.environment import Environment
 from mrsr_bench.metrics.bands import FREQUENCIES
-from mrsr_bench.planning import make_plan
+from mrsr_bench.planning import make_plan, request_plan
 from mrsr_bench.recording import done_record, undone_record
-from mrsr_bench.request import asked, request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.store.cells import write_record, write_scores
 from mrsr_bench.store.holding import HeldFolder
 from mrsr_bench.store.plan import View, add_plan
@@ -38,17 +38,14 @@ RECORDED: dict[str, Any] = {
 def view(plan: Plan) -> View:
     """What is planned, as if it had been asked for last and by itself."""
     store, loaded, trainings = plan
-    request = asked(str(loaded.path), loaded, (), (), ())
-    return View(store.runs / loaded.folder, (make_plan(loaded, trainings, request),))
+    return View(store.runs / loaded.folder, (make_plan(Request(str(loaded.path)), loaded, trainings),))
 
 
 def remember(plan: Plan, methods: list[str], scales: tuple[str, ...] = ()) -> Path:
     """Write down a plan, as a run would that asks for these."""
     store, loaded, _ = plan
-    made = make_plan(
-        *request_plan(str(loaded.path), methods, (), scales), asked(str(loaded.path), loaded, methods, (), scales)
-    )
-    return add_plan(store.runs / loaded.folder, made)
+    request = Request(str(loaded.path), methods, (), scales)
+    return add_plan(store.runs / loaded.folder, make_plan(request, *request_plan(request)))
 
 
 def find(trainings: list[Training], label: str, scale: str, seed: int = 0) -> tuple[Training, Cell]:

@@ -24,11 +24,11 @@ from mrsr_bench import checkpoint, runner
 from mrsr_bench.cli import main
 from mrsr_bench.files import CHECKSUM, DamagedFile, write_sealed
 from mrsr_bench.reporting.table import build
-from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
+from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 
-FILES = (RECORD, SCORES, RADIAL, checkpoint.CURVE, WEIGHTS)
+FILES = (RECORD, SCORES, RADIAL, EXHIBIT, checkpoint.CURVE, WEIGHTS)
 
 
 def _one_bit(content: bytes) -> bytes:

@@ -23,8 +23,9 @@ from mrsr_bench.costs import RATE, Costs
 from mrsr_bench.estimate import report
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.needs import Data
+from mrsr_bench.planning import request_plan
 from mrsr_bench.preparation import prepare_protocol
-from mrsr_bench.request import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.steps import Step, Wish, steps_of
 from mrsr_bench.store.results import Store
 from mrsr_bench.units import in_bytes
@@ -83,7 +84,7 @@ def test_multiply_accumulates_of_training_are_those_of_one_sample_whatever_the_b
 
 
 def planned(protocol: Path, store: Store, **options: Any) -> tuple[Any, list[Training], list[list[Step]]]:
-    loaded, trainings = request_plan(str(protocol), **options)
+    loaded, trainings = request_plan(Request(str(protocol), **options))
     return loaded, trainings, [steps_of(store, training, Wish()) for training in trainings]
 
 
@@ -244,7 +245,7 @@ def test_the_cache_takes_what_was_said(
     degradation = [{"name": "bicubic", "round": "stored"}, {"name": "kspace", "round": "none"}]
     path = write_protocol(data=data, methods={"linear": {}}, degradation=degradation, scales=[2, 3])
     text = said(path, Store(tmp_path / "results"), images)
-    prepare_protocol(request_plan(str(path))[0], images, lambda line: None)
+    prepare_protocol(request_plan(Request(str(path)))[0], images, lambda line: None)
     header = 128
     size = sum(file.stat().st_size - header for file in (tmp_path / "cache").rglob("*.npy"))
     assert f"cache: {in_bytes(size)} below {tmp_path / 'cache'}" in text
@@ -263,6 +264,6 @@ def test_a_full_disk_is_foretold(protocol: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_shape_of_volumes_on_hand_stands_in_for_a_crop(write_protocol: Write, images: Path) -> None:
-    loaded, _ = request_plan(str(write_protocol()))
+    loaded, _ = request_plan(Request(str(write_protocol())))
     assert Data(loaded, images).shape("T1") == (4, 36, 48)
     assert Data(loaded, None).shape("T1") is None

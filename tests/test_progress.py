@@ -15,9 +15,10 @@ from rich.console import Console
 
 from mrsr_bench.cell import Training
 from mrsr_bench.events import Ended, Event, Progressed, Started, Upscaled
+from mrsr_bench.outcomes import Outcome
+from mrsr_bench.planning import request_plan
 from mrsr_bench.progress import Listener, LiveListener, _Recent, position, readings
-from mrsr_bench.request import request_plan
-from mrsr_bench.steps import Outcome
+from mrsr_bench.request import Request
 
 STARTED = Started()
 STEP = Progressed(step=50, steps=200, loss=0.0125, seconds=10.0)
@@ -37,7 +38,7 @@ def words(event: Progressed, left: float | None = None) -> str:
 
 @pytest.fixture
 def training(write_protocol: Callable[..., Path]) -> Training:
-    return request_plan(str(write_protocol()))[1][0]
+    return request_plan(Request(str(write_protocol())))[1][0]
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_eighty_columns_hold_every_figure_of_a_long_training(write_protocol: Cal
     name = "a-label-as-long-as-they-come-in-ablations"
     degradation = {"name": "gaussian", "round": "stored", "options": {"fwhm": 1.5}, "noise": 0.05}
     protocol = write_protocol(methods={name: {"method": "bicubic"}}, degradation=degradation)
-    training = request_plan(str(protocol))[1][0]
+    training = request_plan(Request(str(protocol)))[1][0]
     later = but(LONG, step=123_457, seconds=1.0 + 35_960 / 876_543)
     shown = shown_by(training, STARTED, LONG, later, width=80)
     [bar, *_] = [line for line in shown if "step 123457" in line]

@@ -22,15 +22,16 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import HANG, NEAREST, NETWORK, NO_IMPORT, RAISES, SEGFAULT, classical, write
 
 import mrsr_bench
-from mrsr_bench import checkpoint
+from mrsr_bench import checkpoint, runner
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.files import atomic_file
 from mrsr_bench.job import Job
+from mrsr_bench.outcomes import Outcome
+from mrsr_bench.planning import request_plan
 from mrsr_bench.preparation import Pair
 from mrsr_bench.progress import Listener
-from mrsr_bench.request import request_plan
-from mrsr_bench.steps import Outcome
+from mrsr_bench.request import Request
 from mrsr_bench.store.holding import hold, holder_of
 from mrsr_bench.worker import run_job
 
@@ -54,7 +55,7 @@ def bench(protocol: Path, methods: list[str], data: Path, **options: Any) -> dic
     """Label → outcome of a run without MLflow, its results beside the protocol."""
     options = {"results": protocol.parent / "results", "tracking_uri": "none", "listener": Ear(), **options}
     options.setdefault("save_every", 0.0)
-    outcomes = mrsr_bench.run(str(protocol), methods, data=data, **options)
+    outcomes = runner.run(str(protocol), methods, data=data, **options)
     return {outcome.cell.label: outcome for outcome in outcomes}
 
 
@@ -499,7 +500,7 @@ def test_the_test_set_is_read_once_after_training_and_never_by_it(
         watched.__set_name__(Pair, name)
         monkeypatch.setattr(Pair, name, watched)
     [network] = write(tmp_path, network=NETWORK)
-    loaded, [training] = request_plan(str(write_protocol()), [network])
+    loaded, [training] = request_plan(Request(str(write_protocol()), [network]))
     job = Job(training, tmp_path / "results", images)
     with hold(job.folder(training.base)) as held:
         run_job(job, held, lambda event: heard.append(type(event).__name__), lambda: False)

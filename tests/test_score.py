@@ -16,7 +16,7 @@ from test_runs import Ear, bench, cell_folder, record
 
 from mrsr_bench import runner
 from mrsr_bench.files import CHECKSUM, write_sealed
-from mrsr_bench.steps import Outcome
+from mrsr_bench.outcomes import Outcome
 
 Write = Callable[..., Path]
 WRONG = {"psnr": 1.0, "ssim": 0.1}

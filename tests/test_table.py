@@ -13,9 +13,10 @@ from recorded import FIT, Plan, fill, find, remember, view, write_undone
 
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
+from mrsr_bench.planning import request_plan
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import Table, build
-from mrsr_bench.request import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.store.results import Store
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
@@ -24,7 +25,7 @@ METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 @pytest.fixture
 def planned(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """A protocol of three methods and an ensemble at two scales, nothing run yet."""
-    loaded, trainings = request_plan(str(write_protocol(methods=METHODS, scales=[2, 3])))
+    loaded, trainings = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3]))))
     return Store(tmp_path / "results"), loaded, trainings
 
 
@@ -111,7 +112,7 @@ def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, ch
 def seeds(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """Three seeds for edsr and one for bicubic, which learns nothing; two scales, the second short of a seed."""
     methods = {"bicubic": {}, "edsr": {"preset": "tiny"}}
-    loaded, trainings = request_plan(str(write_protocol(methods=methods, seeds=[0, 1, 2], scales=[2, 3])))
+    loaded, trainings = request_plan(Request(str(write_protocol(methods=methods, seeds=[0, 1, 2], scales=[2, 3]))))
     plan = Store(tmp_path / "results"), loaded, trainings
     for scale in ("x2", "x3"):
         fill(plan, "bicubic", scale, 30.004, 0.9)
@@ -188,14 +189,14 @@ def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> 
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "linear"]
     assert frame.attrs["caption"].startswith("Protocol small")
     remember(filled, ["edsr+"], ("3",))
-    assert list(mrsr_bench.table(results=store.results).index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
+    assert list(build(store.view(None)).frame().index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
 
 
 def test_the_columns_of_the_plan_asked_last_come_first_each_plans_in_the_order_of_the_protocol(filled: Plan) -> None:
     store, _, _ = filled
     remember(filled, ["nlm", "edsr+", "linear"], ("2",))
     remember(filled, ["edsr", "bicubic"])
-    frame = mrsr_bench.table(results=store.results)
+    frame = build(store.view(None)).frame()
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "edsr", "linear", "edsr+", "nlm"]
 
 
@@ -203,7 +204,7 @@ def test_a_method_file_that_is_gone_costs_no_table(filled: Plan, tmp_path: Path)
     store, loaded, _ = filled
     [mine] = write(tmp_path, mine=NEAREST)
     remember(filled, [mine, "bicubic"])
-    trainings = request_plan(str(loaded.path), [mine])[1]
+    trainings = request_plan(Request(str(loaded.path), [mine]))[1]
     fill((store, loaded, trainings), "mine", "x2", 29.0, 0.9)
     before = render(build(store.view("small")), "markdown")
     Path(mine).unlink()
@@ -223,7 +224,7 @@ def test_the_caption_says_once_what_columns_of_one_method_share(
 ) -> None:
     options = {"wide": {"method": "edsr", "preset": "tiny", "options": {"features": 48}}, "tiny": {"method": "edsr"}}
     options["tiny"]["preset"] = "tiny"
-    loaded, trainings = request_plan(str(write_protocol(methods={"bicubic": {}, **options})))
+    loaded, trainings = request_plan(Request(str(write_protocol(methods={"bicubic": {}, **options}))))
     plan = Store(tmp_path / "results"), loaded, trainings
     for label in ("bicubic", *options):
         fill(plan, label, "x2", 30.0, 0.9)
@@ -253,7 +254,9 @@ def table_rows(block: str) -> list[list[str]]:
 def many(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """Three methods under four metrics, one of which is better the lower it is."""
     methods = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}}
-    loaded, trainings = request_plan(str(write_protocol(methods=methods, scoring={"round": "stored", "metrics": MANY})))
+    loaded, trainings = request_plan(
+        Request(str(write_protocol(methods=methods, scoring={"round": "stored", "metrics": MANY})))
+    )
     plan = Store(tmp_path / "results"), loaded, trainings
     for label, figures in FIGURES.items():
         fill(plan, label, "x2", 0, 0, metrics=dict(zip(MANY, figures, strict=True)))
@@ -303,7 +306,7 @@ def test_latex_has_a_second_table_that_refers_to_the_first(many: Plan) -> None:
 
 def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
     methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
-    loaded, trainings = request_plan(str(write_protocol(methods=methods)))
+    loaded, trainings = request_plan(Request(str(write_protocol(methods=methods))))
     plan = Store(tmp_path / "results"), loaded, trainings
     fill(plan, "bicubic", "x2", 30.0, 0.9, fit=None)
     fill(plan, "linear", "x2", 30.0, 0.9)
@@ -324,7 +327,7 @@ def published(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     degradation = [{"name": name, "round": "stored"} for name in ("bicubic", "truncation_csn")]
     noisy = {"name": "bicubic", "round": "stored", "noise": 0.05}
     protocol = write_protocol(data=IXI, methods=methods, degradation=[*degradation, noisy])
-    loaded, trainings = request_plan(str(protocol))
+    loaded, trainings = request_plan(Request(str(protocol)))
     plan = Store(tmp_path / "results"), loaded, trainings
     for label, psnr in {"bicubic": 35.0, "linear": 38.0, "poan": 41.0}.items():
         fill(plan, label, "x2", psnr, 0.98)
@@ -387,7 +390,7 @@ def test_a_quoted_figure_stands_beside_the_metric_of_that_name_only(
 ) -> None:
     metrics = {"psnr_max": MANY["psnr_max"], "hfen": {}, "psnr": MANY["psnr"], "ssim": MANY["ssim"]}
     protocol = write_protocol(data=IXI, scoring={"round": "stored", "metrics": metrics})
-    table = build(view((Store(tmp_path / "results"), *request_plan(str(protocol)))), published=True)
+    table = build(view((Store(tmp_path / "results"), *request_plan(Request(str(protocol))))), published=True)
     main, below, *_ = render(table, "markdown").split("\n\n")
     assert "quoted" not in main
     assert table_rows(below)[0][3:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
@@ -400,6 +403,6 @@ def test_a_quoted_figure_stands_beside_the_metric_of_that_name_only(
 def test_nothing_is_quoted_beside_figures_on_other_images(
     write_protocol: Callable[..., Path], tmp_path: Path, data: dict[str, Any], words: str
 ) -> None:
-    loaded, trainings = request_plan(str(write_protocol(**data)))
+    loaded, trainings = request_plan(Request(str(write_protocol(**data))))
     with pytest.raises(UsageError, match=f"published figures are of 'ixi' .* {words}.*nothing published compares"):
         build(view((Store(tmp_path / "results"), loaded, trainings)), published=True)

@@ -11,12 +11,24 @@ from typing import Any
 
 import pytest
 from plugins import NEAREST, NETWORK, RAISES, write
-from test_runs import Ear, bench
+from test_runs import Ear, bench, cell_folder
 
+from mrsr_bench.cell import Training
 from mrsr_bench.events import Progressed
-from mrsr_bench.request import request_plan
+from mrsr_bench.planning import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking import Mirror, default_uri
+from mrsr_bench.tracking import Item, Mirror, default_uri
+
+
+def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[Item]:
+    """The cells of trainings, as the mirror takes them."""
+    store = Store(tmp_path / "results")
+    return [
+        Item(loaded.folder, str(cell), cell.folder.as_posix(), store.place(training, cell))
+        for training in trainings
+        for cell in training.cells
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +56,7 @@ def mirrored(write_protocol: Callable[..., Path], images: Path, tmp_path: Path) 
     bench(protocol, [f"{files[0]}+", files[1]], images, tracking_uri=None)
     from mlflow import MlflowClient
 
-    return MlflowClient(default_uri(Store(tmp_path / "results"))), protocol, [f"{files[0]}+", files[1]]
+    return MlflowClient(default_uri(tmp_path / "results")), protocol, [f"{files[0]}+", files[1]]
 
 
 def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
@@ -82,8 +94,10 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
     assert failed.info.status == "FAILED"
     assert "no such luck" in failed.data.tags["mrsr.error"]
 
-    loaded, trainings = request_plan(str(protocol), methods)
-    Mirror(Store(tmp_path / "results"), None, pytest.fail).sync(loaded, trainings)
+    loaded, trainings = request_plan(Request(str(protocol), methods))
+    for mark in (tmp_path / "results").rglob("mirrored-*"):
+        mark.unlink()
+    Mirror(tmp_path / "results", None, pytest.fail).sync(items(tmp_path, loaded, trainings))
     again = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {name: run.info.run_id for name, run in again.items()} == {n: r.info.run_id for n, r in runs.items()}
     assert len(client.get_metric_history(run.info.run_id, "psnr")) == 1
@@ -123,21 +137,22 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     """The row of an earlier version lacks the later columns, and one that is half written waits."""
     monkeypatch.setattr("mrsr_bench.tracking._FOLLOW_SECONDS", -1.0)
     store = Store(tmp_path / "results")
-    [training] = request_plan(str(write_protocol(methods={"edsr": {"preset": "tiny"}})))[1]
+    [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
     folder = store.folder(training.loaded, training.base)
     folder.mkdir(parents=True)
-    mirror, curve = Mirror(store, None, pytest.fail), folder / "train.csv"
+    mirror, curve = Mirror(store.results, None, pytest.fail), folder / "train.csv"
+    [item] = items(tmp_path, training.loaded, [training])
     curve.write_text("step,loss,val_psnr,lr,seconds\n1,0.5,,0.1,2.0\n2,0.4", encoding="utf-8")
-    mirror.follow(training)
+    mirror.follow(item)
     header = "step,loss,val_psnr,lr,seconds,pixels_per_second,memory_bytes"
     rows = [f"{step},{1 / step},,0.1,{step},{100 * step},7" for step in range(1, 451)]
     curve.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     for _ in range(2):
-        mirror.follow(training)
+        mirror.follow(item)
 
     from mlflow import MlflowClient
 
-    client = MlflowClient(default_uri(store))
+    client = MlflowClient(default_uri(store.results))
     [run] = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     points = {name: client.get_metric_history(run.info.run_id, name) for name in ("loss", "pixels_per_second")}
     assert sorted(point.step for point in points["loss"]) == list(range(1, 451))
@@ -148,7 +163,7 @@ def _runs(tmp_path: Path) -> dict[str, Any]:
     """Name → MLflow run of the protocol `small` in the database of the results."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(default_uri(Store(tmp_path / "results")))
+    client = MlflowClient(default_uri(tmp_path / "results"))
     experiment = client.get_experiment_by_name("small")
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
@@ -221,15 +236,16 @@ def test_a_cell_that_is_stopped_does_not_stay_running_in_mlflow(
 SYNC = """
 import sys
 from pathlib import Path
+from mrsr_bench.cell import Training
 from mrsr_bench.events import Progressed
-from mrsr_bench.request import request_plan
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking import Mirror
+from mrsr_bench.tracking import Item, Mirror
 
-protocol, results, database = sys.argv[1:]
-loaded, trainings = request_plan(protocol)
-with Mirror(Store(Path(results)), f"sqlite:///{database}", lambda text: sys.exit(f"warned: {text}")) as mirror:
-    mirror.sync(loaded, trainings)
+results, database = map(Path, sys.argv[1:])
+view = Store(results).view("small")
+items = [Item("small", str(one.cell), one.cell.folder, view.place(one)) for one in view.cells]
+with Mirror(results, f"sqlite:///{database}", lambda text: sys.exit(f"warned: {text}")) as mirror:
+    mirror.sync(items)
 """
 
 
@@ -243,10 +259,7 @@ def test_four_results_folders_share_one_fresh_database(
     for number in (1, 2, 3):
         shutil.copytree(tmp_path / "results0", tmp_path / f"results{number}")
     database = tmp_path / "shared.db"
-    commands = [
-        [sys.executable, "-c", SYNC, str(protocol), str(tmp_path / f"results{number}"), str(database)]
-        for number in range(4)
-    ]
+    commands = [[sys.executable, "-c", SYNC, str(tmp_path / f"results{number}"), str(database)] for number in range(4)]
     drivers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     for driver in drivers:
         _, said = driver.communicate(timeout=240)
@@ -259,3 +272,19 @@ def test_four_results_folders_share_one_fresh_database(
         ("bicubic", "FINISHED"),
         ("linear", "FINISHED"),
     ]
+
+
+def test_what_is_mirrored_leaves_a_mark_and_mlflow_is_not_imported_again_until_its_database_is_gone(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: None
+) -> None:
+    protocol, ear = write_protocol(), Ear()
+    bench(protocol, [], images, tracking_uri=None, listener=ear)
+    [mark] = (tmp_path / "results").rglob("mirrored-*")
+    assert mark.parent == cell_folder(protocol, "bicubic")
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # importing it raises ImportError
+    bench(protocol, [], images, tracking_uri=None, listener=ear)
+    assert not [line for line in ear.lines if line.startswith("warning")]
+    (tmp_path / "results" / "mlflow.db").unlink()
+    bench(protocol, [], images, tracking_uri=None, listener=ear)
+    [warning] = [line for line in ear.lines if line.startswith("warning")]
+    assert "results are safe" in warning

@@ -15,12 +15,13 @@ from recorded import Plan, fill, fill_scores, remember, view
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
+from mrsr_bench.planning import request_plan
 from mrsr_bench.reporting.cost import costs, pareto
 from mrsr_bench.reporting.distance import baseline, distances
 from mrsr_bench.reporting.figure import draw
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import build
-from mrsr_bench.request import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.statistics import interval
 from mrsr_bench.store.cells import SCORES
 from mrsr_bench.store.results import Store
@@ -40,7 +41,9 @@ def make(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
     """A plan over `METHODS`, nothing run yet; `changes` replace keys of the protocol."""
 
     def plan(**changes: Any) -> Plan:
-        loaded, trainings = request_plan(str(write_protocol(**{"methods": METHODS, "seeds": [0, 1], **changes})))
+        loaded, trainings = request_plan(
+            Request(str(write_protocol(**{"methods": METHODS, "seeds": [0, 1], **changes})))
+        )
         return Store(tmp_path / "results"), loaded, trainings
 
     return plan

@@ -9,6 +9,7 @@ import click
 from ..errors import BenchError, UsageError
 from .data import data
 from .run import run, score
+from .share import pack, unpack
 from .show import check, list_, protocol, status, table
 
 
@@ -39,5 +40,5 @@ def main() -> None:
     """
 
 
-for command in (list_, protocol, check, data, run, score, status, table):
+for command in (list_, protocol, check, data, run, score, status, table, pack, unpack):
     main.add_command(command)

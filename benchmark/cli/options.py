@@ -6,12 +6,30 @@ from pathlib import Path
 
 import click
 
+
+def _folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """A folder to write to, or one that is still to be made."""
+    if value.is_file():
+        from ..store.results import check_folder
+
+        check_folder(value)
+    return value
+
+
 RESULTS = click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
+    callback=_folder,
     default=Path("results"),
     show_default=True,
     help="Folder of records.",
+)
+RECORDS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of records, or a pack of them (.zip; see bench pack).",
 )
 DATA = click.option(
     "--data",

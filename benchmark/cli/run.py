@@ -14,7 +14,7 @@ import click
 from .options import DATA, RESULTS, TRACKING, names, numbers
 
 if TYPE_CHECKING:
-    from ..steps import Outcome
+    from ..outcomes import Outcome
 
 
 @click.command()
@@ -85,11 +85,12 @@ def run(
     if dry_run:
         from ..costs import Costs
         from ..estimate import report
-        from ..request import request_plan
+        from ..planning import request_plan
+        from ..request import Request
         from ..steps import Wish, steps_of
         from ..store.results import Store
 
-        loaded, trainings = request_plan(protocol, methods, seeds, scales, limit, steps)
+        loaded, trainings = request_plan(Request(protocol, methods, seeds, scales, limit, steps))
         store, wish = Store(results), Wish(redo=options["redo"], keep_volumes=options["keep_volumes"])
         ahead = [steps_of(store, training, wish) for training in trainings]
         click.echo(report(loaded, ahead, data, Costs(store, probe, functools.partial(click.echo, err=True))))

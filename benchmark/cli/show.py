@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, RESULTS, names
+from .options import JSON, RECORDS, names
 
 if TYPE_CHECKING:
+    from ..files import Readable
     from ..store.cells import Standing
     from ..store.plan import CellPlan, View
     from ..store.results import Store
@@ -73,7 +74,7 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
 @click.command()
 @click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
 @click.option("--check", is_flag=True, help="Compare with today's protocol and methods, which are imported.")
-@RESULTS
+@RECORDS
 @JSON
 def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> None:
     """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale, changed or damaged.
@@ -100,16 +101,15 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
 
 def _planned(view: View) -> list[dict[str, Any]]:
     """Where the cells of a view stand, by plan and record alone."""
-    from ..store.cells import stands
+    from ..store.cells import standing_of
 
     cells = ((planned.cell, view.place(planned)) for planned in view.cells)
-    return [_row(cell, view.folder / cell.folder, stands(place, cell.why or "")) for cell, place in cells]
+    return [_row(cell, view.folder / cell.folder, standing_of(place, cell.why or "")) for cell, place in cells]
 
 
 def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
     """Where they stand by today's code."""
-    from ..planning import plan_cell
-    from ..request import recall
+    from ..planning import plan_cell, recall
 
     _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [
@@ -119,7 +119,7 @@ def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _row(cell: CellPlan, folder: Path, standing: Standing) -> dict[str, Any]:
+def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]:
     place = cell.model_dump(include={"label", "contrast", "scale", "seed", "degradation"})
     return {**place, "state": standing.state, "why": standing.why or None, "folder": str(folder)}
 
@@ -134,7 +134,7 @@ def _row(cell: CellPlan, folder: Path, standing: Standing) -> dict[str, Any]:
 @click.option(
     "--figure", type=click.Path(path_type=Path, dir_okay=False), help="Also draw that into a file, .svg or .png."
 )
-@RESULTS
+@RECORDS
 def table(
     protocol: str | None,
     format_: Any,

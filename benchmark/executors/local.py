@@ -24,7 +24,6 @@ from ..job import Job
 from ..processes import forkserver
 from ..store.cells import LOG
 from ..store.holding import Held, LeaseLost, hold
-from ..worker import run_job
 
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
@@ -104,6 +103,8 @@ def _child(job: Job, line: Connection) -> None:
     threading.Thread(target=_end_with_driver, args=(stop,), daemon=True).start()
     end, folder = Ended(state="done"), job.folder(job.training.base)
     try:
+        from ..worker import run_job  # torch and all that trains: the forkserver holds it, and the driver needs none of it
+
         with hold(folder, patient=job.patient) as held:
             _redirect(folder / LOG)
             run_job(job, held, line.send, lambda: stop.is_set() or held.lost.is_set())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
+from tabulate import tabulate
 
 from . import cost, distance
 from .table import Column, Row, Table
@@ -20,6 +21,14 @@ _LATEX: dict[str, Any] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Lines:
+    """A table of words."""
+
+    headings: list[str]
+    rows: list[list[str]]
+
+
 def render(table: Table, format: Format, against: str | None = None, flops: bool = False) -> str:
     """The table as Markdown, LaTeX (needs the package booktabs) or CSV.
 
@@ -30,8 +39,8 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
         frame = table.frame()
         frame.columns = frame.columns.map(" ".join)
         return frame.to_csv()
-    main = _frame(table, format, {(): table.main})
-    others = _frame(table, format, {(metric,): [metric] for metric in table.others})
+    main = _figures(table, format, {(): table.main})
+    others = _figures(table, format, {(metric,): [metric] for metric in table.others})
     views = []
     if against:
         views.append((_distances(table, against), distance.describe(table, against), "distance"))
@@ -39,20 +48,20 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
         views.append((_costs(table), cost.describe(table), "flops"))
     if format == "markdown":
         blocks = [_markdown(main), *([_markdown(others)] if table.others else []), table.caption()]
-        for frame, words, _ in views:
-            blocks += [_markdown(frame), words]
+        for lines, words, _ in views:
+            blocks += [_markdown(lines), words]
         return "\n\n".join([*blocks, _markdown(_readable(table.records()))]) + "\n"
     label = f"tab:{table.view.protocol.name}"
     text = _booktabs(main, _latex(table.caption("†").replace("\n", " ")), label)
     if table.others:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")
-    for frame, words, name in views:
-        frame.columns = frame.columns.map(_latex)
-        text += "\n" + _booktabs(frame.map(_latex), _latex(words), f"{label}-{name}")
+    for lines, words, name in views:
+        escaped = Lines([*map(_latex, lines.headings)], [[*map(_latex, row)] for row in lines.rows])
+        text += "\n" + _booktabs(escaped, _latex(words), f"{label}-{name}")
     return text
 
 
-def _distances(table: Table, against: str) -> pd.DataFrame:
+def _distances(table: Table, against: str) -> Lines:
     """Every distance in words, e.g. '+2.25', '[+2.19, +2.31]'."""
     metric = table.metrics[0]
 
@@ -71,10 +80,10 @@ def _distances(table: Table, against: str) -> pd.DataFrame:
         for of in distance.distances(table, against)
     ]
     names = [f"{metric} − {against}", "95 % interval", "subjects", "SD over seeds"]
-    return pd.DataFrame(lines, columns=[*table.row_names(), "method", *names])
+    return Lines([*table.row_names(), "method", *names], lines)
 
 
-def _costs(table: Table) -> pd.DataFrame:
+def _costs(table: Table) -> Lines:
     """Every cost in words, e.g. '787 M'."""
     metric = table.metrics[0]
     optimal = {True: "yes", False: "no", None: "–"}
@@ -91,7 +100,7 @@ def _costs(table: Table) -> pd.DataFrame:
         for of in cost.costs(table)
     ]
     names = ["MACs (LR 24×24)", "training MACs", "parameters", "Pareto"]
-    return pd.DataFrame(lines, columns=[*table.row_names(), "method", metric, *names])
+    return Lines([*table.row_names(), "method", metric, *names], lines)
 
 
 def _count(number: float | None) -> str:
@@ -108,7 +117,7 @@ def _plus_minus(spread: str) -> str:
     return "" if spread == "–" else f"±{spread}"
 
 
-def _frame(table: Table, format: str, lines: dict[Row, list[str]]) -> pd.DataFrame:
+def _figures(table: Table, format: str, lines: dict[Row, list[str]]) -> Lines:
     """For each row of the table a line per item of `lines`: what follows the row's names → the metrics of its cells."""
     plain: Callable[[str], str] = _latex if format == "latex" else str
     printed = any(table.quoted_as(metric) for metrics in lines.values() for metric in metrics)
@@ -121,7 +130,7 @@ def _frame(table: Table, format: str, lines: dict[Row, list[str]]) -> pd.DataFra
             cells = [cell.replace("–", plain("–")).replace("±", plain("±")) for cell in cells]
             found.append([*map(plain, (*row, *beside)), *cells])
     names = [*table.row_names(), *(["metric"] if () not in lines else [])]
-    return pd.DataFrame(found, columns=[plain(name) for name in [*names, *(_heading(c, format) for c in columns)]])
+    return Lines([plain(name) for name in [*names, *(_heading(c, format) for c in columns)]], found)
 
 
 def _heading(column: Column, format: str) -> str:
@@ -143,31 +152,30 @@ def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, form
     ]
 
 
-def _markdown(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, tablefmt="github", disable_numparse=True) if len(frame) else ""
+def _markdown(lines: Lines) -> str:
+    return tabulate(lines.rows, lines.headings, "github", disable_numparse=True) if lines.rows else ""
 
 
-def _readable(records: pd.DataFrame) -> pd.DataFrame:
+def _readable(records: Sequence[dict[str, Any]]) -> Lines:
     """Numbers as text: thousands apart, no digits that mean nothing."""
 
-    def text(value: Any) -> str:
+    def text(value: str | float | None) -> str:
         if isinstance(value, str):
             return value
-        if pd.isna(value):
+        if value is None:
             return "–"
-        return (
-            f"{value:,.0f}"
-            if float(value).is_integer() or value >= 100
-            else f"{value:.3g}"
-            if value < 1
-            else f"{value:.2f}"
-        )
+        if float(value).is_integer() or value >= 100:
+            return f"{value:,.0f}"
+        return f"{value:.3g}" if value < 1 else f"{value:.2f}"
 
-    return records.map(text)
+    return Lines([*records[0]] if records else [], [[text(value) for value in record.values()] for record in records])
 
 
-def _booktabs(cells: pd.DataFrame, caption: str, label: str) -> str:
+def _booktabs(lines: Lines, caption: str, label: str) -> str:
     """A LaTeX table; all words are LaTeX."""
+    import pandas as pd
+
+    cells = pd.DataFrame(lines.rows, columns=lines.headings)
     return cells.to_latex(index=False, escape=False, caption=caption, label=label, position="tbp")
 
 

@@ -6,17 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from .. import quoted, statistics
 from ..errors import UsageError, did_you_mean
 from ..quoted import Quote
-from ..store.cells import Scores, Standing, stands
+from ..store.cells import Scores, Standing, standing_of
 from ..store.plan import MetricPlan, View
 from ..store.record import DoneRecord
 from .caption import describe
 from .cost import inference_macs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = tuple[str, ...]
 
@@ -123,6 +125,8 @@ class Table:
 
         Where a column has several seeds, each metric is followed by its spread, e.g. (edsr, psnr), (edsr, psnr SD).
         """
+        import pandas as pd
+
         values: dict[tuple[str, str], list[float]] = {}
         for column in self.columns:
             for metric in self.metrics:
@@ -137,28 +141,26 @@ class Table:
         frame.attrs["caption"] = self.caption()
         return frame
 
-    def records(self) -> pd.DataFrame:
-        """Key figures of every record behind the table: quality, cost, and the commit that made it."""
+    def records(self) -> list[dict[str, Any]]:
+        """Key figures of every record behind the table, a column → figure each: quality, cost, and its commit."""
         primary = self.metrics[0]
-        rows = []
-        for (row, label), records in self.values.items():
-            for record in records:
-                quality = {
-                    "method": label,
-                    "seed": str(record.resolved.seed),
-                    primary: self.shown(primary, record.metrics[primary]),
-                }
-                cost = {
-                    "parameters": record.fit.parameters if record.fit else None,
-                    "MACs (LR 24×24)": inference_macs(label, record),
-                    "fit s": record.fit.seconds if record.fit else None,
-                    "s/volume": record.seconds_per_volume,
-                    "peak MB": round(record.peak_memory_bytes / 1e6),
-                    "device": record.environment.device,
-                    "commit": (record.environment.git or "–")[:10],
-                }
-                rows.append({"row": " ".join(row), **quality, **cost})
-        return pd.DataFrame(rows)
+        return [
+            {
+                "row": " ".join(row),
+                "method": label,
+                "seed": str(record.resolved.seed),
+                primary: self.shown(primary, record.metrics[primary]),
+                "parameters": record.fit.parameters if record.fit else None,
+                "MACs (LR 24×24)": inference_macs(label, record),
+                "fit s": record.fit.seconds if record.fit else None,
+                "s/volume": record.seconds_per_volume,
+                "peak MB": round(record.peak_memory_bytes / 1e6),
+                "device": record.environment.device,
+                "commit": (record.environment.git or "–")[:10],
+            }
+            for (row, label), records in self.values.items()
+            for record in records
+        ]
 
     def caption(self, mark: str = "[quoted: …]") -> str:
         """Protocol, version, digest, conventions, n, seeds, budget, what is missing or stale, and what is quoted."""
@@ -187,7 +189,7 @@ def build(view: View, metrics: Sequence[str] = (), published: bool = False) -> T
         cell, place = planned.cell, view.place(planned)
         row = names[cell.row]
         table.seeds.setdefault((row, cell.label), set()).add(cell.seed)
-        standing = stands(place, cell.why or "")
+        standing = standing_of(place, cell.why or "")
         if standing.state == "changed":
             table.absent.setdefault("The method's file has changed since", []).append(str(cell))
         if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):

@@ -1,6 +1,6 @@
 """A cell's folder: what its files are, how they are written, and where the cell stands by what they say.
 
-    record.json  scores.csv  radial.csv  train.csv  weights.safetensors  state-….pt  log.txt  volumes/
+    record.json  scores.csv  radial.csv  exhibit.npz  train.csv  weights.safetensors  state-….pt  log.txt  volumes/
 
 `record.json` is written last and has the checksums of itself and of the others: damage to one is seen, and is the state
 of its own cell alone.
@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -23,11 +23,12 @@ from pydantic import ValidationError
 from .. import checkpoint
 from ..cache import content_digest
 from ..errors import BenchError
-from ..files import DamagedFile, free_name, read_bytes, read_sealed, set_aside
+from ..files import DamagedFile, Readable, free_name, read_bytes, read_sealed, set_aside
 from .holding import LEASE, LOCK, HeldFolder, holder_of
 from .record import FORMAT, AnyRecord, DoneRecord, parse
 
 State = Literal["missing", "running", "done", "failed", "skipped", "timeout", "stale", "changed", "damaged"]
+P = TypeVar("P", bound=Readable, covariant=True)
 Scores = dict[str, dict[str, float]]
 """Metric → subject → value."""
 
@@ -39,6 +40,7 @@ VOLUMES = "volumes"
 KEPT = "volumes.json"
 """In the folder of kept volumes, written after them: whose predictions they are, and their checksums."""
 RADIAL = "radial.csv"
+EXHIBIT = "exhibit.npz"
 _HEADER = ["subject", "metric", "value"]
 
 
@@ -47,11 +49,11 @@ class OtherFormat(BenchError):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a cell's files lie, and the keys that it is wanted under."""
+class Place(Generic[P]):
+    """Where a cell's files lie, on disk or in a pack, and the keys that it is wanted under."""
 
-    folder: Path
-    base: Path
+    folder: P
+    base: P
     """The folder of the training's plain cell: lock, weights and states lie there."""
     train_key: str
     score_key: str
@@ -67,7 +69,7 @@ class Standing:
     scores: Scores | None = None
     """Those of a record that is done and whole, else None."""
     why: str = ""
-    damaged: tuple[Path, ...] = ()
+    damaged: tuple[Readable, ...] = ()
     """The files that are damaged."""
 
     @property
@@ -78,12 +80,12 @@ class Standing:
         return None
 
 
-def stands(place: Place | None, why: str) -> Standing:
+def standing_of(place: Place[Readable] | None, why: str) -> Standing:
     """`look`; a cell that has no place has failed, and `why` says the reason."""
     return Standing("failed", why=why) if place is None else look(place)
 
 
-def look(place: Place, *, held: bool = False) -> Standing:
+def look(place: Place[Readable], *, held: bool = False) -> Standing:
     """Where a cell stands, by its files alone: takes no lock, changes nothing, runs no code of others.
 
     A cell that another process works on is running, unless its record is done and stands. `held`: that process is
@@ -100,7 +102,7 @@ def look(place: Place, *, held: bool = False) -> Standing:
     return standing
 
 
-def _by_record(place: Place) -> Standing:
+def _by_record(place: Place[Readable]) -> Standing:
     try:
         record = read_record(place.folder)
     except DamagedFile as error:
@@ -130,7 +132,7 @@ def _damaged(record: AnyRecord | None, problems: Sequence[DamagedFile]) -> Stand
     return Standing("damaged", record, why="; ".join(map(str, problems)), damaged=paths)
 
 
-def _verified(place: Place, record: DoneRecord) -> tuple[Scores | None, list[DamagedFile]]:
+def _verified(place: Place[Readable], record: DoneRecord) -> tuple[Scores | None, list[DamagedFile]]:
     """The scores of a record, and what is wrong with the files that belong to it."""
     scores, problems = None, []
     try:
@@ -139,6 +141,7 @@ def _verified(place: Place, record: DoneRecord) -> tuple[Scores | None, list[Dam
         problems.append(error)
     others = {
         place.folder / RADIAL: record.checksums.radial,
+        place.folder / EXHIBIT: record.checksums.exhibit,
         place.folder / checkpoint.CURVE: record.checksums.curve,
         place.base / WEIGHTS: record.checksums.weights,
     }
@@ -148,12 +151,14 @@ def _verified(place: Place, record: DoneRecord) -> tuple[Scores | None, list[Dam
                 problems.append(DamagedFile(path, "it is not the file that the record names"))
         except FileNotFoundError:
             pass
+        except DamagedFile as error:
+            problems.append(error)
         except OSError as error:
             problems.append(DamagedFile(path, error.strerror or str(error)))
     return scores, problems
 
 
-def read_record(folder: Path) -> AnyRecord | None:
+def read_record(folder: Readable) -> AnyRecord | None:
     """The record in a cell's folder, or None. Raises DamagedFile, and OtherFormat for another version's."""
     path = folder / RECORD
     try:
@@ -180,11 +185,12 @@ def write_scores(
 ) -> tuple[str, str]:
     """Write subject → metric → value as scores.csv, each value to its last bit, and the mean radial errors.
 
-    An earlier record of the cell and its scores are set aside first: a record always stands for the scores beside it.
+    An earlier record of the cell, its scores and its exhibit are set aside first: a record always stands for the files
+    beside it.
     Returns the checksums of both files.
     """
     folder.check()
-    for name in (RECORD, SCORES, RADIAL):
+    for name in (RECORD, SCORES, RADIAL, EXHIBIT):
         if (folder.path / name).exists():
             set_aside(folder.path / name, "old")
     rows = [[subject, metric, repr(value)] for subject, values in scores.items() for metric, value in values.items()]
@@ -196,7 +202,7 @@ def write_scores(
     return checksums[0], checksums[1]
 
 
-def read_scores(folder: Path, record: DoneRecord) -> Scores:
+def read_scores(folder: Readable, record: DoneRecord) -> Scores:
     """Metric → subject → value, as `write_scores` wrote them.
 
     Raises DamagedFile where they are missing, not those that the record names, or have other means than it says.
@@ -224,13 +230,13 @@ def read_scores(folder: Path, record: DoneRecord) -> Scores:
     return scores
 
 
-def clear_damage(folder: HeldFolder, damaged: Sequence[Path]) -> list[Path]:
+def clear_damage(folder: HeldFolder, damaged: Sequence[Readable]) -> list[Path]:
     """Set damaged files aside, and the record that they belong to; returns their new names.
 
     What is whole stays, so that the cell is made from it: scored from its weights, or trained on from its state.
     """
     folder.check()
-    paths = dict.fromkeys([*damaged, folder.path / RECORD])
+    paths = dict.fromkeys([*(path for path in damaged if isinstance(path, Path)), folder.path / RECORD])
     return [set_aside(path, "damaged") for path in paths if path.exists()]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import BenchError
-from ..files import Folder
+from ..files import Folder, Readable
 from ..liveness import Process, process
 
 BEAT_SECONDS = float(os.environ.get("MRSR_BEAT_SECONDS", 10))
@@ -160,8 +160,10 @@ def hold(folder: Path, name: str = "", *, wait: float = 0.0, patient: bool = Fal
         held.release()
 
 
-def holder_of(folder: Path, name: str = "") -> Holder | None:
-    """Who works on a folder now, as far as one can see; takes no lock and disturbs nobody."""
+def holder_of(folder: Readable, name: str = "") -> Holder | None:
+    """Who works on a folder now, as far as one can see; takes no lock and disturbs nobody. Nobody works on a pack."""
+    if not isinstance(folder, Path):
+        return None
     for path in (folder / f"{name}{LEASE}", folder / f"{name}{LOCK}"):
         holder = read_holder(path)
         if holder is not None and _lives(holder, path):

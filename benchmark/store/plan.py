@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from ..files import DamagedFile, digest, read_sealed, remove_leftovers, set_aside, write_sealed
+from ..files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, set_aside, write_sealed
 from .cells import Place
 from .record import Part, RecipeMark
 
@@ -45,8 +45,10 @@ class Origin(Part):
     """SHA-256 over the package's own files."""
     files: dict[str, str]
     """Absolute path → SHA-256 of the protocol's and the split's file."""
+    loose: tuple[str, ...]
+    """Absolute paths of the methods that are loose files."""
     sources: dict[str, str]
-    """Column → the source digest of its method."""
+    """Method → its source digest."""
 
 
 class ProtocolPlan(Part):
@@ -59,6 +61,8 @@ class ProtocolPlan(Part):
     digest: str
     description: str
     dataset: str
+    licence: str = ""
+    """That lets anyone hand the data set's images on, and whom to name; '' where none does."""
     grid: str
     track: str
     validation_every: int
@@ -161,7 +165,7 @@ class Planned:
 class View:
     """All plans below a protocol's folder as one."""
 
-    folder: Path
+    folder: Readable
     plans: tuple[Plan, ...]
     """The one asked last comes first: its protocol and its metrics are the view's."""
     damaged: tuple[str, ...] = ()
@@ -197,7 +201,7 @@ class View:
         """The columns of the last plan, then the older ones."""
         return list(dict.fromkeys(planned.cell.label for planned in self.cells))
 
-    def place(self, planned: Planned) -> Place | None:
+    def place(self, planned: Planned) -> Place[Readable] | None:
         """Where a cell's files lie, and its keys; None where it has none."""
         cell = planned.cell
         if cell.train_key is None or cell.score_key is None:
@@ -218,7 +222,7 @@ def add_plan(folder: Path, plan: Plan) -> Path:
     return path
 
 
-def read_plan(path: Path) -> tuple[str, Plan]:
+def read_plan(path: Readable) -> tuple[str, Plan]:
     """The time at which a plan was asked last, and the plan. Raises FileNotFoundError and DamagedFile."""
     content = read_sealed(path)
     try:
@@ -230,7 +234,7 @@ def read_plan(path: Path) -> tuple[str, Plan]:
         raise DamagedFile(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
 
-def view_of(folder: Path) -> View | None:
+def view_of(folder: Readable) -> View | None:
     """All plans below a protocol's folder; None where there is none that can be read."""
     dated, damaged = list[tuple[str, Plan]](), list[str]()
     for path in sorted((folder / PLANS).glob("*.json")):
@@ -246,7 +250,7 @@ def view_of(folder: Path) -> View | None:
     return View(folder, tuple(plans), tuple(damaged))
 
 
-def last_folder(runs: Path) -> str | None:
+def last_folder(runs: Readable) -> str | None:
     """The protocol's folder whose plan was asked last; None where nothing was."""
     dated = []
     for path in runs.glob(f"*/{PLANS}/*.json"):

@@ -107,6 +107,8 @@ class Checksums(Part):
 
     scores: str
     radial: str | None = None
+    exhibit: str | None = None
+    """Of exhibit.npz; none where the cell keeps no slices."""
     curve: str | None = None
     """Of train.csv; with the base cell, not with its self-ensemble."""
     weights: str | None = None

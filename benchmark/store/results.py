@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from ..cell import Cell, Training
 from ..errors import BenchError, UsageError
-from ..protocol import Loaded, load
+from ..files import Readable
 from .cells import Place, Standing, look
+from .pack import open_pack
 from .plan import View, last_folder, view_of
+
+if TYPE_CHECKING:
+    from ..cell import Cell, Training
+    from ..protocol import Loaded
+
+P = TypeVar("P", bound=Readable)
 
 
 class Store:
-    """The records below one results folder."""
+    """The records below one results folder, or in a pack of them, which can only be looked at."""
 
     def __init__(self, results: Path) -> None:
+        """Raises BadPack where `results` is a file and no pack."""
         self.results = results
         self.runs = results / "runs"
+        """Where records are written."""
+        self._seen: Readable = open_pack(results) / "runs" if results.is_file() else self.runs
 
     def check_writable(self) -> None:
         """Raise UsageError now rather than lose a training's result later."""
+        check_folder(self.results)
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.runs).close()
@@ -36,14 +47,13 @@ class Store:
     def folder(self, loaded: Loaded, cell: Cell) -> Path:
         return self.runs / loaded.folder / cell.folder
 
-    def place(self, training: Training, cell: Cell) -> Place:
+    def place(self, training: Training, cell: Cell) -> Place[Path]:
         """Where the cell's files lie, and the keys that the protocol asks for now."""
-        folder, base = (self.folder(training.loaded, one) for one in (cell, training.base))
-        return Place(folder, base, cell.train_key, cell.score_key, training.source.digest)
+        return self._place(self.runs, training, cell)
 
     def look(self, training: Training, cell: Cell, *, held: bool = False) -> Standing:
         """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
-        return look(self.place(training, cell), held=held)
+        return look(self._place(self._seen, training, cell), held=held)
 
     def view(self, protocol: str | None) -> View:
         """All that was planned under a protocol's folder, by default the one asked last.
@@ -51,11 +61,27 @@ class Store:
         `protocol` may be a name, a path, or a folder below runs such as demo~steps=10. Raises BenchError where nothing
         was planned.
         """
-        folder = protocol or last_folder(self.runs)
+        folder = protocol or last_folder(self._seen)
         if folder is not None and Path(folder).suffix in (".yaml", ".yml"):
+            from ..protocol import load
+
             folder = load(folder).folder
-        view = view_of(self.runs / folder) if folder is not None else None
+        view = view_of(self._seen / folder) if folder is not None else None
         if view is None:
             what = f"of '{folder}' " if folder else ""
             raise BenchError(f"nothing {what}has been run yet below {self.runs}; start with: bench run")
         return view
+
+    def _place(self, runs: P, training: Training, cell: Cell) -> Place[P]:
+        protocol = runs / training.loaded.folder
+        folder, base = (protocol / one.folder.as_posix() for one in (cell, training.base))
+        return Place(folder, base, cell.train_key, cell.score_key, training.source.digest)
+
+
+def check_folder(results: Path) -> None:
+    """Raise UsageError for a pack, or any other file, where results are to be written."""
+    if results.is_file():
+        raise UsageError(
+            f"{results} is a file: a pack can be looked at, but not written to. Name a folder; "
+            f"to go on from a pack, first: bench unpack {results} FOLDER"
+        )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import registry
-from ..cell import scale_name
 from ..environment import peak_memory
 from ..errors import UsageError, did_you_mean
 from ..method import Method
+from ..schema import scale_name
 from .check import Check, CheckSkipped
 from .checks import CHECKS
 from .trial import Trial

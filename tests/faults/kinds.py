@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrsr_bench import checkpoint
-from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 
 from .driver import Driver, send
 from .setting import Setting
@@ -199,7 +199,8 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 }
 TARGETS: dict[str, Callable[[Setting], Iterable[Path]]] = {
     **{
-        name: lambda setting, name=name: [place / name for place in setting.places] for name in (RECORD, SCORES, RADIAL)
+        name: lambda setting, name=name: [place / name for place in setting.places]
+        for name in (RECORD, SCORES, RADIAL, EXHIBIT)
     },
     checkpoint.CURVE: lambda setting: [place / checkpoint.CURVE for place in setting.places],
     WEIGHTS: lambda setting: [place / WEIGHTS for place in setting.places],

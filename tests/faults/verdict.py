@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from mrsr_bench import checkpoint
-from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 
 from .setting import Setting
 
@@ -53,7 +53,7 @@ def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
     try:
         if _figures(folder) != _figures(expected):
             problems.append(f"its metrics are {_figures(folder)} and should be {_figures(expected)}")
-        for name in (SCORES, RADIAL):
+        for name in (SCORES, RADIAL, EXHIBIT):
             if (folder / name).exists() and (folder / name).read_bytes() != (expected / name).read_bytes():
                 problems.append(f"{name} has other bytes than that of the undisturbed run")
         if (folder / WEIGHTS).exists() and _tensors(folder) != _tensors(expected):

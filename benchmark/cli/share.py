@@ -1,0 +1,71 @@
+"""Commands that hand results on: pack and unpack."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--protocol", "protocols", multiple=True, help="Only this one; may be repeated. Default: all.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pack: a .zip."
+)
+@click.option("--weights", is_flag=True, help="Also the trained weights.")
+@click.option("--images", is_flag=True, help="Also slices of people's scans whose data set states no such licence.")
+def pack(results: Path, protocols: tuple[str, ...], output: Path, weights: bool, images: bool) -> None:
+    """Pack the results below a folder into one zip file, to hand them on.
+
+    In it are all plans, records, scores and curves, the methods' files that the figures were made with, and the slices
+    that records keep to be looked at, where the data set's licence lets anyone hand them on (IXI, MNI152). A cell that
+    is damaged, or in a run's hands, is left out and named. Never in it: logs, states of trainings, volumes, MLflow.
+
+    Whoever has the pack sees the same table, without the methods, the data, or unpacking:
+
+    \b
+    bench pack results -o mine.zip
+    bench pack results --protocol ixi_all --weights -o ixi.zip
+    bench table --results mine.zip          also: bench status --results mine.zip
+    bench unpack mine.zip results           adds it to one's own results
+    """
+    from ..store.packing import write_pack
+
+    packed = write_pack(
+        results, output, protocols, weights=weights, images=images, warn=functools.partial(click.echo, err=True)
+    )
+    left = f", {packed.left_out} left out" if packed.left_out else ""
+    click.echo(f"{output}: {packed.cells} cells{left}, {packed.files} files, {packed.size / 1e6:.1f} MB")
+    if packed.images:
+        click.echo(f"It has slices of images of: {', '.join(sorted(packed.images))}.")
+    if packed.without_images:
+        names = ", ".join(sorted(packed.without_images))
+        click.echo(f"Slices of these stay behind, since no licence lets anyone hand them on: {names}. See --images.")
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="SOURCE...")
+@click.argument("results", type=click.Path(path_type=Path))
+def unpack(sources: tuple[Path, ...], results: Path) -> None:
+    """Bring packs and results folders together in one results folder: the last one named, made where it is missing.
+
+    A cell comes over whole, with its record last, and never over one that is done. Where the same cell has other
+    figures, other keys or another source here, it is refused and named, and all else comes over; nothing is deleted.
+    A table then shows the columns of all that was planned anywhere.
+
+    \b
+    bench unpack theirs.zip results                  adds a pack
+    bench unpack node1/results node2/results all     merges the results of several machines
+
+    Exit status: 0 nothing was refused, 3 some cells were, 2 wrong usage.
+    """
+    from ..store.merging import merge
+    from ..store.results import check_folder
+
+    check_folder(results)
+    merged = merge(sources, results, functools.partial(click.echo, err=True))
+    click.echo(f"{results}: {merged}")
+    sys.exit(3 if merged.refused else 0)

@@ -1,0 +1,176 @@
+"""Images to be looked at, as one .npz file of 16-bit arrays that says what they are.
+
+A file holds `about.json`, sealed, with the shape, the window and the checksum of every array. Equal values give equal
+bytes. Reading runs nothing that a file holds and believes no size that it claims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from ..files import DamagedFile, Readable, read_bytes, sealed, unsealed
+from .record import Part
+
+MAX_SLICES, MAX_SIDE = 16, 4096
+"""Slices of one array, and rows or columns of a slice."""
+MAX_PIXELS = 2**25
+"""Of all arrays of one file together."""
+_ABOUT = "about.json"
+_LEVELS = 2**16 - 1
+_MAX_BYTES = 2 * MAX_PIXELS + 2**22
+_MAX_ABOUT = 2**20
+_MAX_HEADER = 2**12
+_MAX_DIRECTORY = 2**16
+"""Bytes of the archive's list of contents."""
+_END = 22
+"""Bytes of the record that ends an archive."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, RuntimeError, OverflowError)
+"""What zipfile, zlib and numpy raise on a file that is not what it should be."""
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MAX_SLICES)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+
+
+class Window(Part):
+    """What 16-bit numbers stand for: intensity = offset + step × number."""
+
+    offset: Number
+    """The smallest intensity, in the file's units."""
+    step: Positive
+    """The step of the volume's file where all intensities lie on it: they are then kept exactly. Else
+    (max − min) / 65535."""
+
+
+class Stored(Part):
+    """One array."""
+
+    shape: tuple[Count, Side, Side]
+    """(slices, rows, columns)."""
+    window: Window
+    sha256: str
+    """Of the numbers, little-endian, in C order."""
+
+
+class About(Part):
+    """Base of what a file says of itself."""
+
+    def arrays(self) -> dict[str, Stored]:
+        """Name → what is said of that array. Raises ValueError where the file contradicts itself."""
+        raise NotImplementedError
+
+
+_A = TypeVar("_A", bound=About)
+
+
+def as_stored(intensities: np.ndarray, step: float | None) -> tuple[Stored, np.ndarray]:
+    """(slices, rows, columns) as 16-bit numbers, each at most half a step from its intensity, and what they stand for.
+
+    `step`: that of the volume's file; None for float data.
+    """
+    values = np.asarray(intensities, np.float64)
+    low, high = float(values.min()), float(values.max())
+    numbers = None
+    if step is not None and (high - low) / abs(step) <= _LEVELS:
+        step = abs(step)
+        numbers = np.rint((values - low) / step)
+        if np.abs(low + step * numbers - values).max() > 1e-6 * step:
+            numbers = None
+    if numbers is None:
+        step = (high - low) / _LEVELS or 1.0
+        numbers = np.rint((values - low) / step)
+    array = np.ascontiguousarray(numbers.clip(0, _LEVELS).astype("<u2"))
+    window = {"offset": low, "step": step}
+    about = {"shape": array.shape, "window": window, "sha256": hashlib.sha256(array.tobytes()).hexdigest()}
+    return Stored.model_validate(about), array
+
+
+def archive(about: About, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an .npz file. Raises ValueError for more than one may hold."""
+    if _checked(about).keys() != arrays.keys():
+        raise ValueError(f"it names {sorted(about.arrays())} and is given {sorted(arrays)}")
+    members = {_ABOUT: sealed(about.model_dump(mode="json")).encode()}
+    for name, array in arrays.items():
+        npy = io.BytesIO()
+        np.lib.format.write_array(npy, array, version=(1, 0), allow_pickle=False)
+        members[f"{name}.npy"] = npy.getvalue()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, allowZip64=False) as file:
+        for name, member in members.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
+            file.writestr(info, member, compresslevel=9)
+    return content.getvalue()
+
+
+def read_archive(path: Readable, model: type[_A]) -> tuple[_A, dict[str, np.ndarray]]:
+    """What a file says of itself, and name → intensities in float32, (slices, rows, columns), read-only.
+
+    Raises FileNotFoundError, and DamagedFile where it is not, to the last bit of a value, what `archive` made.
+    """
+    if path.is_file() and path.stat().st_size > _MAX_BYTES:
+        raise DamagedFile(path, f"it has more than {_MAX_BYTES} bytes")
+    content = read_bytes(path)
+    try:
+        end = content[-_END:]
+        if end[:4] != b"PK\5\6" or content[-_END - 20 : -_END - 16] == b"PK\6\7":  # the latter means a 64-bit archive
+            raise ValueError("it does not end as an archive of this suite does")
+        if int.from_bytes(end[12:16], "little") > _MAX_DIRECTORY:
+            raise ValueError("it lists more members than such a file has")
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            about = model.model_validate(unsealed(path, _member(file, _ABOUT, _MAX_ABOUT)))
+            arrays = _checked(about)
+            if sorted(file.namelist()) != sorted([_ABOUT, *(f"{name}.npy" for name in arrays)]):
+                raise ValueError("it holds other members than it says")
+            return about, {name: _intensities(file, f"{name}.npy", stored) for name, stored in arrays.items()}
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise DamagedFile(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    except _DAMAGE as error:
+        raise DamagedFile(path, str(error).partition("\n")[0] or type(error).__name__) from None
+
+
+def _checked(about: About) -> dict[str, Stored]:
+    arrays = about.arrays()
+    pixels = sum(int(np.prod(stored.shape)) for stored in arrays.values())
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"it holds {pixels} pixels, more than the {MAX_PIXELS} that are kept")
+    return arrays
+
+
+def _member(file: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """A member's bytes. Raises ValueError where they are more than `limit`, after reading no more than that."""
+    with file.open(name) as member:
+        content = member.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{name} is longer than it may be")
+    return content
+
+
+def _intensities(file: zipfile.ZipFile, name: str, stored: Stored) -> np.ndarray:
+    """A member's intensities. Its header is compared with `stored` before anything is allocated."""
+    content = io.BytesIO(_member(file, name, 2 * int(np.prod(stored.shape)) + _MAX_HEADER))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{name} is of another version of .npy")
+    header: tuple[Any, ...] = np.lib.format.read_array_header_1_0(content, max_header_size=_MAX_HEADER)
+    if header != (stored.shape, False, np.dtype("<u2")):
+        raise ValueError(f"{name} has another shape or type than it should")
+    content.seek(0)
+    numbers = np.load(content, allow_pickle=False)
+    if content.read(1) or hashlib.sha256(numbers.tobytes()).hexdigest() != stored.sha256:
+        raise ValueError(f"{name} is not the array that was written")
+    with np.errstate(over="ignore", invalid="ignore"):
+        images = (stored.window.offset + stored.window.step * numbers.astype(np.float64)).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise ValueError(f"{name} has intensities beyond float32")
+    images.flags.writeable = False
+    return images
