@@ -28,7 +28,7 @@ test: $(INSTALLED)  ## Run the fast tests
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling and scoring into results/bench/ (30 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring and starts into results/bench/ (30 minutes, on an idle machine)
 	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv
 	$(BIN)/python tests/bench_outside.py --csv results/bench/outside.csv
 	$(BIN)/python tests/bench_precision.py --csv results/bench/precision.csv
@@ -36,6 +36,7 @@ bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling and scoring i
 	$(BIN)/python tests/bench_nlm.py --csv results/bench/nlm.csv
 	$(BIN)/python tests/bench_sampling.py --csv results/bench/sampling.csv
 	$(BIN)/python tests/bench_scoring.py --csv results/bench/scoring.csv
+	$(BIN)/python tests/bench_start.py --csv results/bench/start.csv
 
 gpu-pack: $(INSTALLED)  ## Fill gpu-pack/ with what a GPU machine without network lacks (Python 3.12, PyTorch there)
 	$(BIN)/python tests/gpu_pack.py fill $(PACK)

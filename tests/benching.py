@@ -36,12 +36,11 @@ def publish(folder: Path, name: str, title: str, rows: Sequence[Row], device: st
     """Write `name`.json and `name`.md, with the environment that the rows were measured in."""
     folder.mkdir(parents=True, exist_ok=True)
     made = environment(device)
-    write_text(
-        folder / f"{name}.json", json.dumps({"title": title, "environment": made, "rows": rows}, indent=1) + "\n"
-    )
-    versions = ", ".join(f"{key} {value}" for key, value in made["versions"].items() if value)
+    content = {"title": title, "environment": made.model_dump(), "rows": rows}
+    write_text(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    versions = ", ".join(f"{key} {value}" for key, value in made.versions.items() if value)
     table = pd.DataFrame(rows).to_markdown(index=False)
-    write_text(folder / f"{name}.md", f"# {title}\n\n{made['device']}; {versions}; commit {made['git']}.\n\n{table}\n")
+    write_text(folder / f"{name}.md", f"# {title}\n\n{made.device}; {versions}; commit {made.git}.\n\n{table}\n")
 
 
 def no_gpu() -> str | None:

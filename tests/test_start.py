@@ -106,8 +106,7 @@ class Way:
 
 
 WAYS = {
-    "a script without a guard": Way(["user.py"]),
-    "a script under a long TMPDIR": Way(["user.py", "sees.py"], long_tmpdir=True),
+    "a script without a guard, under a long TMPDIR": Way(["user.py", "sees.py"], long_tmpdir=True),
     "standard input": Way(["-"], stdin=True),
     "an argument of -c": Way(["-c", PROGRAM]),
     "a module of -m": Way(["-m", "user"]),
@@ -214,7 +213,7 @@ def test_the_example_of_the_readme_runs_as_a_script(started: dict[str, Ended]) -
 
 
 def test_only_the_socket_leaves_a_long_tmpdir_and_goes_when_the_process_does(started: dict[str, Ended]) -> None:
-    ended = started["a script under a long TMPDIR"]
+    ended = started["a script without a guard, under a long TMPDIR"]
     *_, own, address, _ = ended.output.splitlines()
     assert len(own) >= TEMP_LENGTH
     assert own == (ended.folder / "seen").read_text(encoding="utf-8"), "a child's folder"

@@ -103,7 +103,7 @@ def _child(job: Job, line: Connection) -> None:
     threading.Thread(target=_end_with_driver, args=(stop,), daemon=True).start()
     end, folder = Ended(state="done"), job.folder(job.training.base)
     try:
-        from ..worker import run_job  # torch and all that trains: the forkserver holds it, and the driver needs none of it
+        from ..worker import run_job  # with torch and more, which the forkserver holds and the driver never needs
 
         with hold(folder, patient=job.patient) as held:
             _redirect(folder / LOG)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..cache import content_digest
 from ..errors import BenchError, UsageError
-from ..files import DamagedFile, Readable, atomic_file, read_bytes, read_sealed, set_aside, write_sealed
+from ..files import DamagedFile, Readable, atomic_file, read_sealed, set_aside, write_sealed
 from .cells import clear_damage
 from .holding import Held, Hold, LeaseLost, hold
 from .pack import is_member_name, open_pack
@@ -29,6 +29,7 @@ from .whole import (
     cell_names,
     own_standing,
     protocol_folders,
+    read_file,
     read_source,
     record_files,
     whole_cell,
@@ -213,7 +214,7 @@ class _Merge:
 
     def _take(self, cell: WholeCell, held: Hold) -> None:
         """Write a cell's files, its record last. What is there and differs is set aside."""
-        contents = {name: self._content(name, checksum) for name, checksum in cell.files.items()}
+        contents = {name: read_file(self.source, cell, name) for name in cell.files}
         folder = held.folder(self.target / cell.name)
         here = own_standing(self.target, cell.name, held=True)
         if here.state != "missing":
@@ -228,12 +229,6 @@ class _Merge:
                     continue
             with held.folder(path.parent).file(path.name) as file:
                 file.write(content)
-
-    def _content(self, name: str, checksum: str | None) -> bytes:
-        content = read_bytes(self.source / name)
-        if checksum is not None and hashlib.sha256(content).hexdigest() != checksum:
-            raise DamagedFile(self.source / name, "it was changed while it was read")
-        return content
 
     def _make_room(self, cell: WholeCell, record: DoneRecord, held: Hold) -> None:
         """Set aside what would belong to the record by its name and is another."""

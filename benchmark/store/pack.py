@@ -42,7 +42,7 @@ _CHUNK = 2**20
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, RuntimeError, OverflowError)
 """What zipfile and zlib raise on a file that is not what it should be."""
 
-_PART = r"(?!\.)[^/\\\x00-\x1f\x7f]{1,200}"
+_PART = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}"
 _CELL_FILES = r"record\.json|scores\.csv|radial\.csv|train\.csv|weights\.safetensors|exhibit\.npz"
 _NAMES = re.compile(
     rf"runs/{_PART}/(plans/[0-9a-f]{{32}}\.json|sources/[0-9a-f]{{64}}\.zip|"

@@ -14,10 +14,9 @@ from ..files import DamagedFile, atomic_file, read_bytes, sealed
 from .cells import WEIGHTS
 from .pack import MANIFEST, MAX_MEMBERS, MAX_RATIO, MAX_TOTAL, Manifest, Member, PackedProtocol
 from .plan import PLANS, View, read_plan
-from .record import DoneRecord
 from .results import Store
 from .sources import SOURCES
-from .whole import WholeCell, cell_names, protocol_folders, read_source, whole_cell
+from .whole import cell_names, protocol_folders, read_file, read_source, whole_cell
 
 _LEVEL = 6
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -138,23 +137,13 @@ def _collect(
             path = protocol / file
             if checksum is not None:
                 items[f"{prefix}/{file}"] = _Item(path, checksum)
-            elif file == cell.record_name:
-                items[f"{prefix}/{file}"] = _record(cell, path)
             else:
-                items.setdefault(f"{prefix}/{file}", _item(path, read_bytes(path)))
+                items[f"{prefix}/{file}"] = _item(path, read_file(protocol, cell, file))
     return shown
 
 
 def _item(path: Path, content: bytes) -> _Item:
     return _Item(path, hashlib.sha256(content).hexdigest(), content if path.suffix == ".json" else None)
-
-
-def _record(cell: WholeCell, path: Path) -> _Item:
-    """The record of a cell that was found whole: a later one would be of other files."""
-    content = read_bytes(path)
-    if isinstance(cell.record, DoneRecord) and cell.record.checksums.scores.encode() not in content:
-        raise BenchError(f"{path} was changed while it was packed; pack again")
-    return _item(path, content)
 
 
 def _write(target: Path, about: dict[str, PackedProtocol], items: dict[str, _Item]) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from .. import checkpoint
 from ..errors import BenchError
-from ..files import DamagedFile, Readable, read_bytes
+from ..files import DamagedFile, Readable, read_bytes, unsealed
 from .cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, look, read_record
 from .exhibit import read_exhibit
 from .pack import DAMAGE, is_member_name, max_bytes
 from .plan import PLANS
-from .record import AnyRecord, DoneRecord
+from .record import AnyRecord, DoneRecord, parse
 from .sources import SOURCES
 
 _FOLDER = re.compile(r"seed[0-9]+")
@@ -128,6 +128,21 @@ def whole_cell(protocol: Readable, name: str) -> WholeCell:
         if not is_member_name(f"runs/{protocol.name}/{path}") or size > max_bytes(path):
             raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that cannot be handed on")
     return WholeCell(name, record, files, note)
+
+
+def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
+    """The content of one of a cell's files. Raises DamagedFile where it is no longer what it was when it was whole."""
+    path, checksum = protocol / name, cell.files[name]
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        raise DamagedFile(path, "it was removed while it was read") from None
+    is_same = checksum is None or hashlib.sha256(content).hexdigest() == checksum
+    if name == cell.record_name:
+        is_same = parse(unsealed(path, content)).model_dump_json() == cell.record.model_dump_json()
+    if not is_same:
+        raise DamagedFile(path, "it was changed while it was read")
+    return content
 
 
 def read_source(path: Readable) -> bytes:
