@@ -13,7 +13,7 @@ from .cell import Cell, Training, plan
 from .conventions import metric_of
 from .errors import BenchError, UsageError
 from .files import sha256_of
-from .protocol import Loaded
+from .protocol import Loaded, is_builtin
 from .registry import BrokenPlugin, datasets, find, load_dataset
 from .request import Request, asked, code_digest
 from .schema import scale_name
@@ -56,17 +56,18 @@ def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Pl
     columns = {cell.label: _column(training, cell) for training in trainings for cell in training.cells}
     labels = sorted(columns, key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
     cells = [plan_cell(training, cell) for training in trainings for cell in training.cells]
+    rows = list(dict.fromkeys(cell.row for cell in cells))
     return Plan(
         asked=asked(request, loaded),
         origin=Origin(
             code=code_digest(),
-            files={str(path): sha256_of(path) for path in (loaded.path, loaded.split_path)},
+            files={str(path): sha256_of(path) for path in (loaded.path, loaded.split_path) if not is_builtin(path)},
             loose=tuple(sorted({str(t.source.path) for t in trainings if t.source.kind == "file"})),
             sources={training.source.name: training.source.digest for training in trainings},
         ),
         protocol=_protocol(loaded),
         columns=tuple(columns[label] for label in labels),
-        cells=tuple(sorted(cells, key=lambda cell: labels.index(cell.label))),
+        cells=tuple(sorted(cells, key=lambda cell: (rows.index(cell.row), labels.index(cell.label)))),
         metrics=tuple(_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
     )
 

@@ -89,6 +89,11 @@ def builtin() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def is_builtin(path: Path) -> bool:
+    """Whether a file of a protocol or a split ships with the package."""
+    return path.is_relative_to(Path(str(files("mrsr_bench.protocols"))).resolve())
+
+
 def load(name_or_path: str) -> Loaded:
     """Read a protocol by built-in name or by path. Raises UsageError naming file, line, key and the nearest word."""
     path = Path(name_or_path)

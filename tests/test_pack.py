@@ -443,6 +443,16 @@ def test_a_member_that_is_missing_or_another_is_its_cells_damage_alone(packed: P
     assert "3 taken, 0 already there, 0 refused, 1 damaged" in done.stdout
 
 
+def test_where_the_only_plan_is_damaged_that_is_said(results: Path, packed: Path) -> None:
+    [plan] = (results / "runs" / "small" / "plans").iterdir()
+    plan.write_bytes(plan.read_bytes()[:-9])
+    name = f"runs/small/plans/{plan.name}"
+    rewrite(packed, lambda archive: None, drop=name)
+    for source in (results, packed):
+        done = bench("table", "--results", source)
+        assert (done.exit_code, f"Error: no plan can be read: {source}/{name} is damaged" in done.stderr) == (1, True)
+
+
 def test_a_changed_figure_makes_no_table_even_where_the_manifest_was_changed_with_it(packed: Path) -> None:
     name = f"{ROW}/edsr/seed0/{SCORES}"
     content = zipfile.ZipFile(packed).read(name).replace(b"33.456", b"39.456")

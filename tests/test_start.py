@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -29,10 +30,13 @@ from mrsr_bench import processes, runner
 from mrsr_bench.cell import Cell
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
+from mrsr_bench.methods.bicubic import Bicubic
 from mrsr_bench.outcomes import Outcome, Outcomes
 from mrsr_bench.processes import forkserver
 from mrsr_bench.progress import Listener
 from mrsr_bench.schema import Degradation
+from mrsr_bench.testing.check import Found
+from mrsr_bench.testing.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["bicubic", "linear"]
@@ -300,6 +304,14 @@ def test_every_process_of_the_package_is_started_in_the_same_way() -> None:
         pools = text.count("ProcessPoolExecutor(") - text.count("mp_context=forkserver()")
         strange += [path.name] * (len(own) + pools)
     assert strange == []
+
+
+def test_a_method_of_the_script_itself_cannot_be_tried_in_another_process_and_that_is_said() -> None:
+    class Here(Bicubic):
+        __module__ = "__main__"
+
+    with pytest.raises(Found, match=r"Here stands in the script that runs, .*: put it into a file of its own"):
+        Trial(Here).elsewhere(np.zeros((1, 16, 20), np.float32))
 
 
 # --- what a run and a table say in Python --------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Origin(Part):
     code: str
     """SHA-256 over the package's own files."""
     files: dict[str, str]
-    """Absolute path → SHA-256 of the protocol's and the split's file."""
+    """Absolute path → SHA-256 of the protocol's and the split's file, where they do not ship with the package."""
     loose: tuple[str, ...]
     """Absolute paths of the methods that are loose files."""
     sources: dict[str, str]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BenchError, UsageError
-from ..files import Readable
+from ..files import DamagedFile, Readable
 from .cells import Place, Standing, look
 from .pack import open_pack
-from .plan import View, last_folder, view_of
+from .plan import PLANS, View, last_folder, read_plan, view_of
 
 if TYPE_CHECKING:
     from ..cell import Cell, Training
@@ -68,6 +68,11 @@ class Store:
             folder = load(folder).folder
         view = view_of(self._seen / folder) if folder is not None else None
         if view is None:
+            plans = (self._seen / folder).glob(f"{PLANS}/*.json") if folder else self._seen.glob(f"*/{PLANS}/*.json")
+            if damaged := sorted(plans):
+                raise BenchError(
+                    f"no plan can be read: {_problem(damaged[0])}. Ask again for what was run, with: bench run"
+                )
             what = f"of '{folder}' " if folder else ""
             raise BenchError(f"nothing {what}has been run yet below {self.runs}; start with: bench run")
         return view
@@ -76,6 +81,14 @@ class Store:
         protocol = runs / training.loaded.folder
         folder, base = (protocol / one.folder.as_posix() for one in (cell, training.base))
         return Place(folder, base, cell.train_key, cell.score_key, training.source.digest)
+
+
+def _problem(path: Readable) -> str:
+    try:
+        read_plan(path)
+    except (FileNotFoundError, DamagedFile) as error:
+        return str(error)
+    return str(path)
 
 
 def check_folder(results: Path) -> None:
