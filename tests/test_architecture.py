@@ -238,7 +238,7 @@ def test_the_parser_sees_what_there_is() -> None:
         ROOMS
     )
     assert Import("command", "executors.local", OURS_LINE["command", "executors.local"], at_once=False) in OURS
-    assert {"cell", "errors", "protocol"} <= {one.target for one in OURS if one.room == "store.results"}
+    assert {"errors", "store.cells", "store.plan"} <= {one.target for one in OURS if one.room == "store.results"}
     assert {"method", "degradation"} <= {one.target for one in OURS if one.room == "methods.bicubic"}
     assert ("store.cells", "worker") in {(one.target, one.room) for one in OURS}
     assert not [one for one in OURS if (one.room, one.target) == ("progress", "runner")], "only for type checking"
