@@ -8,7 +8,7 @@ GPU_READY := $(if $(wildcard $(PACK)/wheels),$(PACK)/site,$(INSTALLED))
 GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site $(PYTHON),$(BIN)/python)
 GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
-.PHONY: help demo test test-all bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
+.PHONY: help demo test test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: $(INSTALLED)  ## Run the fast tests
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -m ''
+
+faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)
+	PYTHONPATH=tests $(BIN)/python -m faults --trials 12 --faults 200 --lockless 40 --seed $(or $(SEED),0)
 
 bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring and starts into results/bench/ (30 minutes, on an idle machine)
 	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv

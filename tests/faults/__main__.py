@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the faults and their moments")
     parser.add_argument("--keep", type=Path, help="a new folder for all files, which then stay")
     arguments = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background a shell has it ignored, also by benches
     with ExitStack() as stack:
         folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         folder = folder.resolve()

@@ -35,6 +35,8 @@ class Fault:
     """With which a driver that it befalls may end, beside 0: 3 some cells have no figure, 1 and 2 it cannot work."""
     ends: bool = False
     """Whether it ends the driver."""
+    target: str = ""
+    """What it damages, where other kinds damage the same."""
 
 
 @dataclass
@@ -75,11 +77,11 @@ def live(name: str, *statuses: int, ends: bool = False) -> Callable[[Live], Live
     return register
 
 
-def resting(name: str) -> Callable[[Resting], Resting]:
+def resting(name: str, target: str = "") -> Callable[[Resting], Resting]:
     """Register a fault of files that no process works on."""
 
     def register(inflict: Resting) -> Resting:
-        RESTING[name] = Fault(name, inflict)
+        RESTING[name] = Fault(name, inflict, target=target or name)
         return inflict
 
     return register
@@ -212,7 +214,7 @@ TARGETS: dict[str, Callable[[Setting], Iterable[Path]]] = {
 
 
 def _register(target: str, damage: str) -> None:
-    @resting(f"{target} {damage}")
+    @resting(f"{target} {damage}", target)
     def inflict(setting: Setting, chance: random.Random) -> Path | None:
         files = [path for path in TARGETS[target](setting) if path.is_file() and path.stat().st_size > 2]
         if not files:

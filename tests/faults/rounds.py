@@ -6,8 +6,12 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from mrsr_bench import checkpoint
+from mrsr_bench.store.cells import RADIAL, RECORD, SCORES, WEIGHTS
 
 from .driver import ended, marked, until
 from .kinds import LIVE, RESTING, Fault, Victim
@@ -18,7 +22,9 @@ _HANG = 240.0
 """Seconds after which a driver is taken to hang."""
 _PLAIN_RUNS = 3
 """Runs at the end that nothing disturbs: after so many, all is done."""
-_MOMENTS = ("at any time", "while a child works", "while a file is written")
+_MOMENTS = ("at any time", "while a child works", "when a file changes")
+_FILES = ("log.txt", "state-*", checkpoint.CURVE, WEIGHTS, SCORES, RADIAL, RECORD)
+"""Those of a cell, in the order in which they are written."""
 
 
 @dataclass
@@ -102,8 +108,9 @@ class Rounds:
         return driver.said if status or problems_with_text(driver.said) else None
 
     def _round(self) -> None:
+        """Damage files, unless the next driver is to meet the orphan of the last one; start drivers, and hit them."""
         self.report.rounds += 1
-        if self._chance.random() < 0.7:  # else the next driver meets the orphan of the last one
+        if self._chance.random() < 0.7 or set(self._setting.states().values()) == {"done"}:
             self._await_peace()
             self._damage_files(self._chance.randint(1, 5))
         number = self._chance.choices([1, 2, 3], [6, 3, 1])[0]
@@ -120,15 +127,18 @@ class Rounds:
             self.report.problems.append(f"processes do not end: {marked(self._setting.mark)}")
 
     def _damage_files(self, number: int) -> None:
-        """Damage files; then see to it that the next driver finds work."""
+        """Damage files; then see to it that the next driver has something to train."""
+        targets = list(dict.fromkeys(fault.target for fault in RESTING.values()))
         for _ in range(min(number, self._left)):
-            self._damage(self._chance.choice(list(RESTING.values())))
+            target = self._chance.choice(targets)
+            self._damage([fault for fault in RESTING.values() if fault.target == target])
+        costly = [fault for fault in RESTING.values() if fault.target == WEIGHTS and "deleted" not in fault.name]
         while self._left and list(self._setting.states().values()).count("done") > len(self._setting.cells) - 3:
-            self._damage(RESTING["a cell's folder deleted"])
+            self._damage([*costly, RESTING["a cell's folder deleted"]])
 
-    def _damage(self, fault: Fault) -> None:
-        """Damage what a cell has must be seen, but for the loss of what it can do without."""
-        before = self._setting.states()
+    def _damage(self, faults: Sequence[Fault]) -> None:
+        """Inflict one of the faults. Damage to a done cell must be seen, but for the loss of what it can do without."""
+        fault, before = self._chance.choice(faults), self._setting.states()
         path = fault.inflict(self._setting, self._chance)
         if not isinstance(path, Path):
             return
@@ -154,8 +164,10 @@ class Rounds:
             if moment == "while a child works":
                 until(lambda: driver.status is not None, self._chance.uniform(0, 2))
             else:
-                files = self._files()
-                until(lambda: driver.status is not None or self._files() != files, 5, pause=0)
+                name = self._chance.choice(_FILES)
+                pattern = self._chance.choice([name, f".{name}~*"])
+                files = self._files(pattern)
+                until(lambda: driver.status is not None or self._files(pattern) != files, 5, pause=0.001)
         if driver.status is None and fault.inflict(victim) is not None:
             victim.faults.append(fault)
 
@@ -178,7 +190,10 @@ class Rounds:
     def _note(self, fault: Fault, outcome: str) -> None:
         self.report.inflicted[fault.name][outcome] += 1
 
-    def _files(self) -> list[tuple[str, int]]:
-        """What changes whenever a file of a cell is made, renamed or removed."""
-        places = [place for place in self._setting.places if place.exists()]
-        return [(place.name, place.stat().st_mtime_ns) for place in places]
+    def _files(self, pattern: str) -> dict[Path, int]:
+        """The files of cells that have such a name, each with the time of its last change."""
+        files = {}
+        for path in (path for place in self._setting.places for path in place.glob(pattern)):
+            with suppress(FileNotFoundError):
+                files[path] = path.stat().st_mtime_ns
+        return files

@@ -16,7 +16,8 @@ from plugins import NETWORK, write
 from ruamel.yaml import YAML
 
 from mrsr_bench.cell import Cell, Training
-from mrsr_bench.request import request_plan
+from mrsr_bench.planning import request_plan
+from mrsr_bench.request import Request
 from mrsr_bench.store.cells import State
 from mrsr_bench.store.results import Store
 
@@ -94,7 +95,7 @@ class Setting:
 
     @cached_property
     def trainings(self) -> list[Training]:
-        return request_plan(str(self.folder / "small.yaml"), self.methods, self.seeds)[1]
+        return request_plan(Request(str(self.folder / "small.yaml"), self.methods, self.seeds))[1]
 
     @property
     def cells(self) -> dict[Path, tuple[Training, Cell]]:

@@ -22,8 +22,6 @@ class Trial:
     counts: Mapping[str, int]
     """Fits and predictions, each by its method and seed."""
     statuses: tuple[int, ...]
-    left: int
-    """How often a driver left a cell to another one."""
     problems: tuple[str, ...]
 
     @property
@@ -62,8 +60,7 @@ class Trials:
         logs = [path.read_text(encoding="utf-8", errors="replace") for path in setting.results.rglob("log.txt")]
         problems += [problem for text in logs for problem in problems_with_text(text)]
         problems += problems_with(setting, self.expected)
-        left = sum(driver.said.count("another run is working on it") for driver in drivers)
-        return Trial(counts, statuses, left, tuple(problems))
+        return Trial(counts, statuses, tuple(problems))
 
     def _begin(self, results: str) -> Setting:
         return self._setting.beside(results, **{COUNTS: str(self._setting.folder / f"{results}.counts")})

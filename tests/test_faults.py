@@ -1,0 +1,86 @@
+"""The harness behind `make faults`, in small: it inflicts faults, and it sees what is wrong."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from faults.kinds import DAMAGES, LIVE, RESTING
+from faults.rounds import Report, Rounds
+from faults.setting import Setting, make_setting
+from faults.verdict import problems_with, problems_with_text
+
+
+def test_every_damage_changes_a_file_or_takes_it_away(tmp_path: Path) -> None:
+    path, chance = tmp_path / "file", random.Random(0)
+    for damage in DAMAGES.values():
+        path.write_bytes(b"content" * 10)
+        damage(path, chance)
+        assert not path.exists() or path.read_bytes() != b"content" * 10
+
+
+def test_a_fault_of_files_that_are_not_there_is_none(tmp_path: Path) -> None:
+    setting = make_setting(tmp_path)
+    assert [fault.inflict(setting, random.Random(0)) for fault in RESTING.values()] == [None] * len(RESTING)
+
+
+def test_a_report_counts_what_became_of_every_kind_of_fault() -> None:
+    report = Report()
+    names = [next(iter(LIVE)), next(iter(RESTING))]
+    for name, outcome in [(names[0], "ended"), (names[0], "ended"), (names[1], "damaged")]:
+        report.inflicted[name][outcome] += 1
+    assert report.faults == 3
+    first, second = report.table.splitlines()[1:]
+    assert (first.split(), second.split()) == (
+        [*names[0].split(), "2", "ended", "×2"],
+        [*names[1].split(), "1", "damaged", "×1"],
+    )
+
+
+def test_a_traceback_is_a_problem_and_other_words_are_none() -> None:
+    assert problems_with_text("Traceback (most recent call last):\n")
+    assert not problems_with_text("warning: record.json is damaged")
+
+
+@pytest.fixture(scope="module")
+def battered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, Setting, Report]:
+    """A setting that suffered eight faults, an undisturbed one, and what was reported."""
+    setting = make_setting(tmp_path_factory.mktemp("faults"), ["bicubic", "network.py+"], seeds=[0])
+    expected = setting.beside("expected")
+    return setting, expected, Rounds(setting, expected, wanted=8, seed=1).run()
+
+
+@pytest.mark.slow
+def test_after_a_few_faults_every_cell_is_done_once_with_the_same_bits(
+    battered: tuple[Setting, Setting, Report],
+) -> None:
+    _, _, report = battered
+    assert report.problems == []
+    assert report.faults >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("record.json", "is damaged"),
+        ("scores.csv", "scores.csv has other bytes"),
+        ("weights.safetensors", "is damaged"),
+        (".record.json~0123456789ab-1-01234567", "a temporary file is left"),
+        ("state-00000001-0.pt", "a state is left"),
+    ],
+)
+def test_what_is_wrong_in_the_end_is_seen(battered: tuple[Setting, Setting, Report], name: str, words: str) -> None:
+    setting, expected, _ = battered
+    path = setting.places[1] / name
+    content = path.read_bytes() if path.exists() else None
+    path.write_bytes((content or b"")[:-2])
+    try:
+        assert any(words in problem for problem in problems_with(setting, expected))
+    finally:
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+    assert problems_with(setting, expected) == []
