@@ -42,7 +42,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 
 def _bca(values: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
-    """As `scipy.stats.bootstrap` computes it, whose import takes as long as the whole table: a test compares the two."""
+    """As `scipy.stats.bootstrap` computes it, whose import takes longer than the table: a test compares the two."""
     from scipy.special import ndtr, ndtri
 
     count = len(values)

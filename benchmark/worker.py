@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import torch
 
 from . import checkpoint
+from .cell import Cell
 from .columns import words
 from .environment import git_commit
 from .errors import BenchError
@@ -57,12 +58,19 @@ def run_job(job: Job, held: Hold, send: Callable[[Event], None], stopping: Calla
     if method.learns and not all(kept.values()):
         restored = _restored(job, held, method, task, steps[0].standing.record, send)
         made = restored or _fit(job, held, method, task, pairs, send, stopping)
+        kept |= dict.fromkeys(_of_other_weights(steps, made))
     macs = macs_if_possible(method, task) if isinstance(method, TorchMethod) else None
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     predictor = Predictor(method, task, made, macs)
     for cell in kept:
         evaluate(job, held, cell, predictor, pairs, kept[cell], send)
+
+
+def _of_other_weights(steps: list[Step], made: Made) -> list[Cell]:
+    """The cells whose records, which stood until now, name other weights than those that lie there now."""
+    stood = [(step.cell, step.standing.done) for step in steps if not step.acts]
+    return [cell for cell, record in stood if record and record.checksums.weights not in (None, made.weights)]
 
 
 def _make_room(job: Job, held: Hold, todo: list[Step], send: Callable[[Event], None]) -> None:

@@ -265,6 +265,19 @@ def test_a_network_whose_record_and_weights_are_both_damaged_is_trained_again(pr
     assert figures(protocol, "network") == before
 
 
+def test_where_a_network_is_trained_again_its_ensemble_is_scored_again_too(protocol: Path, images: Path) -> None:
+    """Its own record stood, since weights may be absent; but now others lie there."""
+    before = figures(protocol, "network+")
+    folder = cell_folder(protocol, "network")
+    (folder / WEIGHTS).unlink()
+    (folder / RECORD).write_bytes(b"")
+    assert states(protocol)["network+"] == "done"
+    outcomes, _ = run(protocol, images)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert states(protocol) == dict.fromkeys(("bicubic", "linear", "network", "network+"), "done")
+    assert figures(protocol, "network+") == before
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_weights_that_are_not_whole_make_no_record(protocol: Path, images: Path, damage: str) -> None:
     """As after a kill between weights and record: nothing but they themselves can say whether they are whole."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,6 @@ def run(
     """
     from .. import runner
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: schedulers send it before they kill
     if probe and not dry_run:
         raise click.UsageError("--probe belongs to --dry-run; a run needs no probe")
     if dry_run:
@@ -96,7 +96,9 @@ def run(
         click.echo(report(loaded, ahead, data, Costs(store, probe, functools.partial(click.echo, err=True))))
         return
     options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
-    _report(runner.run(protocol, methods, data=data, results=results, **options))
+    with _stopped_by_sigterm():
+        outcomes = runner.run(protocol, methods, data=data, results=results, **options)
+    _report(outcomes)
 
 
 @click.command()
@@ -112,7 +114,19 @@ def score(protocol: str | None, data: Path | None, results: Path, tracking_uri: 
     """
     from .. import runner
 
-    _report(runner.score(protocol, data=data, results=results, tracking_uri=tracking_uri))
+    with _stopped_by_sigterm():
+        outcomes = runner.score(protocol, data=data, results=results, tracking_uri=tracking_uri)
+    _report(outcomes)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which schedulers send before they kill, works as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _report(outcomes: Sequence[Outcome]) -> None:

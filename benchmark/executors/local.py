@@ -6,6 +6,7 @@ hundredths of a second, and a segfault, a hang or an out-of-memory kill costs th
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -114,7 +115,8 @@ def _child(job: Job, line: Connection) -> None:
         traceback.print_exc()
         message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         end = Ended(state="stopped" if stop.is_set() else "failed", message=message)
-    line.send(end)
+    with contextlib.suppress(BrokenPipeError):  # the driver is gone, and with it whoever would want to know
+        line.send(end)
 
 
 def _redirect(log: Path) -> None:
