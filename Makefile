@@ -22,11 +22,11 @@ demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then pr
 	$(BIN)/bench run --protocol demo
 	$(BIN)/bench table
 
-test: $(INSTALLED)  ## Run the fast tests
-	$(BIN)/pytest
+test: $(INSTALLED)  ## Run the fast tests, a process for each core
+	$(BIN)/pytest -n auto --dist loadscope
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest -n auto --dist loadscope -m ''
 
 faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)
 	PYTHONPATH=tests $(BIN)/python -m faults --trials 12 --faults 200 --lockless 40 --seed $(or $(SEED),0)

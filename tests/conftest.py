@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nibabel as nib
@@ -16,6 +19,8 @@ from ruamel.yaml import YAML
 # Before torch is imported. OpenMP threads that spin while they wait are quicker on an idle machine and several times
 # slower on a busy one, where tests should pass too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, as many as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -49,6 +54,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither read nor fill the user's cache, and find no data of theirs."""
     os.environ["MRSR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("MRSR_DATA", None)
+
+
+def docs_script(name: str) -> ModuleType:
+    """A script of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "docs" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray | None = None) -> Path:

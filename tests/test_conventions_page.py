@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from conftest import docs_script
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "conventions.md").read_text(encoding="utf-8")
@@ -16,13 +15,7 @@ PAGE = (DOCS / "conventions.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_conventions", DOCS / "make_conventions.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_conventions")
 
 
 def printed(metric: str) -> dict[str, list[float]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
 import pytest
+from conftest import docs_script
 from pydantic import BaseModel
 
 from mrsr_bench import events
@@ -20,13 +19,7 @@ PAGE = (DOCS / "records.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_records", DOCS / "make_records.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_records")
 
 
 def test_the_page_prints_the_schema_of_the_code(script: ModuleType) -> None:
