@@ -38,9 +38,21 @@ def test_a_report_counts_what_became_of_every_kind_of_fault() -> None:
     )
 
 
-def test_a_traceback_is_a_problem_and_other_words_are_none() -> None:
-    assert problems_with_text("Traceback (most recent call last):\n")
-    assert not problems_with_text("warning: record.json is damaged")
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[1/2] bicubic\nTraceback (most recent call last):\n  File ...\nOSError: no space\n", True),
+        ("[1/2] bicubic\nTraceback (most recent call last):\n  File ...\nKeyboardInterrupt\n", True),
+        ("Traceback (most recent call last):\n  File ...\nKeyboardInterrupt\n", False),
+        (
+            "2 of 2 cells done.\nException ignored in atexit callback: <...>\nTraceback (most recent call last):\n",
+            False,
+        ),
+        ("warning: record.json is damaged\n", False),
+    ],
+)
+def test_a_traceback_is_a_problem_unless_it_is_python_that_starts_or_ends(text: str, wrong: bool) -> None:
+    assert bool(problems_with_text(text)) is wrong
 
 
 @pytest.fixture(scope="module")

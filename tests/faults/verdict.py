@@ -21,8 +21,14 @@ _CLOCK = {"seconds", "pixels_per_second", "memory_bytes"}
 
 
 def problems_with_text(text: str) -> list[str]:
-    """What is wrong with the output of a driver."""
-    return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in text else []
+    """What is wrong with the output of a driver: a traceback that is ours.
+
+    Python's own are those of Ctrl-C while it still imports the command line, and of what it ignores as it ends.
+    """
+    ours = text.partition("Exception ignored in ")[0]
+    if ours.startswith("Traceback") and ours.rstrip().endswith("KeyboardInterrupt"):
+        return []
+    return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in ours else []
 
 
 def problems_with_status(setting: Setting) -> list[str]:
