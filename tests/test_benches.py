@@ -8,7 +8,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,9 +29,13 @@ from agreement import Texture, network_errors, relative, trained, upscaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import Case, Held, Slices, timed
+from recorded import FIT, write_done
 
 from mrsr_bench import cell, protocol, training
 from mrsr_bench.complexity import count_macs
+from mrsr_bench.planning import request_plan
+from mrsr_bench.request import Request
+from mrsr_bench.store.cells import Standing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -293,8 +297,14 @@ def test_a_run_becomes_rows_in_the_order_of_the_protocol(write_protocol: Any, im
     assert pd.DataFrame(rows).to_markdown()
 
 
-def test_a_trained_row_says_how_fast_it_trained() -> None:
-    fit = {"best_val_psnr": 31.23456, "steps": 400, "seconds": 8.0, "skipped_steps": 1}
-    record = {"state": "done", "metrics": {"psnr": 30.0}, "n": 3, "peak_memory_bytes": 2**21, "fit": fit}
-    row = gpu_train.row("edsr", record)
+def test_a_trained_row_says_how_fast_it_trained(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
+    _, [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))
+    fit = {**FIT, "best_val_psnr": 31.23456, "steps": 400, "seconds": 8.0, "skipped_steps": 1}
+    scores = {name: {"psnr": 30.0} for name in ("one", "two", "three")}
+    record = write_done(tmp_path / "cell", training, training.base, scores, fit=fit, peak_memory_bytes=2**21)
+    row = gpu_train.row("edsr", Standing("done", record))
     assert (row["steps_per_s"], row["val_psnr"], row["peak_memory_MB"]) == (50.0, 31.2346, 2)
+    assert (row["subjects"], row["skipped_steps"]) == (3, 1)
+    assert gpu_train.row("edsr", Standing("failed", why="no luck")) == {
+        "label": "edsr", "state": "failed", "error": "no luck"
+    }  # fmt: skip

@@ -64,8 +64,8 @@ def test_a_plan_says_all_that_a_table_needs(plan: Plan) -> None:
     assert made.columns[0].recipe is not None
     assert [(cell.label, cell.scale, cell.folder) for cell in made.cells] == [
         ("edsr", "x2", "bicubic/T1-x2/edsr/seed0"),
-        ("edsr", "x3", "bicubic/T1-x3/edsr/seed0"),
         ("edsr+", "x2", "bicubic/T1-x2/edsr+/seed0"),
+        ("edsr", "x3", "bicubic/T1-x3/edsr/seed0"),
         ("edsr+", "x3", "bicubic/T1-x3/edsr+/seed0"),
     ]
     assert {cell.base for cell in made.cells} == {"bicubic/T1-x2/edsr/seed0", "bicubic/T1-x3/edsr/seed0"}
