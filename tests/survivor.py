@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,18 @@ class Method(TorchMethod):
 
 
 class Data:
-    """Random patches, each step's its own, one of them not finite."""
+    """Random patches, each step's its own, one of them not finite; the process is killed when those of `end` are cut.
+
+    That is done by a thread one step ahead, after `delay` seconds, so the training may be anywhere in a step.
+    """
+
+    def __init__(self, end: int | None = None, delay: float = 0.0) -> None:
+        self._end, self._delay = end, delay
 
     def crops(self, step: int) -> Batch:
+        if step == self._end:
+            time.sleep(self._delay)
+            os.kill(os.getpid(), signal.SIGKILL)
         lr = np.random.default_rng(step).uniform(0.2, 0.8, (4, 1, 8, 8)).astype(np.float32)
         hr = lr.repeat(2, -1).repeat(2, -2)
         return lr, hr * np.float32(np.nan if step == SPOILT else 0.9)
@@ -57,11 +69,13 @@ class Line:
         pass
 
 
-def survive(folder: Path, precision: Any, save_every: float) -> dict[str, Any]:
-    """Train, or train on; the last state."""
+def survive(
+    folder: Path, precision: Any, save_every: float, end: int | None = None, delay: float = 0.0
+) -> dict[str, Any]:
+    """Train, or train on, as far as `Data` lets it; the last state."""
     torch.set_num_threads(1)
     recipe = Recipe(lr=1e-2, schedule="cosine", schedule_args={}, steps=STEPS, precision=precision, clip_norm=1.0)
-    data = Data()
+    data = Data(end, delay)
     val = [tuple(array[0] for array in data.crops(10_000 + crop)) for crop in range(2)]
     train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), Folder(folder), "key", save_every)
     state = checkpoint.load(Folder(folder), "key", "cpu")

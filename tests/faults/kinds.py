@@ -209,6 +209,7 @@ TARGETS: dict[str, Callable[[Setting], Iterable[Path]]] = {
     "a state": lambda setting: [path for place in setting.places for path in checkpoint.paths(place)],
     "a cached volume": lambda setting: sorted(setting.cache.glob("folder/*/*.npy")),
     "a cached note": lambda setting: sorted(setting.cache.glob("folder/*/*.json")),
+    "a truth": lambda setting: [path for row in setting.rows for path in sorted(row.glob("truth-*.npz"))],
     "a plan": lambda setting: sorted(setting.results.glob("runs/*/plans/*.json")),
 }
 

@@ -107,6 +107,11 @@ class Setting:
     def places(self) -> list[Path]:
         return list(self.cells)
 
+    @property
+    def rows(self) -> list[Path]:
+        """The folders of the table's rows, each with cells in it."""
+        return list(dict.fromkeys(place.parents[1] for place in self.places))
+
     def states(self) -> dict[Path, State]:
         """Where every cell stands, by its folder."""
         return {place: self.store.look(*cell).state for place, cell in self.cells.items()}

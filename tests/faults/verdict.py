@@ -47,21 +47,21 @@ def problems_with(setting: Setting, expected: Setting) -> list[str]:
     records = sorted(setting.results.rglob(RECORD))
     if records != sorted(place / RECORD for place in setting.places):
         problems.append(f"there is not one record for every cell: {records}")
+    temporary = [path for path in setting.results.rglob(".*~*") if TEMPORARY.fullmatch(path.name)]
+    problems += [f"a temporary file is left: {path}" for path in temporary]
     for place, other in zip(setting.places, expected.places, strict=True):
         problems += [f"{place}: {problem}" for problem in _problems_with_cell(place, other)]
     return problems
 
 
 def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
-    left = [path.name for path in folder.glob(".*~*") if TEMPORARY.fullmatch(path.name)]
-    problems = [f"a temporary file is left: {name}" for name in left]
-    problems += [f"a state is left: {path.name}" for path in checkpoint.paths(folder)]
+    problems = [f"a state is left: {path.name}" for path in checkpoint.paths(folder)]
     try:
         if _figures(folder) != _figures(expected):
             problems.append(f"its metrics are {_figures(folder)} and should be {_figures(expected)}")
-        for name in (SCORES, RADIAL, EXHIBIT):
-            if (folder / name).exists() and (folder / name).read_bytes() != (expected / name).read_bytes():
-                problems.append(f"{name} has other bytes than that of the undisturbed run")
+        there = [name for name in (SCORES, RADIAL, EXHIBIT) if (folder / name).exists()]
+        other = [name for name in there if (folder / name).read_bytes() != (expected / name).read_bytes()]
+        problems += [f"{name} has other bytes than that of the undisturbed run" for name in other]
         if (folder / WEIGHTS).exists() and _tensors(folder) != _tensors(expected):
             problems.append(f"{WEIGHTS} has other tensors than that of the undisturbed run")
         if (folder / checkpoint.CURVE).exists() and _curve(folder) != _curve(expected):
