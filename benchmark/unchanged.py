@@ -32,7 +32,10 @@ def answer_from_plan(
     if not all(outcomes):
         return None
     answer = [outcome for outcome in outcomes if outcome]
-    add_plan(folder, plan)
+    try:
+        add_plan(folder, plan)
+    except OSError:  # whoever does the work will say why nothing can be written
+        return None
     with listener, Mirror(results, tracking_uri, listener.warn) as mirror:
         listener.planned([], answer)
         mirror.sync(item for item in items if item)
