@@ -28,9 +28,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the faults and their moments")
     parser.add_argument("--keep", type=Path, help="a new folder for all files, which then stay")
     arguments = parser.parse_args()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # in the background a shell has it ignored, also by benches
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background ignores the first, and then benches would
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         folder = folder.resolve()
