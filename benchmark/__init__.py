@@ -87,10 +87,11 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
     them as the caption does; those of a method that cannot do the task are not among them. Raises BenchError where
     nothing has been run.
     """
+    from .reporting.frames import frame_of
     from .reporting.table import build
     from .store.results import Store
 
     built = build(Store(Path(results)).view(protocol))
     if gaps := [f"{why}: {', '.join(cells)}." for why, cells in built.absent.items() if why not in _NO_GAP]:
         warnings.warn("\n".join(gaps), stacklevel=2)
-    return built.frame()
+    return frame_of(built)

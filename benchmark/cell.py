@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import registry
 from .columns import Column, columns_of, resolve_names, words
 from .errors import UsageError, did_you_mean
-from .files import digest
+from .files import Readable, digest
 from .method import Method, Recipe, Task
 from .protocol import Loaded
 from .registry import Source
 from .schema import Degradation, scale_name
+from .store.cells import Place, Standing, look
+from .store.results import Store
+
+P = TypeVar("P", bound=Readable)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,20 @@ class Training:
     @property
     def cells(self) -> list[Cell]:
         return [self.base, *([self.plus] if self.plus else [])]
+
+    def place(self, runs: P, cell: Cell) -> Place[P]:
+        """Where the cell's files lie below `runs`, and the keys that the protocol asks for now."""
+        protocol = runs / self.loaded.folder
+        folder, base = (protocol / other.folder.as_posix() for other in (cell, self.base))
+        return Place(folder, base, cell.train_key, cell.score_key, self.source.digest)
+
+    def folder(self, store: Store, cell: Cell) -> Path:
+        """Where the cell's files are written."""
+        return self.place(store.runs, cell).folder
+
+    def look(self, store: Store, cell: Cell, *, held: bool = False) -> Standing:
+        """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
+        return look(self.place(store.seen, cell), held=held)
 
     def make_method(self) -> Method:
         """The method with its options, untrained."""

@@ -55,7 +55,7 @@ class Command:
                 held = self._work([replace(job, patient=True) for job in held], mirror)
             for job in held:
                 for cell in self._open(job):
-                    why = self.store.look(job.training, cell).why or "another run was working on it"
+                    why = job.training.look(self.store, cell).why or "another run was working on it"
                     self._close(Outcome(cell, "running", f"{why}; it is left to that run"))
         return [self.settled[cell] for job in self.jobs for cell in job.training.cells]
 
@@ -77,7 +77,7 @@ class Command:
         """The cells of a job, the plain one first, as the mirror takes them."""
         training = job.training
         return [
-            Item(self.loaded.folder, str(cell), cell.folder.as_posix(), self.store.place(training, cell))
+            Item(self.loaded.folder, str(cell), cell.folder.as_posix(), training.place(self.store.runs, cell))
             for cell in training.cells
         ]
 
@@ -112,7 +112,7 @@ class Command:
         if end.state == "held":
             return None
         cells = self._open(job)
-        standings = {cell: self.store.look(job.training, cell) for cell in cells}
+        standings = {cell: job.training.look(self.store, cell) for cell in cells}
         if any(standing.state == "running" for standing in standings.values()):
             return None
         if end.state == "done":
@@ -153,7 +153,7 @@ class Command:
         training, record = job.training, undone_record(job.training, cell, state, why)
         try:
             with hold(job.folder(training.base)) as held:
-                before = self.store.look(training, cell, held=True)
+                before = training.look(self.store, cell, held=True)
                 if before.done not in (None, self.planned[cell].standing.record):
                     return _outcome(cell, before)  # another run was quicker
                 if isinstance(before.record, DoneRecord):

@@ -1,4 +1,4 @@
-"""The eight symmetries of the square, for augmentation and for the geometric self-ensemble (`name+`)."""
+"""The geometric self-ensemble (`name+`): a method's mean over the eight symmetries of the square."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .method import Array, Method, Scan, Task
-
-
-def dihedral(array: np.ndarray, index: int) -> np.ndarray:
-    """Element `index` (0–7) of the square's symmetries on the last two axes: flips first, then the transposition."""
-    if index & 1:
-        array = array[..., :, ::-1]
-    if index & 2:
-        array = array[..., ::-1, :]
-    return np.swapaxes(array, -1, -2) if index & 4 else array
-
-
-def undo_dihedral(array: np.ndarray, index: int) -> np.ndarray:
-    """The inverse of `dihedral`."""
-    if index & 4:
-        array = np.swapaxes(array, -1, -2)
-    return dihedral(array, index & 3)
+from .symmetries import dihedral, undo_dihedral
 
 
 def self_ensemble(method: Method, scan: Scan, task: Task) -> Array:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ensemble import dihedral
 from .method import Batch
+from .symmetries import dihedral
 
 _Host = tuple[Tensor, Tensor, Tensor | None]
 
@@ -23,7 +23,7 @@ class Samples(Protocol):
         ...
 
     def turns(self, step: int) -> np.ndarray:
-        """The symmetry (`ensemble.dihedral`) of each sample, (B,): a pure function of the step."""
+        """The symmetry (`symmetries.dihedral`) of each sample, (B,): a pure function of the step."""
         ...
 
 

@@ -34,7 +34,7 @@ class Job:
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's files go; the fit's lie with the plain cell."""
-        return self.store.folder(self.training.loaded, cell)
+        return self.training.folder(self.store, cell)
 
 
 @dataclass

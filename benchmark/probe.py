@@ -45,7 +45,7 @@ def probe(training: Training, lr: tuple[int, int]) -> Probe:
 
     Raises BenchError where the network or its process fails, and where two steps take over `SECONDS`.
     """
-    context = forkserver()
+    context = forkserver(__name__, "lightning_fabric", "timm")
     ours, theirs = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as scratch:
         process = context.Process(target=_child, args=(theirs, training, lr, Path(scratch)))

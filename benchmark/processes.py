@@ -22,21 +22,20 @@ from typing import Any
 
 from .errors import BenchError
 
-_PRELOAD = ["torch", "timm", "lightning_fabric", "mrsr_bench.executors.local", "mrsr_bench.worker"]
-"""Imported once, by the forkserver; a child then starts in hundredths of a second."""
 _ADDRESS_BYTES = 108 if sys.platform == "linux" else 104
 """What a socket's path may take, the zero byte at its end included (sun_path; macOS and the BSDs have 104)."""
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _starting = threading.RLock()
 
 
-def forkserver() -> ForkServerContext:
-    """The context of all child processes. A process has one forkserver, and its first user decides what it holds.
+def forkserver(*modules: str) -> ForkServerContext:
+    """The context of all child processes, which start with `modules` imported, in hundredths of a second.
 
+    A process has one forkserver, and its first user decides what it holds: others only wait for their imports.
     A child has an empty `__main__`: what it runs and what it is given must come from modules that can be imported.
     Starting one raises BenchError where TMPDIR is too long for a socket and no shorter folder can be written to.
     """
-    _CONTEXT.set_forkserver_preload(_PRELOAD)
+    _CONTEXT.set_forkserver_preload([*modules])
     return _CONTEXT
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .ensemble import dihedral
 from .method import Batch, Recipe
 from .preparation import Pair
 from .seeds import stream
+from .symmetries import dihedral
 
 
 class TrainingPairs:
@@ -42,7 +42,7 @@ class TrainingPairs:
         return lr, hr
 
     def turns(self, step: int) -> np.ndarray:
-        """The symmetry (`ensemble.dihedral`) of each of the step's samples, (B,) int64: a function of (seed, step)."""
+        """The symmetry (`symmetries.dihedral`) of each of the step's samples, (B,) int64: of (seed, step) alone."""
         if self._augment == "none":
             return np.zeros(self._batch, np.int64)
         square = self._factors[1] == self._factors[2]  # else a transposed patch would have another HR shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from . import checkpoint
 from .cell import Cell, Training
+from .states import states_in
 from .store.cells import KEPT, VOLUMES, WEIGHTS, Standing
 from .store.record import DoneRecord
 from .store.results import Store
@@ -44,7 +44,7 @@ class Step:
 
 def steps_of(store: Store, training: Training, wish: Wish, *, held: bool = False) -> list[Step]:
     """What to do about each cell of a training; `held`: this process holds it, so nobody else works on it."""
-    standings = {cell: store.look(training, cell, held=held) for cell in training.cells}
+    standings = {cell: training.look(store, cell, held=held) for cell in training.cells}
     decide = _again if wish.score_only else _wanted
     decided = {cell: decide(store, training, cell, standings, wish) for cell in training.cells}
     return [Step(training, cell, *decided[cell], standings[cell]) for cell in training.cells]
@@ -73,18 +73,18 @@ def _wanted(
         return "skip", training.unsupported
     if is_stale(training, base):
         return ("run" if wish.redo else "stale"), base.why
-    folder = store.folder(training.loaded, training.base)
+    folder = training.folder(store, training.base)
     if standing.state == "stale":
         return "score", f"{standing.why}; nothing is trained"
     if standing.done is not None:
-        kept = store.folder(training.loaded, cell) / VOLUMES / KEPT
+        kept = training.folder(store, cell) / VOLUMES / KEPT
         if wish.keep_volumes and not kept.is_file():
             return "score", "its volumes were not kept"
         return "keep", standing.why
     why = standing.why if standing.state == "damaged" else f"{standing.state} before" if standing.record else ""
     if standing.state == "damaged" and (folder / WEIGHTS).exists() and folder / WEIGHTS not in base.damaged:
         return "score", why
-    return ("resume" if checkpoint.paths(folder) else "run"), why
+    return ("resume" if states_in(folder) else "run"), why
 
 
 def is_stale(training: Training, base: Standing) -> bool:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .checkpoint import CURVE
 from .files import digest, sha256_of, write_text
+from .states import CURVE
 from .store.cells import LOG, RECORD, SCORES, WEIGHTS, Place, look
 from .store.holding import hold
 from .store.record import AnyRecord, DoneRecord

@@ -23,7 +23,6 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from . import checkpoint
-from .checkpoint import CURVE
 from .divergence import Guard
 from .environment import peak_memory
 from .errors import BenchError
@@ -32,6 +31,7 @@ from .files import Folder
 from .memory import is_out_of_memory, largest_that_fits
 from .method import Batch, Recipe, Run, Task, TorchMethod
 from .seeds import derive
+from .states import CURVE
 
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200

@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 
 import torch
 
-from . import checkpoint
 from .cell import Cell
 from .columns import words
 from .environment import git_commit
@@ -22,6 +21,7 @@ from .memory import keep_freed_memory
 from .method import Method, Recipe, Task, TorchMethod
 from .preparation import Pair, demand_disjoint, open_dataset, padded, prepare
 from .sampling import TrainingPairs, validation_crops
+from .states import CURVE, remove_states
 from .steps import Step, is_stale, steps_of
 from .store.cells import VOLUMES, WEIGHTS, clear_damage, clear_stale
 from .store.holding import HeldFolder, Hold
@@ -185,7 +185,7 @@ def _fit(
 
 def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Made:
     """Write what the fit learned, with whose it is; then its states are of no more use."""
-    training, path = job.training, folder.path / checkpoint.CURVE
+    training, path = job.training, folder.path / CURVE
     curve = sha256_of(path) if fit.steps is not None and path.is_file() else None
     mark = WeightsMark(
         train_key=training.base.train_key,
@@ -197,5 +197,5 @@ def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Ma
         curve=curve,
     )
     checksum = write_weights(folder, method.state(), mark)
-    checkpoint.clear(folder)
+    remove_states(folder)
     return Made(fit, checksum, curve)

@@ -38,7 +38,7 @@ Figures = dict[tuple[str, Tiles], float]
 def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Figures:
     """Mean PSNR of the test slices, by tiles; None is the whole slice."""
     protocol, cell, method = loaded.protocol, training.base, training.make_method()
-    found = read_weights(store.folder(loaded, cell))
+    found = read_weights(training.folder(store, cell))
     assert found is not None, "train it first"
     method.load_state(found[0], training.task)
     cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)

@@ -33,7 +33,7 @@ def train(protocol: Path, data: Path, results: Path, **options: Any) -> list[Row
     runner.run(str(protocol), data=data, results=results, **options)
     _, trainings = request_plan(Request(str(protocol), options.get("methods", ()), limit=options.get("limit")))
     store = Store(results)
-    return [row(cell.label, store.look(training, cell)) for training in trainings for cell in training.cells]
+    return [row(cell.label, training.look(store, cell)) for training in trainings for cell in training.cells]
 
 
 def row(label: str, standing: Standing) -> Row:

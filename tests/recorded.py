@@ -71,9 +71,9 @@ def fill_subjects(
     plan: Plan, label: str, scores: dict[str, dict[str, float]], seed: int, scale: str, **changes: Any
 ) -> Path:
     """Record one cell as done with subject → metric → figure."""
-    store, loaded, trainings = plan
+    store, _, trainings = plan
     training, cell = find(trainings, label, scale, seed)
-    folder = store.folder(loaded, cell)
+    folder = training.folder(store, cell)
     write_done(folder, training, cell, scores, **changes)
     return folder
 

@@ -20,15 +20,16 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 from test_runs import Ear, bench, cell_folder, record
 
-from mrsr_bench import checkpoint, runner
+from mrsr_bench import runner
 from mrsr_bench.cli import main
 from mrsr_bench.files import CHECKSUM, DamagedFile, write_sealed
 from mrsr_bench.reporting.table import build
+from mrsr_bench.states import CURVE
 from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 
-FILES = (RECORD, SCORES, RADIAL, EXHIBIT, checkpoint.CURVE, WEIGHTS)
+FILES = (RECORD, SCORES, RADIAL, EXHIBIT, CURVE, WEIGHTS)
 
 
 def _one_bit(content: bytes) -> bytes:

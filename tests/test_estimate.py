@@ -106,7 +106,7 @@ def rows(text: str) -> dict[tuple[str, str, str], list[str]]:
 def record(store: Store, training: Training, **changes: Any) -> None:
     for cell in training.cells:
         scores = {name: {"psnr": 30.0, "ssim": 0.9} for name in ("emil", "fine")}
-        write_done(store.folder(training.loaded, cell), training, cell, scores, **changes)
+        write_done(training.folder(store, cell), training, cell, scores, **changes)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_an_ensemble_of_a_done_training_costs_its_test_only(protocol: Path, tmp_
     for training in trainings:
         record(store, training)
         if training.plus:
-            (store.folder(training.loaded, training.plus) / "record.json").unlink()
+            (training.folder(store, training.plus) / "record.json").unlink()
     text = said(protocol, store, scales=["2"])
     assert rows(text)["run", "edsr+", "x2"] == ["T1 T2", "2", "–", "count", "<0.01", "<0.01", "–"]
     assert "needed: 2 test subjects × T1, T2 = 4 volumes" in text

@@ -42,6 +42,7 @@ from mrsr_bench.store import images as images_of_store
 from mrsr_bench.store.cells import EXHIBIT, RECORD, SCORES, WEIGHTS
 from mrsr_bench.store.exhibit import TRUTH, Exhibit, SubjectSlices, read_exhibit, write_exhibit
 from mrsr_bench.store.holding import HeldFolder, LeaseLost, hold
+from mrsr_bench.store.results import Store
 from mrsr_bench.volumes import Grid, read_nifti, read_prediction
 from mrsr_bench.worker import run_job
 
@@ -84,9 +85,9 @@ def exhibit(folder: Path) -> Exhibit:
     return found
 
 
-def state(protocol: Path, methods: list[str], data: Path) -> str:
+def state(protocol: Path, methods: list[str]) -> str:
     _, [training] = request_plan(Request(str(protocol), methods))
-    return Job(training, protocol.parent / "results", data).store.look(training, training.base).state
+    return training.look(Store(protocol.parent / "results"), training.base).state
 
 
 # --- Which slices ----------------------------------------------------------------------------------------------------
@@ -361,7 +362,7 @@ def test_a_failure_is_a_warning_and_the_record_is_there(
     assert record(folder)["metrics"]
     assert record(folder)["checksums"]["exhibit"] is None
     assert read_exhibit(folder) is None
-    assert state(protocol, methods, images) == "done"
+    assert state(protocol, methods) == "done"
     before = (folder / RECORD).read_bytes()
     assert work(protocol, methods, images) == [], "a cell that lacks them is done"
     assert (folder / RECORD).read_bytes() == before
@@ -414,7 +415,7 @@ def test_scoring_again_adds_them(write_protocol: Write, images: Path, tmp_path: 
         (folder / EXHIBIT).unlink()
     if source == "kept volumes":
         (folders[0] / WEIGHTS).unlink()
-    assert state(protocol, [network], images) == "done"
+    assert state(protocol, [network]) == "done"
     assert warnings(work(protocol, methods, images, Wish(score_only=True))) == []
     assert [(folder / EXHIBIT).read_bytes() for folder in folders] == before
     assert [(record(folder)["metrics"], (folder / SCORES).read_bytes()) for folder in folders] == figures
@@ -435,12 +436,12 @@ def test_damage_is_seen_and_made_good_without_training(
     else:
         flipped = content[:99] + bytes([content[99] ^ 1]) + content[100:]
         path.write_bytes({"a bit": flipped, "cut short": content[:-50], "empty": b""}[damage])
-    assert state(protocol, methods, images) == "damaged"
+    assert state(protocol, methods) == "damaged"
     assert [f"{path} is damaged" in warning for warning in warnings(work(protocol, methods, images))] == [True]
     assert (path.read_bytes(), record(path.parent)["metrics"]) == (content, figures)
     assert (path.parent / WEIGHTS).stat().st_mtime_ns == weights
     assert len(list(path.parent.glob(f"{EXHIBIT}~damaged-*"))) == 1
-    assert state(protocol, methods, images) == "done"
+    assert state(protocol, methods) == "done"
 
 
 def test_a_record_never_stands_beside_older_slices(
@@ -451,7 +452,7 @@ def test_a_record_never_stands_beside_older_slices(
     monkeypatch.setattr(exhibits, "write_exhibit", no_space)
     work(protocol, ["bicubic"], images, Wish(score_only=True))
     assert read_exhibit(cell(protocol, "bicubic")) is None
-    assert state(protocol, ["bicubic"], images) == "done"
+    assert state(protocol, ["bicubic"]) == "done"
 
 
 # --- Files that others made ------------------------------------------------------------------------------------------

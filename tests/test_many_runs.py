@@ -22,8 +22,8 @@ from faults.setting import Setting, lockless_library, make_setting
 from faults.trials import DRIVERS, Trials
 from faults.verdict import problems_with_text
 
-from mrsr_bench import checkpoint
 from mrsr_bench.liveness import Process, process, start_of
+from mrsr_bench.states import states_in
 from mrsr_bench.store import holding
 from mrsr_bench.store.cells import Place, look
 from mrsr_bench.store.holding import Held, Holder, LeaseLost, hold, holder_of, read_holder
@@ -282,7 +282,7 @@ def one_network(folder: Path, *others: str, **environment: str) -> tuple[Setting
 
 def in_training(driver: Driver, place: Path) -> int:
     """Wait until a driver's child has written a state; the child."""
-    assert until(lambda: checkpoint.paths(place) and driver.children()), driver.said
+    assert until(lambda: states_in(place) and driver.children()), driver.said
     return driver.children()[0]
 
 
@@ -320,7 +320,7 @@ def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_o
         send(orphan, signal.SIGSTOP)
         killed.send(signal.SIGKILL)
         killed.wait()
-        steps = [path.name for path in checkpoint.paths(place)]
+        steps = [path.name for path in states_in(place)]
         after = setting.start()
         with ended(after):
             assert until(lambda: "[1/1]" in after.said and after.children()), after.said

@@ -96,7 +96,7 @@ def complete(plan: Plan) -> Path:
     edsr, plus = fill(plan, "edsr", "x2", 33.456, 0.98), fill(plan, "edsr+", "x2", 33.5, 0.981)
     give_weights(edsr, b"learned", plus)
     training, cell = find(trainings, "linear", "x2")
-    write_undone(store.folder(loaded, cell), training, cell, "failed", "out of luck")
+    write_undone(training.folder(store, cell), training, cell, "failed", "out of luck")
     for one in trainings:
         keep_source(store.runs / loaded.folder, one.source.digest, one.source.contents)
     return store.results

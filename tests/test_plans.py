@@ -19,6 +19,7 @@ from test_runs import Ear, bench, cell_folder
 from mrsr_bench.cli import main
 from mrsr_bench.files import read_sealed
 from mrsr_bench.planning import request_plan
+from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import build
 from mrsr_bench.request import Request
@@ -91,8 +92,8 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
     later = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3], scoring=scoring))))
     remember((store, *later), ["bicubic"])
     table = build(store.view("small"))
-    assert "Stale: bicubic T1 x2 bicubic seed 0" in table.caption()
-    assert "range volume_max" in table.caption(), "metrics are those of the plan asked last"
+    assert "Stale: bicubic T1 x2 bicubic seed 0" in caption_of(table)
+    assert "range volume_max" in caption_of(table), "metrics are those of the plan asked last"
     assert "30.00" not in render(table, "markdown")
 
 

@@ -22,7 +22,7 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import HANG, NEAREST, NETWORK, NO_IMPORT, RAISES, SEGFAULT, classical, write
 
 import mrsr_bench
-from mrsr_bench import checkpoint, runner
+from mrsr_bench import runner
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.files import atomic_file
@@ -32,6 +32,7 @@ from mrsr_bench.planning import request_plan
 from mrsr_bench.preparation import Pair
 from mrsr_bench.progress import Listener
 from mrsr_bench.request import Request
+from mrsr_bench.states import states_in
 from mrsr_bench.store.holding import hold, holder_of
 from mrsr_bench.worker import run_job
 
@@ -83,7 +84,7 @@ def test_a_training_killed_with_sigkill_resumes_to_bit_identical_weights(
     killed = bench(protocol, methods, images)["network"]
     assert (killed.state, marker.exists()) == ("failed", True)
     assert "SIGKILL" in killed.message
-    assert checkpoint.paths(cell_folder(protocol, "network"))
+    assert states_in(cell_folder(protocol, "network"))
 
     resumed = bench(protocol, methods, images)["network"]
     whole = bench(protocol, methods, images, results=tmp_path / "uninterrupted")["network"]
@@ -449,7 +450,7 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     [method] = write(tmp_path, network=NETWORK)
     driver = _start(protocol, method, images)
     folder = cell_folder(protocol, "network")
-    _wait(lambda: bool(checkpoint.paths(folder)))
+    _wait(lambda: bool(states_in(folder)))
     assert holder_of(folder) is not None
     sent = time.monotonic()
     driver.send_signal(how)

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
-from mrsr_bench.ensemble import undo_dihedral
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Recipe, intensity_scale
 from mrsr_bench.preparation import Pair, demand_disjoint, padded, prepare
 from mrsr_bench.sampling import TrainingPairs, validation_crops
 from mrsr_bench.schema import Cut, Degradation
+from mrsr_bench.symmetries import undo_dihedral
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

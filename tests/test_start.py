@@ -35,8 +35,7 @@ from mrsr_bench.outcomes import Outcome, Outcomes
 from mrsr_bench.processes import forkserver
 from mrsr_bench.progress import Listener
 from mrsr_bench.schema import Degradation
-from mrsr_bench.testing.check import Found
-from mrsr_bench.testing.trial import Trial
+from mrsr_bench.testing.trial import Flaw, Trial
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["bicubic", "linear"]
@@ -301,7 +300,7 @@ def test_every_process_of_the_package_is_started_in_the_same_way() -> None:
     for path in (ROOT / "benchmark").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         own = re.findall(r"get_context\(|multiprocessing\.(?:Process|Pool|Manager)\(|set_start_method\(", text)
-        pools = text.count("ProcessPoolExecutor(") - text.count("mp_context=forkserver()")
+        pools = text.count("ProcessPoolExecutor(") - text.count("mp_context=forkserver(")
         strange += [path.name] * (len(own) + pools)
     assert strange == []
 
@@ -310,7 +309,7 @@ def test_a_method_of_the_script_itself_cannot_be_tried_in_another_process_and_th
     class Here(Bicubic):
         __module__ = "__main__"
 
-    with pytest.raises(Found, match=r"Here stands in the script that runs, .*: put it into a file of its own"):
+    with pytest.raises(Flaw, match=r"Here stands in the script that runs, .*: put it into a file of its own"):
         Trial(Here).elsewhere(np.zeros((1, 16, 20), np.float32))
 
 

@@ -16,12 +16,13 @@ import torch
 from test_training import Data, Tiny, fit, last_state, same
 from torch import nn
 
-from mrsr_bench import checkpoint
+from mrsr_bench import checkpoint, states
 from mrsr_bench.errors import BenchError
 from mrsr_bench.files import Folder
 from mrsr_bench.memory import largest_that_fits
 from mrsr_bench.method import Batch
 from mrsr_bench.processes import forkserver
+from mrsr_bench.states import states_in
 from mrsr_bench.training import TrainingStopped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,7 +50,7 @@ def test_a_training_killed_at_twenty_random_moments_ends_with_the_same_bits(tmp_
         child.start()
         child.join(120)
         assert child.exitcode == -signal.SIGKILL
-        reached.append(int(checkpoint.paths(killed)[0].name.split("-")[1]))
+        reached.append(int(states_in(killed)[0].name.split("-")[1]))
     assert len(set(reached)) == KILLS
     assert same(timeless(survivor.survive(killed, precision, 1e9)), timeless(expected))
 
@@ -63,9 +64,9 @@ def stopped(folder: Path, *stops: int) -> None:
 
 def test_the_last_two_states_are_kept_each_named_by_its_step_and_its_checksum(tmp_path: Path) -> None:
     stopped(tmp_path, 2, 3, 5)
-    names = [path.name for path in checkpoint.paths(tmp_path)]
+    names = [path.name for path in states_in(tmp_path)]
     assert [name[:15] for name in names] == ["state-00000005-", "state-00000003-"]
-    assert all(checkpoint._digest(path.read_bytes()) in path.name for path in checkpoint.paths(tmp_path))
+    assert all(states._digest(path.read_bytes()) in path.name for path in states_in(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a bit flipped", "empty"])
@@ -74,7 +75,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
 ) -> None:
     _, whole, _ = fit(tmp_path / "whole", Data())
     stopped(tmp_path / "damaged", 3, 5)
-    newest = checkpoint.paths(tmp_path / "damaged")[0]
+    newest = states_in(tmp_path / "damaged")[0]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes({"cut short": content[:-1], "a bit flipped": content, "empty": b""}[damage])
@@ -87,7 +88,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
 def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> None:
     _, whole, _ = fit(tmp_path / "whole", Data())
     stopped(tmp_path / "damaged", 3, 5)
-    for path in checkpoint.paths(tmp_path / "damaged"):
+    for path in states_in(tmp_path / "damaged"):
         path.write_bytes(b"no state")
     _, again, _ = fit(tmp_path / "damaged", Data())
     assert same(whole, again)
@@ -96,7 +97,7 @@ def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> 
 def test_states_of_another_training_are_removed(tmp_path: Path) -> None:
     stopped(tmp_path, 3, 5)
     assert checkpoint.load(Folder(tmp_path), "another key", "cpu") is None
-    assert not checkpoint.paths(tmp_path)
+    assert not states_in(tmp_path)
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -114,12 +115,12 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_a_whole_file_that_is_no_state_of_a_training_is_passed_over(tmp_path: Path, content: Any) -> None:
     _, whole, _ = fit(tmp_path / "whole", Data())
     stopped(tmp_path / "odd", 3)
-    [good] = checkpoint.paths(tmp_path / "odd")
+    [good] = states_in(tmp_path / "odd")
     torch.save(content, tmp_path / "odd" / "content")
     path = tmp_path / "odd" / "content"
-    path.rename(path.with_name(f"state-00000007-{checkpoint._digest(path.read_bytes())}.pt"))
+    path.rename(path.with_name(f"state-00000007-{states._digest(path.read_bytes())}.pt"))
     assert checkpoint.load(Folder(tmp_path / "odd"), "key", "cpu", ("network", "rows"))["step"] == 3
-    assert checkpoint.paths(tmp_path / "odd") == [good]
+    assert states_in(tmp_path / "odd") == [good]
     _, resumed, _ = fit(tmp_path / "odd", Data())
     assert same(whole, resumed)
 
@@ -138,12 +139,12 @@ def _fill_the_disk(folder: Path) -> None:
 def test_a_full_disk_ends_the_training_and_leaves_the_states_before_it_whole(tmp_path: Path) -> None:
     _, whole, _ = fit(tmp_path / "whole", Data())
     stopped(tmp_path / "full", 3, 5)
-    before = checkpoint.paths(tmp_path / "full")
+    before = states_in(tmp_path / "full")
     child = forkserver().Process(target=_fill_the_disk, args=(tmp_path / "full",))
     child.start()
     child.join(60)
     assert (child.exitcode, (tmp_path / "full" / "said").read_text(encoding="utf-8")[:7]) == (0, "OSError")
-    assert checkpoint.paths(tmp_path / "full") == before
+    assert states_in(tmp_path / "full") == before
     assert not list((tmp_path / "full").glob(".state*"))
     _, resumed, _ = fit(tmp_path / "full", Data())
     assert same(whole, resumed)

@@ -14,6 +14,8 @@ from recorded import FIT, Plan, fill, find, remember, view, write_undone
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.planning import request_plan
+from mrsr_bench.reporting.caption import caption_of
+from mrsr_bench.reporting.frames import frame_of
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import Table, build
 from mrsr_bench.request import Request
@@ -68,8 +70,8 @@ def test_values_equal_as_printed_are_a_tie(planned: Plan) -> None:
 def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan) -> None:
     _, loaded, trainings = filled
     training, cell = find(trainings, "linear", "x3")
-    write_undone(filled[0].folder(loaded, cell), training, cell, "failed", "out of luck\nTraceback")
-    caption = build(view(filled)).caption()
+    write_undone(training.folder(filled[0], cell), training, cell, "failed", "out of luck\nTraceback")
+    caption = caption_of(build(view(filled)))
     for text in (
         f"Protocol small, version 1, digest {loaded.digest[:12]}",
         "PSNR (dB) with range volume_minmax",
@@ -90,7 +92,7 @@ def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
     fill(filled, "linear", "x2", 99.0, 0.99, score_key="another")
     table = build(view(filled))
     assert rows(render(table, "markdown"))[0][3] == "–"
-    assert "Stale: linear T1 x2" in table.caption()
+    assert "Stale: linear T1 x2" in caption_of(table)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, ch
     table = build(view(filled))
     first = rows(render(table, "markdown"))[0]
     assert [cell == "–" for cell in first[2:]] == [False, True, False, False]
-    assert f"other {what} data than the rest of its row: linear T1 x2" in table.caption()
+    assert f"other {what} data than the rest of its row: linear T1 x2" in caption_of(table)
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_a_figure_of_several_seeds_is_their_mean_with_the_sample_standard_deviat
 
 
 def test_the_spread_is_in_the_frame_and_in_csv_for_columns_of_several_seeds(seeds: Plan) -> None:
-    frame = build(view(seeds)).frame()
+    frame = frame_of(build(view(seeds)))
     assert list(frame.columns) == [
         *(("bicubic", "psnr"), ("bicubic", "ssim")),
         *(("edsr", "psnr"), ("edsr", "psnr SD"), ("edsr", "ssim"), ("edsr", "ssim SD")),
@@ -140,14 +142,14 @@ def test_the_spread_is_in_the_frame_and_in_csv_for_columns_of_several_seeds(seed
 
 
 def test_the_caption_says_how_many_seeds_a_figure_is_of_and_where_some_are_missing(seeds: Plan) -> None:
-    lines = build(view(seeds)).caption().splitlines()
+    lines = caption_of(build(view(seeds))).splitlines()
     assert (
         "Seeds: 0, 1, 2. A figure of several seeds is their mean ± their sample standard deviation (SD). "
         "± SD over 3 seeds: edsr T1 x2; ± SD over 2 seeds: edsr T1 x3; one seed, so without ±: bicubic."
     ) in lines
     assert "Fewer seeds than asked for: edsr T1 x3 (2 of 3)." in lines
     fill(seeds, "edsr", "x3", 32.0, 0.9, seed=2)
-    caption = build(view(seeds)).caption()
+    caption = caption_of(build(view(seeds)))
     assert "± SD over 3 seeds: edsr; one seed, so without ±: bicubic." in caption
     assert "Fewer" not in caption
 
@@ -189,14 +191,14 @@ def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> 
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "linear"]
     assert frame.attrs["caption"].startswith("Protocol small")
     remember(filled, ["edsr+"], ("3",))
-    assert list(build(store.view(None)).frame().index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
+    assert list(frame_of(build(store.view(None))).index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
 
 
 def test_the_columns_of_the_plan_asked_last_come_first_each_plans_in_the_order_of_the_protocol(filled: Plan) -> None:
     store, _, _ = filled
     remember(filled, ["nlm", "edsr+", "linear"], ("2",))
     remember(filled, ["edsr", "bicubic"])
-    frame = build(store.view(None)).frame()
+    frame = frame_of(build(store.view(None)))
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "edsr", "linear", "edsr+", "nlm"]
 
 
@@ -214,8 +216,8 @@ def test_a_method_file_that_is_gone_costs_no_table(filled: Plan, tmp_path: Path)
 
 def test_an_empty_table_is_all_missing(planned: Plan) -> None:
     table: Table = build(view(planned))
-    assert table.frame().isna().all(axis=None)
-    assert "Missing: bicubic T1 x2" in table.caption()
+    assert frame_of(table).isna().all(axis=None)
+    assert "Missing: bicubic T1 x2" in caption_of(table)
     assert all(cell == "–" for row in rows(render(table, "markdown")) for cell in row[2:])
 
 
@@ -230,7 +232,7 @@ def test_the_caption_says_once_what_columns_of_one_method_share(
         fill(plan, label, "x2", 30.0, 0.9)
     assert (
         "Options: wide, tiny (preset tiny, blocks 8, res_scale 1.0, slices 1); wide (features 48); tiny (features 32)."
-        in build(view(plan)).caption().splitlines()
+        in caption_of(build(view(plan))).splitlines()
     )
 
 
@@ -281,7 +283,7 @@ def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
     assert caption.splitlines()[1].startswith("Cells: psnr_max/hfen/psnr. ")
     assert "SSIM" not in caption
     assert table_rows(records)[0][3] == "psnr_max"
-    assert list(table.frame().columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]
+    assert list(frame_of(table).columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]
 
 
 def test_a_metric_that_the_protocol_lacks_is_refused_with_those_it_has(many: Plan) -> None:
@@ -290,7 +292,7 @@ def test_a_metric_that_the_protocol_lacks_is_refused_with_those_it_has(many: Pla
 
 
 def test_the_caption_spells_every_convention_and_the_direction_where_lower_is_better(many: Plan) -> None:
-    caption = build(view(many)).caption()
+    caption = caption_of(build(view(many)))
     assert "; HFEN (lower is better); psnr_max: PSNR (dB) with range volume_max; per volume" in caption
     assert "PSNR (dB) with range volume_minmax; SSIM with range" in caption
 
@@ -310,9 +312,9 @@ def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[.
     plan = Store(tmp_path / "results"), loaded, trainings
     fill(plan, "bicubic", "x2", 30.0, 0.9, fit=None)
     fill(plan, "linear", "x2", 30.0, 0.9)
-    assert "Training subjects" not in build(view(plan)).caption()
+    assert "Training subjects" not in caption_of(build(view(plan)))
     fill(plan, "few", "x2", 30.0, 0.9)
-    assert "Training subjects: 2 (few), 3 (linear)." in build(view(plan)).caption().splitlines()
+    assert "Training subjects: 2 (few), 3 (linear)." in caption_of(build(view(plan))).splitlines()
 
 
 # --- Quoted figures --------------------------------------------------------------------------------------------------
@@ -359,7 +361,7 @@ def test_quoted_figures_stand_in_marked_columns_of_their_own_and_win_no_mark(pub
 def test_the_caption_says_whose_the_quoted_figures_are_what_is_wrong_with_them_and_where_none_apply(
     published: Plan,
 ) -> None:
-    caption = build(view(published), published=True).caption()
+    caption = caption_of(build(view(published), published=True))
     for text in (
         "Quoted, not run here: the columns marked [quoted: …] repeat what is printed by CSN 2019 (Zhao, ",
         "; by POAN 2021 (Hu et al., ",
@@ -371,7 +373,7 @@ def test_the_caption_says_whose_the_quoted_figures_are_what_is_wrong_with_them_a
     ):
         assert text in caption
     assert "SRCNN" not in caption, "its error touches nothing that is shown"
-    assert "uoted" not in build(view(published)).caption()
+    assert "uoted" not in caption_of(build(view(published)))
 
 
 def test_quoted_columns_are_marked_in_csv_and_in_latex_too(published: Plan) -> None:

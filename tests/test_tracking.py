@@ -25,7 +25,7 @@ def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[Item]:
     """The cells of trainings, as the mirror takes them."""
     store = Store(tmp_path / "results")
     return [
-        Item(loaded.folder, str(cell), cell.folder.as_posix(), store.place(training, cell))
+        Item(loaded.folder, str(cell), cell.folder.as_posix(), training.place(store.runs, cell))
         for training in trainings
         for cell in training.cells
     ]
@@ -138,7 +138,7 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     monkeypatch.setattr("mrsr_bench.tracking._FOLLOW_SECONDS", -1.0)
     store = Store(tmp_path / "results")
     [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
-    folder = store.folder(training.loaded, training.base)
+    folder = training.folder(store, training.base)
     folder.mkdir(parents=True)
     mirror, curve = Mirror(store.results, None, pytest.fail), folder / "train.csv"
     [item] = items(tmp_path, training.loaded, [training])

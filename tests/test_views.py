@@ -16,6 +16,7 @@ from recorded import Plan, fill, fill_scores, remember, view
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.planning import request_plan
+from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.cost import costs, pareto
 from mrsr_bench.reporting.distance import baseline, distances
 from mrsr_bench.reporting.figure import draw
@@ -136,7 +137,7 @@ def test_scores_that_are_not_those_of_the_record_leave_their_figure_out_and_name
     if content is not None:
         (folder / SCORES).write_text(content, encoding="utf-8")
     table = build(view(filled))
-    assert f"Damaged: edsr T1 x2 bicubic seed 0 ({folder / SCORES} is damaged: it is " in table.caption()
+    assert f"Damaged: edsr T1 x2 bicubic seed 0 ({folder / SCORES} is damaged: it is " in caption_of(table)
     assert [record.resolved.seed for record in table.values[("T1", "x2"), "edsr"]] == [1]
     assert [distance.label for distance in distances(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
 
@@ -244,7 +245,7 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
     plan = make(methods=methods, training={"track": "equal", **BUDGET, **training})
     for label in methods:
         fill(plan, label, "x2", 30.0, 0.9)
-    said = build(view(plan)).caption().splitlines()
+    said = caption_of(build(view(plan))).splitlines()
     for line in (
         "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
         "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
@@ -262,11 +263,11 @@ def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan
     plan = make(inference={"tile": 16, "overlap": 4})
     for label in METHODS:
         fill(plan, label, "x2", 30.0, 0.9)
-    assert "Inference: tiles of 16 with overlap 4 LR pixels." in build(view(plan)).caption().splitlines()
+    assert "Inference: tiles of 16 with overlap 4 LR pixels." in caption_of(build(view(plan))).splitlines()
     fill(plan, "srcnn", "x2", 30.0, 0.9, inference=None)
     assert (
         "Inference: whole slices (srcnn); tiles of 16 with overlap 4 LR pixels (edsr, edsr+)."
-        in build(view(plan)).caption().splitlines()
+        in caption_of(build(view(plan))).splitlines()
     )
 
 
@@ -278,13 +279,13 @@ def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., P
     assert (
         "By label: 30 steps of 2 LR patches 8×8 (3,840 LR pixels) (edsr); "
         "30 steps of 2 LR patches 4×8×8 (15,360 LR pixels) (deep)."
-    ) in build(view(plan)).caption().splitlines()
+    ) in caption_of(build(view(plan))).splitlines()
 
 
 def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..., Plan]) -> None:
     plan = make()
     fill(plan, "linear", "x2", 30.0, 0.9)
-    caption = build(view(plan)).caption()
+    caption = caption_of(build(view(plan)))
     assert "Budget: track equal; nothing trained by the loop." in caption
     assert "Learning rate" not in caption
     assert "Inference" not in caption

@@ -85,7 +85,7 @@ def _missing_figures(
         return
     pool = ProcessPoolExecutor(
         min(len(todo), os.cpu_count() or 1),
-        mp_context=forkserver(),
+        mp_context=forkserver(__name__),
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends the children at once and without a word
     )

@@ -113,7 +113,7 @@ def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
 
     _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [
-        _row(plan_cell(training, cell), store.folder(training.loaded, cell), store.look(training, cell))
+        _row(plan_cell(training, cell), training.folder(store, cell), training.look(store, cell))
         for training in trainings
         for cell in training.cells
     ]

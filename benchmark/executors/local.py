@@ -26,6 +26,8 @@ from ..processes import forkserver
 from ..store.cells import LOG
 from ..store.holding import Held, LeaseLost, hold
 
+_PRELOAD = ("torch", "timm", "lightning_fabric", __name__, "mrsr_bench.worker")
+"""What every child needs, imported once."""
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
 
@@ -35,7 +37,7 @@ class LocalExecutor:
 
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
-        self._context = forkserver()
+        self._context = forkserver(*_PRELOAD)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
         """Yield every job's events, first Started, last Ended.

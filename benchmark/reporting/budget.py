@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..store.record import DoneRecord, RecipeMark, Resolved
-    from .table import Table
+from ..store.record import DoneRecord, RecipeMark, Resolved
+from .table import Table
 
 _WORDED = {
     "steps", "batch", "lr_patch", "augment", "loss", "optimizer", "optimizer_args", "schedule", "schedule_args",

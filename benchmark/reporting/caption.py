@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from .. import quoted
 from ..store.record import DoneRecord
 from . import budget
-
-if TYPE_CHECKING:
-    from .table import Row, Table
+from .table import Row, Table
 
 
-def describe(table: Table, mark: str) -> str:
-    """The caption, a statement a line; `mark` stands on the headings of quoted columns."""
+def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
+    """Protocol, version, digest, conventions, n, seeds, budget, what is missing or stale, and what is quoted.
+
+    A statement a line; `mark` is what the headings of quoted columns carry.
+    """
     protocol, found = table.view.protocol, [record for records in table.values.values() for record in records]
     subjects = sorted({record.n for record in found})
     parts = [

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from ..statistics import mean, spread
 from ..store.record import DoneRecord
-
-if TYPE_CHECKING:
-    from .table import Row, Table
+from .table import Row, Table
 
 _ENSEMBLE = 8
 """Forward passes of a self-ensemble (`ensemble.self_ensemble`)."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import BenchError, UsageError, did_you_mean
 from ..statistics import LEVEL, RESAMPLES, interval, mean, spread
-
-if TYPE_CHECKING:
-    from .table import Row, Table
+from .table import Row, Table
 
 DEFAULT = "linear"
 """What a network has to beat (`methods.linear`)."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BenchError, UsageError
 from ..files import atomic_file
 from .cost import Cost, costs
-
-if TYPE_CHECKING:
-    from .table import Row, Table
+from .table import Row, Table
 
 FORMATS = (".svg", ".png")
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from . import cost, distance
+from . import cost, distance, frames
+from .caption import caption_of
 from .table import Column, Row, Table
 
 Format = Literal["markdown", "latex", "csv"]
@@ -36,7 +37,7 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
     label `against` and, with `flops`, quality against multiply-accumulates; CSV holds the figures alone.
     """
     if format == "csv":
-        frame = table.frame()
+        frame = frames.frame_of(table)
         frame.columns = frame.columns.map(" ".join)
         return frame.to_csv()
     main = _figures(table, format, {(): table.main})
@@ -47,12 +48,12 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
     if flops:
         views.append((_costs(table), cost.describe(table), "flops"))
     if format == "markdown":
-        blocks = [_markdown(main), *([_markdown(others)] if table.others else []), table.caption()]
+        blocks = [_markdown(main), *([_markdown(others)] if table.others else []), caption_of(table)]
         for lines, words, _ in views:
             blocks += [_markdown(lines), words]
-        return "\n\n".join([*blocks, _markdown(_readable(table.records()))]) + "\n"
+        return "\n\n".join([*blocks, _markdown(_readable(frames.records_of(table)))]) + "\n"
     label = f"tab:{table.view.protocol.name}"
-    text = _booktabs(main, _latex(table.caption("†").replace("\n", " ")), label)
+    text = _booktabs(main, _latex(caption_of(table, "†").replace("\n", " ")), label)
     if table.others:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")
     for lines, words, name in views:
@@ -171,12 +172,12 @@ def _readable(records: Sequence[dict[str, Any]]) -> Lines:
     return Lines([*records[0]] if records else [], [[text(value) for value in record.values()] for record in records])
 
 
-def _booktabs(lines: Lines, caption: str, label: str) -> str:
+def _booktabs(lines: Lines, text: str, label: str) -> str:
     """A LaTeX table; all words are LaTeX."""
     import pandas as pd
 
     cells = pd.DataFrame(lines.rows, columns=lines.headings)
-    return cells.to_latex(index=False, escape=False, caption=caption, label=label, position="tbp")
+    return cells.to_latex(index=False, escape=False, caption=text, label=label, position="tbp")
 
 
 def _latex(text: str) -> str:

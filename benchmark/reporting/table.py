@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from .. import quoted, statistics
 from ..errors import UsageError, did_you_mean
@@ -14,11 +13,6 @@ from ..quoted import Quote
 from ..store.cells import Scores, Standing, standing_of
 from ..store.plan import MetricPlan, View
 from ..store.record import DoneRecord
-from .caption import describe
-from .cost import inference_macs
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Row = tuple[str, ...]
 
@@ -119,52 +113,6 @@ class Table:
 
     def row_names(self) -> list[str]:
         return ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
-
-    def frame(self) -> pd.DataFrame:
-        """Index row, columns (method, metric), quoted columns marked; NaN where nothing is; caption in attrs.
-
-        Where a column has several seeds, each metric is followed by its spread, e.g. (edsr, psnr), (edsr, psnr SD).
-        """
-        import pandas as pd
-
-        values: dict[tuple[str, str], list[float]] = {}
-        for column in self.columns:
-            for metric in self.metrics:
-                if column.source and not self.quoted_as(metric):
-                    continue
-                values[str(column), metric] = [self.value(row, column, metric) for row in self.rows]
-                if any(len(self.values.get((row, column.name), [])) > 1 for row in self.rows) and not column.source:
-                    values[str(column), f"{metric} SD"] = [self.spread(row, column, metric) for row in self.rows]
-        index = pd.MultiIndex.from_tuples(self.rows, names=self.row_names())
-        frame = pd.DataFrame(values, index=index, dtype=float)
-        frame.columns = pd.MultiIndex.from_tuples(list(values), names=["method", "metric"])
-        frame.attrs["caption"] = self.caption()
-        return frame
-
-    def records(self) -> list[dict[str, Any]]:
-        """Key figures of every record behind the table, a column → figure each: quality, cost, and its commit."""
-        primary = self.metrics[0]
-        return [
-            {
-                "row": " ".join(row),
-                "method": label,
-                "seed": str(record.resolved.seed),
-                primary: self.shown(primary, record.metrics[primary]),
-                "parameters": record.fit.parameters if record.fit else None,
-                "MACs (LR 24×24)": inference_macs(label, record),
-                "fit s": record.fit.seconds if record.fit else None,
-                "s/volume": record.seconds_per_volume,
-                "peak MB": round(record.peak_memory_bytes / 1e6),
-                "device": record.environment.device,
-                "commit": (record.environment.git or "–")[:10],
-            }
-            for (row, label), records in self.values.items()
-            for record in records
-        ]
-
-    def caption(self, mark: str = "[quoted: …]") -> str:
-        """Protocol, version, digest, conventions, n, seeds, budget, what is missing or stale, and what is quoted."""
-        return describe(self, mark)
 
 
 def build(view: View, metrics: Sequence[str] = (), published: bool = False) -> Table:

@@ -20,10 +20,10 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from .. import checkpoint
 from ..cache import content_digest
 from ..errors import BenchError
 from ..files import DamagedFile, Readable, free_name, read_bytes, read_sealed, set_aside
+from ..states import CURVE, is_whole, states_in
 from .holding import LEASE, LOCK, HeldFolder, holder_of
 from .record import FORMAT, AnyRecord, DoneRecord, parse
 
@@ -110,7 +110,7 @@ def _by_record(place: Place[Readable]) -> Standing:
     except OtherFormat as error:
         return Standing("stale", why=str(error))
     if not isinstance(record, DoneRecord):
-        if damaged := [path for path in checkpoint.paths(place.base) if not checkpoint.is_whole(path)]:
+        if damaged := [path for path in states_in(place.base) if not is_whole(path)]:
             return _damaged(record, [DamagedFile(path, "its checksum does not fit its content") for path in damaged])
         return Standing(record.state, record, why=record.error) if record else Standing("missing")
     if record.train_key != place.train_key:
@@ -142,7 +142,7 @@ def _verified(place: Place[Readable], record: DoneRecord) -> tuple[Scores | None
     others = {
         place.folder / RADIAL: record.checksums.radial,
         place.folder / EXHIBIT: record.checksums.exhibit,
-        place.folder / checkpoint.CURVE: record.checksums.curve,
+        place.folder / CURVE: record.checksums.curve,
         place.base / WEIGHTS: record.checksums.weights,
     }
     for path, checksum in others.items():

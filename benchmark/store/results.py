@@ -9,19 +9,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BenchError, UsageError
 from ..files import DamagedFile, Readable
-from .cells import Place, Standing, look
 from .pack import open_pack
 from .plan import PLANS, View, last_folder, read_plan, view_of
-
-if TYPE_CHECKING:
-    from ..cell import Cell, Training
-    from ..protocol import Loaded
-
-P = TypeVar("P", bound=Readable)
 
 
 class Store:
@@ -32,7 +24,8 @@ class Store:
         self.results = results
         self.runs = results / "runs"
         """Where records are written."""
-        self._seen: Readable = open_pack(results) / "runs" if results.is_file() else self.runs
+        self.seen: Readable = open_pack(results) / "runs" if results.is_file() else self.runs
+        """Where records are read."""
 
     def check_writable(self) -> None:
         """Raise UsageError now rather than lose a training's result later."""
@@ -44,31 +37,20 @@ class Store:
             message = f"cannot write results to {self.runs}: {error.strerror or error}; choose another with --results"
             raise UsageError(message) from None
 
-    def folder(self, loaded: Loaded, cell: Cell) -> Path:
-        return self.runs / loaded.folder / cell.folder
-
-    def place(self, training: Training, cell: Cell) -> Place[Path]:
-        """Where the cell's files lie, and the keys that the protocol asks for now."""
-        return self._place(self.runs, training, cell)
-
-    def look(self, training: Training, cell: Cell, *, held: bool = False) -> Standing:
-        """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
-        return look(self._place(self._seen, training, cell), held=held)
-
     def view(self, protocol: str | None) -> View:
         """All that was planned under a protocol's folder, by default the one asked last.
 
         `protocol` may be a name, a path, or a folder below runs such as demo~steps=10. Raises BenchError where nothing
         was planned.
         """
-        folder = protocol or last_folder(self._seen)
+        folder = protocol or last_folder(self.seen)
         if folder is not None and Path(folder).suffix in (".yaml", ".yml"):
             from ..protocol import load
 
             folder = load(folder).folder
-        view = view_of(self._seen / folder) if folder is not None else None
+        view = view_of(self.seen / folder) if folder is not None else None
         if view is None:
-            plans = (self._seen / folder).glob(f"{PLANS}/*.json") if folder else self._seen.glob(f"*/{PLANS}/*.json")
+            plans = (self.seen / folder).glob(f"{PLANS}/*.json") if folder else self.seen.glob(f"*/{PLANS}/*.json")
             if damaged := sorted(plans):
                 raise BenchError(
                     f"no plan can be read: {_problem(damaged[0])}. Ask again for what was run, with: bench run"
@@ -76,11 +58,6 @@ class Store:
             what = f"of '{folder}' " if folder else ""
             raise BenchError(f"nothing {what}has been run yet below {self.runs}; start with: bench run")
         return view
-
-    def _place(self, runs: P, training: Training, cell: Cell) -> Place[P]:
-        protocol = runs / training.loaded.folder
-        folder, base = (protocol / one.folder.as_posix() for one in (cell, training.base))
-        return Place(folder, base, cell.train_key, cell.score_key, training.source.digest)
 
 
 def _problem(path: Readable) -> str:

@@ -8,9 +8,9 @@ import re
 import zipfile
 from dataclasses import dataclass
 
-from .. import checkpoint
 from ..errors import BenchError
 from ..files import DamagedFile, Readable, read_bytes, unsealed
+from ..states import CURVE
 from .cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, look, read_record
 from .exhibit import read_exhibit
 from .pack import DAMAGE, is_member_name, max_bytes
@@ -82,7 +82,7 @@ def record_files(name: str, record: DoneRecord) -> dict[str, str | None]:
     own = {
         SCORES: record.checksums.scores,
         RADIAL: record.checksums.radial,
-        checkpoint.CURVE: record.checksums.curve,
+        CURVE: record.checksums.curve,
         EXHIBIT: record.checksums.exhibit,
     }
     files: dict[str, str | None] = {f"{name}/{file}": checksum for file, checksum in own.items()}

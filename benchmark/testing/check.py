@@ -7,19 +7,13 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from ..errors import BenchError
 from ..method import Array, Method
-
-if TYPE_CHECKING:
-    from .trial import Trial
-
-
-class Found(Exception):
-    """What a check found wrong with a method that raised nothing itself."""
+from .trial import Flaw, Trial
 
 
 class CheckFailed(BenchError, AssertionError):
@@ -74,7 +68,7 @@ class Check:
 
 def _words(error: Exception, cls: type[Method]) -> str:
     """What was wrong; for an exception of the method's own, with the last line of its file that led there."""
-    if isinstance(error, Found):
+    if isinstance(error, Flaw):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == inspect.getfile(cls)] or frames
@@ -83,7 +77,7 @@ def _words(error: Exception, cls: type[Method]) -> str:
 
 def expect(condition: bool, found: str) -> None:
     if not condition:
-        raise Found(found)
+        raise Flaw(found)
 
 
 def expect_volume(output: Array, shape: tuple[int, ...], given: str) -> None:

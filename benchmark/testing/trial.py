@@ -29,7 +29,6 @@ from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_sc
 from ..metrics.fidelity import psnr
 from ..processes import forkserver
 from ..training import train
-from .check import Found
 
 LR_SIDES = (16, 20)
 """Rows and columns of a sample at LR: small enough for seconds, and not square."""
@@ -39,6 +38,10 @@ _RATE, _WARM_UP, _LOOK_EVERY = 1e-3, 20, 10
 _FIT_STEPS = 3
 _MOST_SECONDS = 300.0
 _disturbances = itertools.count(1)
+
+
+class Flaw(Exception):
+    """What is wrong with a method that raised nothing itself."""
 
 
 def image(shape: Sequence[int], blurred: Sequence[int], seed: int) -> Array:
@@ -221,16 +224,16 @@ class Trial:
     def elsewhere(self, array: Array) -> Elsewhere:
         """The output of `fitted` for `array` in a new process, to which only its class, options and state go.
 
-        Raises Found with what the process said where it ends without an output.
+        Raises Flaw with what the process said where it ends without an output.
         """
         if self.cls.__module__ == "__main__":
-            raise Found(
+            raise Flaw(
                 f"{self.cls.__qualname__} stands in the script that runs, which other processes do not import: put it "
                 "into a file of its own"
             )
         method = self.fitted
         state = save({name: np.ascontiguousarray(part) for name, part in method.state().items()})
-        context = forkserver()
+        context = forkserver(__name__, "lightning_fabric", "timm")
         ours, theirs = context.Pipe(duplex=False)
         place = (inspect.getfile(self.cls), self.cls.__module__, self.cls.__qualname__)
         job = (place, method.options.model_dump(mode="json"), self.task, method.learns, state, array)
@@ -239,17 +242,17 @@ class Trial:
         theirs.close()
         try:
             if not ours.poll(_MOST_SECONDS):
-                raise Found(f"a new process gave no output within {_MOST_SECONDS:g} s")
+                raise Flaw(f"a new process gave no output within {_MOST_SECONDS:g} s")
             answer = ours.recv()
         except EOFError:
             process.join()
-            raise Found(f"a new process ended without a word (exit status {process.exitcode})") from None
+            raise Flaw(f"a new process ended without a word (exit status {process.exitcode})") from None
         finally:
             process.kill()
             process.join()
             ours.close()
         if isinstance(answer, str):
-            raise Found(f"in a new process: {answer}")
+            raise Flaw(f"in a new process: {answer}")
         assert isinstance(answer, Elsewhere)
         return answer
 
@@ -306,7 +309,7 @@ def _class_at(file: str, module: str, name: str) -> type[Method]:
     value: Any = found
     for part in name.split("."):
         if not hasattr(value, part):
-            raise Found(f"{file} has no class '{name}' at module level, so another process cannot load it")
+            raise Flaw(f"{file} has no class '{name}' at module level, so another process cannot load it")
         value = getattr(value, part)
     cls: type[Method] = value
     return cls

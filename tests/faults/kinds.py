@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrsr_bench import checkpoint
+from mrsr_bench.states import CURVE, states_in
 from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 
 from .driver import Driver, send
@@ -204,9 +204,9 @@ TARGETS: dict[str, Callable[[Setting], Iterable[Path]]] = {
         name: lambda setting, name=name: [place / name for place in setting.places]
         for name in (RECORD, SCORES, RADIAL, EXHIBIT)
     },
-    checkpoint.CURVE: lambda setting: [place / checkpoint.CURVE for place in setting.places],
+    CURVE: lambda setting: [place / CURVE for place in setting.places],
     WEIGHTS: lambda setting: [place / WEIGHTS for place in setting.places],
-    "a state": lambda setting: [path for place in setting.places for path in checkpoint.paths(place)],
+    "a state": lambda setting: [path for place in setting.places for path in states_in(place)],
     "a cached volume": lambda setting: sorted(setting.cache.glob("folder/*/*.npy")),
     "a cached note": lambda setting: sorted(setting.cache.glob("folder/*/*.json")),
     "a truth": lambda setting: [path for row in setting.rows for path in sorted(row.glob("truth-*.npz"))],

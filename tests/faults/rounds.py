@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrsr_bench import checkpoint
+from mrsr_bench.states import CURVE
 from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 
 from .driver import ended, marked, until
@@ -23,7 +23,7 @@ _HANG = 240.0
 _PLAIN_RUNS = 3
 """Runs at the end that nothing disturbs: after so many, all is done."""
 _MOMENTS = ("at any time", "while a child works", "when a file changes")
-_FILES = ("log.txt", "state-*", checkpoint.CURVE, WEIGHTS, SCORES, RADIAL, EXHIBIT, RECORD)
+_FILES = ("log.txt", "state-*", CURVE, WEIGHTS, SCORES, RADIAL, EXHIBIT, RECORD)
 """Those of a cell, in the order in which they are written."""
 
 

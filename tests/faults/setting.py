@@ -101,7 +101,7 @@ class Setting:
     def cells(self) -> dict[Path, tuple[Training, Cell]]:
         """The folder of every cell."""
         pairs = [(training, cell) for training in self.trainings for cell in training.cells]
-        return {self.store.folder(training.loaded, cell): (training, cell) for training, cell in pairs}
+        return {training.folder(self.store, cell): (training, cell) for training, cell in pairs}
 
     @property
     def places(self) -> list[Path]:
@@ -114,7 +114,7 @@ class Setting:
 
     def states(self) -> dict[Path, State]:
         """Where every cell stands, by its folder."""
-        return {place: self.store.look(*cell).state for place, cell in self.cells.items()}
+        return {place: training.look(self.store, cell).state for place, (training, cell) in self.cells.items()}
 
     def beside(self, results: str, **environment: str) -> Setting:
         """The same with other results."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from mrsr_bench import checkpoint
+from mrsr_bench.states import CURVE, states_in
 from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 
 from .setting import Setting
@@ -55,7 +55,7 @@ def problems_with(setting: Setting, expected: Setting) -> list[str]:
 
 
 def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
-    problems = [f"a state is left: {path.name}" for path in checkpoint.paths(folder)]
+    problems = [f"a state is left: {path.name}" for path in states_in(folder)]
     try:
         if _figures(folder) != _figures(expected):
             problems.append(f"its metrics are {_figures(folder)} and should be {_figures(expected)}")
@@ -64,8 +64,8 @@ def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
         problems += [f"{name} has other bytes than that of the undisturbed run" for name in other]
         if (folder / WEIGHTS).exists() and _tensors(folder) != _tensors(expected):
             problems.append(f"{WEIGHTS} has other tensors than that of the undisturbed run")
-        if (folder / checkpoint.CURVE).exists() and _curve(folder) != _curve(expected):
-            problems.append(f"{checkpoint.CURVE} is another than that of the undisturbed run")
+        if (folder / CURVE).exists() and _curve(folder) != _curve(expected):
+            problems.append(f"{CURVE} is another than that of the undisturbed run")
     except (OSError, ValueError, KeyError) as error:
         problems.append(f"its files cannot be read: {error!r}")
     return problems
@@ -84,5 +84,5 @@ def _tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def _curve(folder: Path) -> list[dict[str, str]]:
-    with (folder / checkpoint.CURVE).open(newline="", encoding="utf-8") as file:
+    with (folder / CURVE).open(newline="", encoding="utf-8") as file:
         return [{name: value for name, value in row.items() if name not in _CLOCK} for row in csv.DictReader(file)]
