@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .outcomes import Outcomes
-    from .progress import Listener
+    from .running.outcomes import Outcomes
+    from .running.progress import Listener
 
 __all__ = ["run", "table"]
 
@@ -48,8 +48,8 @@ def run(
     killed ones resumed. Returns the outcome of every cell asked for: a list that prints as a table. Warns where some
     are not done, and names them. Raises UsageError for a request that cannot be carried out.
     """
-    from . import runner
-    from .outcomes import Outcomes
+    from .running import runner
+    from .running.outcomes import Outcomes
 
     outcomes = Outcomes(
         runner.run(

@@ -18,9 +18,9 @@ import numpy as np
 
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.degradation import bicubic, degrade
-from mrsr_bench.files import write_text
-from mrsr_bench.schema import Scoring
-from mrsr_bench.scoring import Case, score
+from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.scoring.score import Case, score
+from mrsr_bench.system.files import write_text
 from mrsr_bench.volumes import Volume, centre_crop, read_nifti, to_plane
 
 HERE = Path(__file__).parent
@@ -191,7 +191,7 @@ range, averaging, region and rounding are known to be the same.
 - **The range** moves PSNR most. The maximum of a volume is often a few hot voxels, which flatters; a slice's own range
   costs decibels where slices differ in brightness. Ranges always come from the truth.
 - **The background** flatters: most of it is predicted almost exactly. Foreground figures are of the mask that
-  `mrsr_bench.metrics.foreground` defines, of the truth alone.
+  `mrsr_bench.scoring.metrics.foreground` defines, of the truth alone.
 - **Averaging**: the mean of slices' dB rewards a few easy slices; the dB of their mean MSE is ruled by the hard ones.
 - **SSIM** depends on its window, on the number of dimensions, and on whether the border of the map is averaged.
 - **Rounding** hardly matters here, although two of the volumes have fewer than 257 values.

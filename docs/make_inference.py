@@ -14,14 +14,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from mrsr_bench.cell import Training, plan
+from mrsr_bench.data.preparation import open_dataset, prepare
 from mrsr_bench.degradation import degrade
-from mrsr_bench.files import write_text
-from mrsr_bench.preparation import open_dataset, prepare
-from mrsr_bench.protocol import Loaded, load
-from mrsr_bench.scoring import Case, score
+from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.protocol.loading import Loaded, load
+from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
+from mrsr_bench.system.files import write_text
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "inference.md", HERE / "inference.svg"

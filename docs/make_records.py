@@ -13,10 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mrsr_bench import events
-from mrsr_bench.environment import Environment
-from mrsr_bench.evaluation import KeptVolumes
-from mrsr_bench.files import write_text
+from mrsr_bench.running import events
+from mrsr_bench.running.evaluation import KeptVolumes
 from mrsr_bench.store.record import (
     Checksums,
     DoneRecord,
@@ -29,6 +27,8 @@ from mrsr_bench.store.record import (
     UndoneRecord,
 )
 from mrsr_bench.store.weights import WeightsMark
+from mrsr_bench.system.environment import Environment
+from mrsr_bench.system.files import write_text
 
 PAGE = Path(__file__).with_name("records.md")
 BEGIN, END = "<!-- schema: made by docs/make_records.py -->", "<!-- end of the schema -->"

@@ -14,10 +14,10 @@ from loops import Case
 from torch import Tensor, nn
 
 from mrsr_bench.degradation import degrade
-from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Scan
-from mrsr_bench.seeds import stream
-from mrsr_bench.training import TrainingStopped, train
+from mrsr_bench.system.files import Folder
+from mrsr_bench.training.loop import TrainingStopped, train
+from mrsr_bench.training.random_streams import stream
 
 LR_SIDES = (24, 20)
 

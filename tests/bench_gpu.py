@@ -25,8 +25,8 @@ from benching import Row, no_gpu, publish
 from loops import Case, rounds, timed, wait_for_device
 from plain_attention import plain
 
-from mrsr_bench.complexity import count_macs
 from mrsr_bench.methods._attention import PyramidAttention
+from mrsr_bench.training.complexity import count_macs
 
 CASES = (
     Case("srcnn"),

@@ -18,11 +18,11 @@ from bench_training import SCANS, scans
 from benching import Row, report
 from loops import Case
 
-from mrsr_bench import training
-from mrsr_bench.files import Folder
-from mrsr_bench.memory import keep_freed_memory
-from mrsr_bench.preparation import Pair
-from mrsr_bench.sampling import TrainingPairs
+from mrsr_bench.data.preparation import Pair
+from mrsr_bench.system.files import Folder
+from mrsr_bench.system.memory import keep_freed_memory
+from mrsr_bench.training import loop as training
+from mrsr_bench.training.sampling import TrainingPairs
 
 CASES = ((Case("srcnn"), 60), (Case("edsr", "baseline"), 30), (Case("csn", batch=4), 8))
 """Networks and steps."""

@@ -17,11 +17,11 @@ from statistics import mean, stdev
 from benching import Row, report
 from loops import Case
 
-from mrsr_bench import protocol
-from mrsr_bench.files import Folder
-from mrsr_bench.preparation import Pair, open_dataset, prepare
-from mrsr_bench.sampling import TrainingPairs, validation_crops
-from mrsr_bench.training import train
+from mrsr_bench.data.preparation import Pair, open_dataset, prepare
+from mrsr_bench.protocol import loading as protocol
+from mrsr_bench.system.files import Folder
+from mrsr_bench.training.loop import train
+from mrsr_bench.training.sampling import TrainingPairs, validation_crops
 
 CASES = (Case("srcnn", batch=4), Case("edsr", "tiny", batch=4))
 STEPS, SEEDS = 100, (0, 1, 2)

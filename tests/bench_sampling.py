@@ -35,11 +35,11 @@ def row(what: str, value: float, goal: float | str = "–") -> Row:
 
 def measure(root: Path) -> Iterator[Row]:
     """What, how much, and the goal where there is one."""
+    from mrsr_bench.data.preparation import prepare
     from mrsr_bench.datasets.folder import Folder
     from mrsr_bench.method import Recipe
-    from mrsr_bench.preparation import prepare
-    from mrsr_bench.sampling import TrainingPairs
-    from mrsr_bench.schema import Cut, Degradation
+    from mrsr_bench.protocol.schema import Cut, Degradation
+    from mrsr_bench.training.sampling import TrainingPairs
     from mrsr_bench.volumes import read_nifti
 
     names = write_scans(root, SUBJECTS, (256, 256, 130), np.int16)

@@ -18,11 +18,11 @@ import numpy as np
 from benching import report
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mrsr_bench.conventions import METRICS
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.degradation import bicubic, degrade
-from mrsr_bench.schema import Scoring
-from mrsr_bench.scoring import Case, radial_errors, score
+from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.scoring.protocol_metrics import METRICS
+from mrsr_bench.scoring.score import Case, radial_errors, score
 from mrsr_bench.volumes import Grid, read_nifti, to_plane
 
 SHAPE, FACTORS = (96, 240, 240), (1, 2, 2)

@@ -20,10 +20,10 @@ import numpy as np
 from benching import Row, report, write_scans
 from loops import Case, rounds
 
-from mrsr_bench.complexity import count_parameters
+from mrsr_bench.data.preparation import Pair, prepare
 from mrsr_bench.datasets.folder import Folder
-from mrsr_bench.preparation import Pair, prepare
-from mrsr_bench.schema import Cut, Degradation
+from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.training.complexity import count_parameters
 
 CASES = (
     Case("srcnn"),

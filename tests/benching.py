@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from mrsr_bench.environment import environment
-from mrsr_bench.files import write_text
+from mrsr_bench.system.environment import environment
+from mrsr_bench.system.files import write_text
 
 Row = dict[str, Any]
 

@@ -17,10 +17,10 @@ from typing import Any
 from benching import Row, no_gpu, publish
 from gpu_pack import midslices
 
-from mrsr_bench import runner
-from mrsr_bench.planning import request_plan
-from mrsr_bench.request import Request
-from mrsr_bench.store.cells import Standing
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running import runner
+from mrsr_bench.store.cell_files import Standing
 from mrsr_bench.store.results import Store
 
 PROTOCOL = Path(__file__).with_suffix(".yaml")

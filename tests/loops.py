@@ -29,15 +29,15 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mrsr_bench import training
+from mrsr_bench.data.preparation import Pair
 from mrsr_bench.degradation import degrade
-from mrsr_bench.files import Folder
-from mrsr_bench.memory import keep_freed_memory
 from mrsr_bench.method import Recipe, Task, TorchMethod
-from mrsr_bench.preparation import Pair
-from mrsr_bench.processes import forkserver
 from mrsr_bench.registry import find, load_method, methods
-from mrsr_bench.sampling import TrainingPairs
+from mrsr_bench.system.files import Folder
+from mrsr_bench.system.memory import keep_freed_memory
+from mrsr_bench.system.processes import forkserver
+from mrsr_bench.training import loop as training
+from mrsr_bench.training.sampling import TrainingPairs
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
 LEAD = 4

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from mrsr_bench.cell import Cell, Training
-from mrsr_bench.environment import Environment
-from mrsr_bench.metrics.bands import FREQUENCIES
-from mrsr_bench.planning import make_plan, request_plan
-from mrsr_bench.recording import done_record, undone_record
-from mrsr_bench.request import Request
-from mrsr_bench.store.cells import write_record, write_scores
-from mrsr_bench.store.holding import HeldFolder
+from mrsr_bench.planning.cells import Cell, Training
+from mrsr_bench.planning.plans import make_plan, request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running.recording import done_record, undone_record
+from mrsr_bench.scoring.metrics.bands import FREQUENCIES
+from mrsr_bench.store.cell_files import write_record, write_scores
+from mrsr_bench.store.locks import HeldFolder
 from mrsr_bench.store.plan import View, add_plan
 from mrsr_bench.store.record import Checksums, DoneRecord
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.environment import Environment
 
 Plan = tuple[Store, Any, list[Training]]
 FIT: dict[str, Any] = {"parameters": 1234567, "seconds": 61.234, "train_data_digest": "same", "git": None}

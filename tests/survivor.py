@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from mrsr_bench import checkpoint
-from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
-from mrsr_bench.training import train
+from mrsr_bench.system.files import Folder
+from mrsr_bench.training import checkpoint
+from mrsr_bench.training.loop import train
 
 STEPS, SPOILT = 400, 33
 

@@ -1,4 +1,4 @@
-"""The house: a room stands above all that it imports. Parsed from the source, so no import has to run."""
+"""The house: a room lies above all that it imports. Parsed from the source, so no import has to run."""
 
 from __future__ import annotations
 
@@ -16,285 +16,186 @@ FOLDERS = {"mrsr_bench": "benchmark", "mrsr_bench.methods": "methods", "mrsr_ben
 """Package → its folder in the checkout."""
 FLOORS = {
     "errors": 0,
-    "seeds": 0,
-    "units": 0,
-    "liveness": 0,
-    "events": 0,
-    "metrics": 0,
-    "environment": 1,
-    "files": 1,
-    "comparison": 1,
-    "degradation": 1,
     "inference": 0,
-    "divergence": 1,
-    "memory": 1,
-    "testing.registration": 1,
+    "degradation": 0,
+    "system": 1,
     "method": 1,
-    "schema": 1,
     "volumes": 1,
-    "processes": 1,
-    "quoted": 1,
-    "statistics": 1,
-    "progress": 1,
-    "matching.fingerprint": 1,
-    "acquisition.meter": 1,
-    "native": 2,
-    "protocol": 2,
-    "complexity": 2,
-    "cache": 2,
-    "store.record": 2,
-    "store.holding": 2,
-    "testing.check": 2,
-    "ensemble": 2,
-    "feed": 3,
-    "checkpoint": 3,
-    "conventions": 2,
-    "methods._blocks": 2,
-    "methods._patch_attention": 2,
-    "matching.archive": 2,
     "dataset": 2,
-    "acquisition.download": 2,
-    "acquisition.unpack": 2,
+    "protocol": 2,
+    "methods": 2,
     "registry": 3,
-    "datasets": 3,
-    "methods._attention": 3,
     "scoring": 3,
-    "matching.search": 3,
-    "calibration.figures": 3,
-    "acquisition.audit": 3,
-    "acquisition.obtain": 3,
-    "splits": 4,
-    "columns": 4,
-    "store": 4,
-    "cell": 5,
-    "store.weights": 5,
-    "store.exhibit": 5,
-    "exhibits": 6,
-    "preparation": 4,
-    "methods": 4,
-    "matching.recipes": 4,
-    "store.plan": 5,
-    "outcomes": 5,
-    "request": 6,
-    "store.pack": 5,
-    "store.results": 6,
-    "store.whole": 6,
-    "store.packing": 7,
-    "store.merging": 7,
-    "recording": 6,
-    "sampling": 6,
-    "needs": 6,
-    "matching.report": 6,
-    "calibration.explain": 6,
-    "acquisition": 6,
-    "acquisition.inventory": 6,
-    "reporting": 7,
-    "steps": 7,
-    "planning": 7,
-    "tracking": 7,
-    "training": 7,
-    "matching": 7,
-    "calibration.report": 7,
-    "unchanged": 8,
-    "reporting.caption": 8,
-    "reporting.figure": 8,
-    "job": 8,
-    "testing.trial": 8,
-    "probe": 8,
-    "calibration": 8,
-    "reporting.table": 9,
-    "evaluation": 9,
-    "testing.checks": 9,
-    "costs": 9,
-    "listing": 10,
-    "reporting.render": 10,
-    "worker": 10,
-    "testing.contract": 10,
-    "estimate": 11,
-    "testing": 11,
-    "executors": 11,
-    "command": 12,
-    "runner": 13,
-    "__init__": 14,
-    "cli.options": 14,
-    "cli.run": 15,
-    "cli.show": 15,
-    "cli.data": 15,
-    "cli.share": 15,
-    "cli": 16,
-    "__main__": 17,
+    "store": 3,
+    "datasets": 3,
+    "data": 4,
+    "planning": 4,
+    "replication": 4,
+    "training": 5,
+    "reporting": 5,
+    "running": 6,
+    "testing": 6,
+    "estimating": 7,
+    "__init__": 7,
+    "cli": 8,
+    "__main__": 9,
 }
-"""Room → floor. A package's floor is that of all its modules, unless one has its own."""
+"""Room, which is a folder or a file at the door → its floor. What a room imports lies on floors below its own."""
 LIGHT = [
-    "schema",
-    "protocol",
-    "cell",
-    "columns",
+    "cli",
+    "planning.cells",
+    "planning.plans",
+    "protocol.loading",
+    "replication.published",
+    "reporting.figure",
+    "reporting.render",
+    "running.outcomes",
+    "running.progress",
+    "running.recording",
+    "running.runner",
+    "running.steps",
+    "store.merging",
+    "store.packing",
     "store.results",
     "store.weights",
-    "store.plan",
-    "store.pack",
-    "store.packing",
-    "store.merging",
-    "planning",
-    "recording",
-    "steps",
-    "request",
-    "events",
-    "reporting.render",
-    "reporting.figure",
-    "quoted",
-    "cli",
-    "progress",
-    "runner",
-    "outcomes",
 ]
-"""Rooms that never import torch."""
+"""Modules that bring no torch with them, nor any other large library."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """One import of ours: who, whom, in which line, and whether it runs when the module is imported."""
+    """One import of ours: which module, of which, and in which line."""
 
-    room: str
+    module: str
     target: str
     line: int
-    at_once: bool
+
+    def __str__(self) -> str:
+        return f"{MODULES[self.module].relative_to(ROOT)}:{self.line} imports {self.target}"
 
 
-def rooms() -> dict[str, Path]:
-    """Module below mrsr_bench → its file: 'protocol', 'methods.edsr'; packages as 'methods', the root as '__init__'."""
-    found = {}
+def modules() -> dict[str, Path]:
+    """Module below mrsr_bench → its file: 'store.plan', 'methods.edsr'; packages as 'store', the root as '__init__'."""
+    paths = {}
     for package, folder in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = [*package.split(".")[1:], *path.relative_to(ROOT / folder).with_suffix("").parts]
             if parts[-1] == "__init__" and len(parts) > 1:
                 parts = parts[:-1]
-            found[".".join(parts)] = path
-    return found
+            paths[".".join(parts)] = path
+    return paths
 
 
-ROOMS = rooms()
+MODULES = modules()
 
 
-def floor(room: str) -> int | None:
-    """The floor of a room: its own, or that of the nearest package above it."""
-    while room:
-        if room in FLOORS:
-            return FLOORS[room]
-        room = room.rpartition(".")[0]
-    return None
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
-def _statements(node: ast.AST, at_once: bool = True) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Every import below `node` with whether it runs at once; those under `if TYPE_CHECKING:` do not count."""
-    found: list[tuple[ast.Import | ast.ImportFrom, bool]] = []
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            found += [pair for other in child.orelse for pair in _statements(other, at_once)]
-        elif isinstance(child, ast.Import | ast.ImportFrom):
-            found.append((child, at_once))
-        else:
-            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            found += _statements(child, at_once and not inside)
-    return found
-
-
-def parse(room: str, path: Path) -> list[tuple[str, int, bool]]:
-    """(absolute dotted name, line, at once) of everything that a module imports, ours or not."""
-    package = ["mrsr_bench", *([] if room == "__init__" else room.split("."))]
+def parsed(module: str) -> list[Import]:
+    """Every import of ours in a module: at the top, in a function, for type checking only, and by a module's name."""
+    path = MODULES[module]
+    package = ["mrsr_bench", *([] if module == "__init__" else module.split("."))]
     if path.name != "__init__.py":
         package = package[:-1]
-    found = []
-    for node, at_once in _statements(ast.parse(path.read_text(encoding="utf-8"))):
+    names: list[tuple[str, int]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(alias.name, node.lineno, at_once) for alias in node.names]
-            continue
-        base = package[: len(package) - node.level + 1] if node.level else []
-        origin = ".".join([*base, *([node.module] if node.module else [])])
-        for alias in node.names:
-            below = f"{origin}.{alias.name}"
-            is_room = below.removeprefix("mrsr_bench.") in ROOMS
-            found.append((below if is_room else origin, node.lineno, at_once))
-    return found
+            names += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                below = f"{origin}.{alias.name}"
+                names.append((below if below.removeprefix("mrsr_bench.") in MODULES else origin, node.lineno))
+        elif isinstance(node, ast.Constant) and str(node.value).removeprefix("mrsr_bench.") in MODULES:
+            names.append((str(node.value), node.lineno))
+    ours = [(name, line) for name, line in names if name.partition(".")[0] == "mrsr_bench"]
+    return [
+        Import(module, name.removeprefix("mrsr_bench").removeprefix(".") or "__init__", line) for name, line in ours
+    ]
 
 
-def imports_of_ours() -> list[Import]:
-    found = []
-    for room, path in ROOMS.items():
-        for name, line, at_once in parse(room, path):
-            if name == "mrsr_bench" or name.startswith("mrsr_bench."):
-                target = name.removeprefix("mrsr_bench").removeprefix(".") or "__init__"
-                found.append(Import(room, target, line, at_once))
-    return found
-
-
-OURS = imports_of_ours()
+IMPORTS = [one for module in MODULES for one in parsed(module)]
 
 
 def test_the_parser_sees_what_there_is() -> None:
     """Were it blind, every test below would pass."""
-    assert {"cell", "methods.bicubic", "methods._blocks", "datasets.folder", "executors.local", "__main__"} <= set(
-        ROOMS
+    pairs = {(one.module, one.target) for one in IMPORTS}
+    assert {"planning.cells", "methods.bicubic", "methods._blocks", "running.executors.local", "__main__"} <= set(
+        MODULES
     )
-    assert Import("command", "executors.local", OURS_LINE["command", "executors.local"], at_once=False) in OURS
-    assert {"errors", "store.cells", "store.plan"} <= {one.target for one in OURS if one.room == "store.results"}
-    assert {"method", "degradation"} <= {one.target for one in OURS if one.room == "methods.bicubic"}
-    assert ("store.cells", "worker") in {(one.target, one.room) for one in OURS}
-    assert not [one for one in OURS if (one.room, one.target) == ("progress", "runner")], "only for type checking"
+    assert ("running.command", "running.executors.local") in pairs, "in a function"
+    assert ("running.executors.local", "running.worker") in pairs, "by its name, for the forkserver"
+    assert ("running.progress", "running.outcomes") in pairs, "for type checking only"
+    assert {"errors", "store.plan", "protocol.loading"} <= {
+        target for module, target in pairs if module == "store.results"
+    }
+    assert {"method", "degradation"} <= {target for module, target in pairs if module == "methods.bicubic"}
 
 
-OURS_LINE = {(one.room, one.target): one.line for one in OURS}
+def test_every_module_lies_in_a_room_and_every_room_has_a_module() -> None:
+    assert {room_of(module) for module in MODULES} == set(FLOORS)
+    assert {room_of(one.target) for one in IMPORTS} <= set(FLOORS)
 
 
-def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
-    assert [room for room in ROOMS if floor(room) is None] == []
-    assert [room for room in FLOORS if room not in ROOMS] == []
-
-
-@pytest.mark.parametrize("room", sorted(ROOMS))
+@pytest.mark.parametrize("room", FLOORS)
 def test_a_room_imports_only_from_floors_below_its_own(room: str) -> None:
-    for one in OURS:
-        if one.room == room:
-            own, other = floor(room), floor(one.target)
-            assert own is not None
-            assert other is not None, f"{ROOMS[room]}:{one.line} imports {one.target}, which is no room"
-            assert other < own, f"{ROOMS[room]}:{one.line}: {room} (floor {own}) imports {one.target} (floor {other})"
+    outside = [one for one in IMPORTS if room_of(one.module) == room != room_of(one.target)]
+    assert [str(one) for one in outside if FLOORS[room_of(one.target)] >= FLOORS[room]] == []
 
 
-@pytest.mark.parametrize("room", sorted(room for room in ROOMS if room.startswith("methods.")))
-def test_a_method_imports_the_contract_degradations_and_shared_blocks_only(room: str) -> None:
-    targets = {one.target for one in OURS if one.room == room}
-    strange = {target for target in targets if not target.startswith("methods._")} - {"method", "degradation"}
-    assert strange == set()
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    below: dict[str, set[str]] = {module: set() for module in MODULES}
+    for one in IMPORTS:
+        below[one.module].add(one.target)
+    while ends := {module for module, targets in below.items() if not targets & below.keys()}:
+        below = {module: targets for module, targets in below.items() if module not in ends}
+    assert below == {}, "these import each other in a circle"
 
 
-@pytest.mark.parametrize("room", sorted(room for room in ROOMS if room.startswith("datasets.")))
-def test_a_data_set_imports_volumes_and_the_contract_only(room: str) -> None:
-    assert {one.target for one in OURS if one.room == room} <= {"volumes", "dataset"}
+@pytest.mark.parametrize(
+    ("room", "strange"),
+    [
+        ("training", {"store"}),
+        ("reporting", {"planning", "running", "data"}),
+        ("store", {"planning", "method", "registry", "data"}),
+        ("scoring", {"data", "store"}),
+    ],
+)
+def test_a_room_does_not_know(room: str, strange: set[str]) -> None:
+    assert [str(one) for one in IMPORTS if room_of(one.module) == room and room_of(one.target) in strange] == []
 
 
-def test_nobody_imports_the_command_line() -> None:
-    importers = {one.room for one in OURS if one.target.partition(".")[0] == "cli"}
-    assert {room for room in importers if room.partition(".")[0] != "cli"} <= {"__main__"}
+def test_methods_import_the_contract_degradations_and_shared_blocks_only() -> None:
+    targets = {one.target for one in IMPORTS if room_of(one.module) == "methods"}
+    assert {target for target in targets if not target.startswith("methods._")} == {"method", "degradation"}
 
 
-def test_only_the_package_itself_is_imported_by_its_name_from_outside_its_folder() -> None:
-    """Within benchmark/ imports are relative; methods and data sets, in folders of their own, write mrsr_bench."""
-    for room, path in ROOMS.items():
-        absolute = [
-            node.lineno
-            for node, _ in _statements(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("mrsr_bench")
-        ]
-        assert not absolute or not path.is_relative_to(ROOT / "benchmark"), f"{room}: lines {absolute}"
+def test_data_sets_import_volumes_and_the_contract_only() -> None:
+    assert {one.target for one in IMPORTS if room_of(one.module) == "datasets"} == {"volumes", "dataset"}
 
 
-@pytest.mark.parametrize("room", LIGHT)
-def test_torch_is_not_imported_at_module_level_where_only_words_are_handled(room: str) -> None:
-    heavy = {"torch", "timm", "lightning_fabric", "torchvision"}
-    for name, line, at_once in parse(room, ROOMS[room]):
-        assert not at_once or name.partition(".")[0] not in heavy, f"{ROOMS[room]}:{line} imports {name}"
+def test_nobody_imports_the_command_line_but_the_program() -> None:
+    assert {one.module for one in IMPORTS if room_of(one.target) == "cli"} - {"__main__"} <= {
+        module for module in MODULES if room_of(module) == "cli"
+    }
+
+
+def test_within_the_folder_benchmark_imports_are_relative() -> None:
+    """Methods and data sets, in folders of their own, write mrsr_bench."""
+    for module, path in MODULES.items():
+        if path.is_relative_to(ROOT / "benchmark"):
+            nodes = [
+                node
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.ImportFrom)
+            ]
+            absolute = [
+                node.lineno for node in nodes if not node.level and (node.module or "").startswith("mrsr_bench")
+            ]
+            assert not absolute, f"{module}: lines {absolute}"
 
 
 def loaded_by(code: str) -> set[str]:
@@ -306,10 +207,10 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_the_rooms_that_handle_words_bring_no_torch_with_them() -> None:
-    loaded = loaded_by("; ".join(f"import mrsr_bench.{room}" for room in LIGHT))
+def test_light_modules_bring_no_large_library_with_them() -> None:
+    loaded = loaded_by("; ".join(f"import mrsr_bench.{module}" for module in LIGHT))
     assert {"mrsr_bench", "pydantic"} <= loaded
-    assert loaded & {"torch", "timm", "lightning_fabric", "mlflow", "numba", "matplotlib", "pandas"} == set()
+    assert loaded & {"torch", "timm", "lightning_fabric", "mlflow", "numba", "matplotlib", "pandas", "scipy"} == set()
 
 
 @pytest.mark.parametrize("code", ["import mrsr_bench.cli", "import mrsr_bench"])

@@ -31,11 +31,13 @@ from hypothesis import strategies as st
 from loops import Case, Held, Slices, timed
 from recorded import FIT, write_done
 
-from mrsr_bench import cell, protocol, training
-from mrsr_bench.complexity import count_macs
-from mrsr_bench.planning import request_plan
-from mrsr_bench.request import Request
-from mrsr_bench.store.cells import Standing
+from mrsr_bench.planning import cells as cell
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.protocol import loading as protocol
+from mrsr_bench.store.cell_files import Standing
+from mrsr_bench.training import loop as training
+from mrsr_bench.training.complexity import count_macs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,22 +17,16 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mrsr_bench import quoted
-from mrsr_bench.calibration import calibrate
-from mrsr_bench.calibration.explain import Cell, draws, fits, mahalanobis, published_cells
-from mrsr_bench.calibration.figures import (
-    ROUNDINGS,
-    Convention,
-    all_figures,
-    conventions,
-    subject_figures,
-)
-from mrsr_bench.calibration.report import name, verdict
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import bicubic, degrade
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.schema import Scoring
-from mrsr_bench.scoring import Case, score
+from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.replication import published as quoted
+from mrsr_bench.replication.calibration import calibrate
+from mrsr_bench.replication.calibration.explain import Cell, draws, fits, mahalanobis, published_cells
+from mrsr_bench.replication.calibration.figures import ROUNDINGS, Convention, all_figures, conventions, subject_figures
+from mrsr_bench.replication.calibration.report import name, verdict
+from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.volumes import Volume, centre_crop, to_plane
 
 CROP = (12, 24, 24)
@@ -293,7 +287,7 @@ TRUE = Convention("slices", "slice_minmax", "uniform7 2-D", "cropped", "stored_u
 def test_a_whole_run_finds_the_convention_and_a_second_one_scores_nothing(
     people: Folder, published: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrsr_bench.calibration.draws", lambda subjects: draws(subjects, 500))
+    monkeypatch.setattr("mrsr_bench.replication.calibration.draws", lambda subjects: draws(subjects, 500))
     write_image(tmp_path / "small" / "IXI005-HH-0005-PD.nii.gz", image(3, (20, 20, 12)))
     for path in people.root.iterdir() if people.root else ():
         (tmp_path / "small" / path.name).symlink_to(path)

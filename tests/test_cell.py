@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import SUBJECTS, small_protocol
 
-from mrsr_bench import protocol
-from mrsr_bench.cell import Training, plan
 from mrsr_bench.errors import UsageError
+from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.protocol import loading as protocol
 
 Write = Callable[..., Path]
 SEVERAL = [

@@ -21,7 +21,7 @@ from mrsr_bench.method import Array, Batch, Method, Scan, Task, intensity_scale
 from mrsr_bench.methods.backprojection import Backprojection
 from mrsr_bench.methods.linear import Linear
 from mrsr_bench.methods.nlm import Nlm, compiled_pass
-from mrsr_bench.metrics.fidelity import psnr
+from mrsr_bench.scoring.metrics.fidelity import psnr
 from mrsr_bench.volumes import Grid, centre_crop, read_nifti, to_plane
 
 GRID = Grid(integer=True, nonnegative=True)

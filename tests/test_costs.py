@@ -16,14 +16,14 @@ from plugins import NETWORK, write
 from recorded import FIT, write_done
 from test_estimate import CROPPED, planned, rows
 
-from mrsr_bench.cell import Training
 from mrsr_bench.cli import main
-from mrsr_bench.costs import Cost, Costs
-from mrsr_bench.environment import environment
 from mrsr_bench.errors import BenchError
-from mrsr_bench.estimate import report
-from mrsr_bench.probe import probe
+from mrsr_bench.estimating.costs import Cost, Costs
+from mrsr_bench.estimating.estimate import report
+from mrsr_bench.estimating.probe import probe
+from mrsr_bench.planning.cells import Training
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.environment import environment
 
 Write = Callable[..., Path]
 HERE = environment("cpu")
@@ -144,7 +144,7 @@ def test_on_a_gpu_the_number_of_cpu_threads_does_not_matter(
 ) -> None:
     monkeypatch.setattr(Costs, "_on_gpu", True)
     monkeypatch.setattr(
-        "mrsr_bench.costs.environment",
+        "mrsr_bench.estimating.costs.environment",
         lambda device: HERE.model_copy(update={"device": f"some {device}", "threads": 16}),
     )
     record(store, training, environment=HERE.model_copy(update={"device": "some cuda", "threads": 4}))
@@ -230,7 +230,7 @@ def test_a_probe_takes_ten_steps_of_the_real_training(write_protocol: Write, tmp
 def test_a_probe_ends_in_time_with_the_steps_that_it_has(
     write_protocol: Write, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrsr_bench.probe.SECONDS", 3.0)
+    monkeypatch.setattr("mrsr_bench.estimating.probe.SECONDS", 3.0)
     training = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "0.4"))
     found = Costs(store, probing=True, say=lambda line: None).of(training, SHAPE)
     assert found is not None
@@ -239,7 +239,7 @@ def test_a_probe_ends_in_time_with_the_steps_that_it_has(
     assert str(found) == f"probe ({found.probed_steps} steps)"
     assert found.train_hours >= 1000 * 0.4 / 3600
 
-    monkeypatch.setattr("mrsr_bench.probe.SECONDS", 0.5)
+    monkeypatch.setattr("mrsr_bench.estimating.probe.SECONDS", 0.5)
     endless, started = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "60")), time.monotonic()
     with pytest.raises(BenchError, match=r"two training steps take over 0.5 s"):
         probe(endless, (18, 24))

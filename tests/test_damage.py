@@ -20,14 +20,14 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 from test_runs import Ear, bench, cell_folder, record
 
-from mrsr_bench import runner
 from mrsr_bench.cli import main
-from mrsr_bench.files import CHECKSUM, DamagedFile, write_sealed
 from mrsr_bench.reporting.table import build
-from mrsr_bench.states import CURVE
-from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
+from mrsr_bench.running import runner
+from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
+from mrsr_bench.system.files import CHECKSUM, DamagedFile, write_sealed
+from mrsr_bench.system.states import CURVE
 
 FILES = (RECORD, SCORES, RADIAL, EXHIBIT, CURVE, WEIGHTS)
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrsr_bench.degradation import bicubic
-from mrsr_bench.ensemble import self_ensemble
 from mrsr_bench.method import Array, Method, Scan, Task
 from mrsr_bench.methods.bicubic import Bicubic
-from mrsr_bench.symmetries import dihedral, undo_dihedral
+from mrsr_bench.running.self_ensemble import self_ensemble
+from mrsr_bench.training.symmetries import dihedral, undo_dihedral
 
 MODEST = settings(max_examples=30, deadline=None)
 MARKED = np.arange(1, 7).reshape(1, 2, 3)

@@ -16,19 +16,19 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from mrsr_bench import registry
-from mrsr_bench.cell import Training
 from mrsr_bench.cli import main
-from mrsr_bench.complexity import count_macs, count_training
-from mrsr_bench.costs import RATE, Costs
-from mrsr_bench.estimate import report
+from mrsr_bench.data.preparation import prepare_protocol
+from mrsr_bench.estimating.costs import RATE, Costs
+from mrsr_bench.estimating.estimate import report
+from mrsr_bench.estimating.needs import Data
 from mrsr_bench.method import Recipe, Task, TorchMethod
-from mrsr_bench.needs import Data
-from mrsr_bench.planning import request_plan
-from mrsr_bench.preparation import prepare_protocol
-from mrsr_bench.request import Request
-from mrsr_bench.steps import Step, Wish, steps_of
+from mrsr_bench.planning.cells import Training
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running.steps import Step, Wish, steps_of
 from mrsr_bench.store.results import Store
-from mrsr_bench.units import in_bytes
+from mrsr_bench.system.units import in_bytes
+from mrsr_bench.training.complexity import count_macs, count_training
 
 Write = Callable[..., Path]
 CROPPED = {

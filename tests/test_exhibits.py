@@ -24,27 +24,27 @@ from hypothesis.extra import numpy as arrays
 from plugins import NEAREST, NETWORK, write
 from pydantic import ValidationError
 
-from mrsr_bench import exhibits
-from mrsr_bench.cell import plan
 from mrsr_bench.degradation import degrade
-from mrsr_bench.events import Event, Warned
-from mrsr_bench.exhibits import evenly_spaced
-from mrsr_bench.files import DamagedFile, sealed, unsealed
-from mrsr_bench.job import Job
-from mrsr_bench.liveness import machine
-from mrsr_bench.planning import request_plan
-from mrsr_bench.protocol import load
-from mrsr_bench.request import Request
-from mrsr_bench.schema import Report
-from mrsr_bench.steps import Wish
+from mrsr_bench.planning.cells import plan
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.protocol.loading import load
+from mrsr_bench.protocol.schema import Report
+from mrsr_bench.running import exhibits
+from mrsr_bench.running.events import Event, Warned
+from mrsr_bench.running.exhibits import evenly_spaced
+from mrsr_bench.running.job import Job
+from mrsr_bench.running.steps import Wish
+from mrsr_bench.running.worker import run_job
 from mrsr_bench.store import exhibit as store_exhibit
 from mrsr_bench.store import images as images_of_store
-from mrsr_bench.store.cells import EXHIBIT, RECORD, SCORES, WEIGHTS
+from mrsr_bench.store.cell_files import EXHIBIT, RECORD, SCORES, WEIGHTS
 from mrsr_bench.store.exhibit import TRUTH, Exhibit, SubjectSlices, read_exhibit, write_exhibit
-from mrsr_bench.store.holding import HeldFolder, LeaseLost, hold
+from mrsr_bench.store.locks import HeldFolder, LeaseLost, hold
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.files import DamagedFile, sealed, unsealed
+from mrsr_bench.system.liveness import machine
 from mrsr_bench.volumes import Grid, read_nifti, read_prediction
-from mrsr_bench.worker import run_job
 
 Write = Callable[..., Path]
 RATHER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sampling import X2, random_pairs, recipe
 
-from mrsr_bench.feed import Feed
 from mrsr_bench.method import Batch
-from mrsr_bench.sampling import TrainingPairs
-from mrsr_bench.seeds import derive, stream
-from mrsr_bench.symmetries import dihedral
+from mrsr_bench.training.loader import Feed
+from mrsr_bench.training.random_streams import derive, stream
+from mrsr_bench.training.sampling import TrainingPairs
+from mrsr_bench.training.symmetries import dihedral
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -22,14 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrsr_bench import cache as caches
-from mrsr_bench import files, preparation
-from mrsr_bench.cache import content_digest
+from mrsr_bench.data import preparation
+from mrsr_bench.data.preparation import Pair, demand_disjoint, prepare, values_digest
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.errors import BenchError
-from mrsr_bench.liveness import machine
-from mrsr_bench.preparation import Pair, demand_disjoint, prepare, values_digest
-from mrsr_bench.schema import Cut, Degradation
+from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.system import cache as caches
+from mrsr_bench.system import files
+from mrsr_bench.system.cache import content_digest
+from mrsr_bench.system.liveness import machine
 
 MODEST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 STORED, EXACT = Degradation(name="bicubic", round="stored"), Degradation(name="bicubic", round="none")

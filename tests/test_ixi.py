@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 from conftest import write_image
 from ixi_tree import CONTRASTS, geometry, make_tree
 
-from mrsr_bench.acquisition import download as room
-from mrsr_bench.acquisition import obtain
 from mrsr_bench.cli import main
+from mrsr_bench.data.acquisition import download as room
+from mrsr_bench.data.acquisition import obtain
 from mrsr_bench.dataset import Archive
 from mrsr_bench.datasets.ixi import Ixi
 from mrsr_bench.errors import BenchError, UsageError
@@ -395,11 +395,11 @@ def test_after_the_audit_matching_and_calibration_get_the_data_set(
 ) -> None:
     calls: list[tuple[str, Path, Path | None, Path]] = []
     monkeypatch.setattr(
-        "mrsr_bench.matching.match_archive",
+        "mrsr_bench.replication.matching.match_archive",
         lambda dataset, archive, out, say: calls.append(("match", dataset.root, archive, out)),
     )
     monkeypatch.setattr(
-        "mrsr_bench.calibration.calibrate",
+        "mrsr_bench.replication.calibration.calibrate",
         lambda dataset, out, say: calls.append(("calibrate", dataset.root, None, out)) or "the verdict",
     )
     here = ["data", "ixi", "--data", str(tree), "--no-download"]

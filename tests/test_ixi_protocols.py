@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from test_runs import Ear
 
 import mrsr_bench
-from mrsr_bench import protocol
 from mrsr_bench.cli import main
+from mrsr_bench.protocol import loading as protocol
 
 FIRST = 3
 CROPS = {"ixi_native": [12, 12, 12]}

@@ -10,10 +10,11 @@ import pytest
 import torch
 from plugins import NETWORK, write
 
-from mrsr_bench import listing, registry
-from mrsr_bench.complexity import count_macs, count_parameters
+from mrsr_bench import registry
+from mrsr_bench.cli import listing
 from mrsr_bench.method import Task, TorchMethod
-from mrsr_bench.worker import macs_if_possible
+from mrsr_bench.running.worker import macs_if_possible
+from mrsr_bench.training.complexity import count_macs, count_parameters
 
 EDSR_40X64 = {"blocks": 40, "features": 64, "res_scale": 1.0}
 RDN_A = {"blocks": 20, "layers": 6, "growth": 32}

@@ -22,11 +22,11 @@ from faults.setting import Setting, lockless_library, make_setting
 from faults.trials import DRIVERS, Trials
 from faults.verdict import problems_with_text
 
-from mrsr_bench.liveness import Process, process, start_of
-from mrsr_bench.states import states_in
-from mrsr_bench.store import holding
-from mrsr_bench.store.cells import Place, look
-from mrsr_bench.store.holding import Held, Holder, LeaseLost, hold, holder_of, read_holder
+from mrsr_bench.store import locks as holding
+from mrsr_bench.store.cell_files import Place, look
+from mrsr_bench.store.locks import Held, Holder, LeaseLost, hold, holder_of, read_holder
+from mrsr_bench.system.liveness import Process, process, start_of
+from mrsr_bench.system.states import states_in
 
 LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES)
 

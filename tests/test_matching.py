@@ -19,10 +19,10 @@ from scipy.ndimage import gaussian_filter
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.matching import match_archive
-from mrsr_bench.matching.archive import factors_of, fold_of, read
-from mrsr_bench.matching.fingerprint import NOWHERE, Place, locate, sketch, whole_numbers
-from mrsr_bench.matching.search import rule
+from mrsr_bench.replication.matching import match_archive
+from mrsr_bench.replication.matching.archive import factors_of, fold_of, read
+from mrsr_bench.replication.matching.fingerprint import NOWHERE, Place, locate, sketch, whole_numbers
+from mrsr_bench.replication.matching.search import rule
 from mrsr_bench.volumes import Grid, VolumeError
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))

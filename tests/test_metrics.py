@@ -15,11 +15,11 @@ from skimage.filters import threshold_otsu
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from mrsr_bench.degradation import degrade, zero_fill
-from mrsr_bench.metrics import bands, edges, information, ranges
-from mrsr_bench.metrics.fidelity import nrmse, psnr
-from mrsr_bench.metrics.foreground import foreground
-from mrsr_bench.metrics.fsim import fsim_sums, phase_congruency
-from mrsr_bench.metrics.ssim import inside, ssim_map
+from mrsr_bench.scoring.metrics import bands, edges, information, ranges
+from mrsr_bench.scoring.metrics.fidelity import nrmse, psnr
+from mrsr_bench.scoring.metrics.foreground import foreground
+from mrsr_bench.scoring.metrics.fsim import fsim_sums, phase_congruency
+from mrsr_bench.scoring.metrics.ssim import inside, ssim_map
 
 MODEST = settings(max_examples=30, deadline=None)
 FEW = settings(max_examples=10, deadline=None)

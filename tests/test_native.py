@@ -11,7 +11,7 @@ from conftest import SUBJECTS, write_image
 from test_runs import bench, record
 
 import mrsr_bench
-from mrsr_bench.native import acquired_samples, power_profile, to_native_grid
+from mrsr_bench.data.kspace_support import acquired_samples, power_profile, to_native_grid
 from mrsr_bench.volumes import Grid, Volume, read_nifti, to_plane
 
 SIDE = 256

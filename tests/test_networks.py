@@ -25,7 +25,7 @@ from mrsr_bench.methods.poan import POAN
 from mrsr_bench.methods.rdn import RDN
 from mrsr_bench.methods.srcnn import SRCNN
 from mrsr_bench.methods.vdsr import VDSR
-from mrsr_bench.training import make_scheduler
+from mrsr_bench.training.loop import make_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

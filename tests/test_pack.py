@@ -26,18 +26,18 @@ from recorded import FIT, MACHINE, Plan, fill, find, remember, write_undone
 import mrsr_bench
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.files import CHECKSUM, DamagedFile, sealed, write_sealed
-from mrsr_bench.planning import request_plan
-from mrsr_bench.request import Request
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
 from mrsr_bench.store import pack as packs
-from mrsr_bench.store.cells import EXHIBIT, RECORD, SCORES, WEIGHTS, read_record, write_record
+from mrsr_bench.store.cell_files import EXHIBIT, RECORD, SCORES, WEIGHTS, read_record, write_record
 from mrsr_bench.store.exhibit import SubjectSlices, read_exhibit, write_exhibit
-from mrsr_bench.store.holding import HeldFolder, hold
+from mrsr_bench.store.locks import HeldFolder, hold
 from mrsr_bench.store.pack import MANIFEST, BadPack, open_pack
 from mrsr_bench.store.plan import read_plan
 from mrsr_bench.store.record import DoneRecord
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.sources import keep_source
+from mrsr_bench.system.files import CHECKSUM, DamagedFile, sealed, write_sealed
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 ROW = "runs/small/bicubic/T1-x2"
@@ -660,7 +660,7 @@ def test_marks_and_databases_of_a_tracker_never_come_along(results: Path, tmp_pa
 def test_a_cell_that_a_run_holds_is_left_and_said(results: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "runs").mkdir(parents=True)
     code = (
-        "import sys, time; from pathlib import Path; from mrsr_bench.store.holding import hold\n"
+        "import sys, time; from pathlib import Path; from mrsr_bench.store.locks import hold\n"
         "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     cell = tmp_path / "mine" / ROW / "edsr" / "seed0"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mrsr_bench.protocol import load
+from mrsr_bench.protocol.loading import load
 
 ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

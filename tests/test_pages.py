@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrsr_bench import protocol
+from mrsr_bench.protocol import loading as protocol
 
 PAGES = sorted((Path(__file__).parents[1] / "docs" / "protocols").glob("*.md"))
 

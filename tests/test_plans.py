@@ -17,14 +17,14 @@ from recorded import Plan, fill, remember
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.cli import main
-from mrsr_bench.files import read_sealed
-from mrsr_bench.planning import request_plan
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import build
-from mrsr_bench.request import Request
 from mrsr_bench.store.plan import read_plan, view_of
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.files import read_sealed
 
 Write = Callable[..., Path]
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
@@ -238,7 +238,7 @@ def test_a_table_and_a_status_survive_the_loss_of_a_methods_file_and_run_nothing
 
 
 def test_scoring_again_passes_over_a_plan_whose_method_is_gone(finished: Path, images: Path) -> None:
-    from mrsr_bench import runner
+    from mrsr_bench.running import runner
 
     bench(finished, ["bicubic"], images)
     (finished.parent / "network.py").unlink()

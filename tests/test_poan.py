@@ -10,10 +10,11 @@ import torch
 from golden import image
 from torch import nn
 
-from mrsr_bench import cell, protocol
 from mrsr_bench.method import Task
 from mrsr_bench.methods.edsr import EDSR
 from mrsr_bench.methods.poan import NCAB, POAB, POAN, POANOptions, covariance, matrix_root
+from mrsr_bench.planning import cells as cell
+from mrsr_bench.protocol import loading as protocol
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

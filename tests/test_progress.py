@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mrsr_bench.cell import Training
-from mrsr_bench.events import Ended, Event, Progressed, Started, Upscaled
-from mrsr_bench.outcomes import Outcome
-from mrsr_bench.planning import request_plan
-from mrsr_bench.progress import Listener, LiveListener, _Recent, position, readings
-from mrsr_bench.request import Request
+from mrsr_bench.planning.cells import Training
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running.events import Ended, Event, Progressed, Started, Upscaled
+from mrsr_bench.running.outcomes import Outcome
+from mrsr_bench.running.progress import Listener, LiveListener, _Recent, position, readings
 
 STARTED = Started()
 STEP = Progressed(step=50, steps=200, loss=0.0125, seconds=10.0)
@@ -46,7 +46,7 @@ def lines(
     training: Training, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Tell a new listener of events; gives the plain lines, of which none is held back."""
-    monkeypatch.setattr("mrsr_bench.progress._LINE_SECONDS", -1.0)
+    monkeypatch.setattr("mrsr_bench.running.progress._LINE_SECONDS", -1.0)
 
     def tell(*events: Event) -> list[str]:
         listener = Listener()

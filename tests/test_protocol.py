@@ -18,9 +18,9 @@ from plugins import classical
 from plugins import write as write_plugins
 from ruamel.yaml import YAML
 
-from mrsr_bench.cell import Cell, plan
 from mrsr_bench.errors import UsageError
-from mrsr_bench.protocol import FOLDS, Loaded, builtin, load
+from mrsr_bench.planning.cells import Cell, plan
+from mrsr_bench.protocol.loading import FOLDS, Loaded, builtin, load
 
 Write = Callable[..., Path]
 MODEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -599,7 +599,8 @@ def the_digests() -> dict[str, list[str]]:
 
 
 UPDATE = (
-    'raise its version and, from the checkout, write the digests anew: python -c "from mrsr_bench.protocol import *; '
+    "raise its version and, from the checkout, write the digests anew: "
+    'python -c "from mrsr_bench.protocol.loading import *; '
     "p = [load(n) for n in builtin()]; print('name,version,digest', *(f'{x.protocol.name},{x.protocol.version},"
     "{x.digest}' for x in p), sep='\\n')\" > protocols/digests.csv"
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mrsr_bench import quoted
+from mrsr_bench.replication import published as quoted
 
 FIGURE = ["degradation", "contrast", "scale", "method"]
 REFERENCE_NAMES = {"edsr": "EDSR (C96)", "bicubic": "Bicubic"}

@@ -10,7 +10,7 @@ import pytest
 from conftest import docs_script
 from pydantic import BaseModel
 
-from mrsr_bench import events
+from mrsr_bench.running import events
 from mrsr_bench.store.record import FORMAT, DoneRecord, UndoneRecord
 
 DOCS = Path(__file__).parents[1] / "docs"

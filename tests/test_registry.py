@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from plugins import NEAREST, NETWORK, classical, write
 
-from mrsr_bench import listing, registry
-from mrsr_bench.cell import plan
+from mrsr_bench import registry
+from mrsr_bench.cli import listing
 from mrsr_bench.errors import UsageError
 from mrsr_bench.method import Method, TorchMethod
-from mrsr_bench.protocol import load
+from mrsr_bench.planning.cells import plan
+from mrsr_bench.protocol.loading import load
 from mrsr_bench.registry import BrokenPlugin, Source, find, load_dataset, load_method
 
 HEAVY = ("torch", "timm", "numba", "mlflow", "pandas", "lightning_fabric")

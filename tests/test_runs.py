@@ -22,19 +22,19 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import HANG, NEAREST, NETWORK, NO_IMPORT, RAISES, SEGFAULT, classical, write
 
 import mrsr_bench
-from mrsr_bench import runner
+from mrsr_bench.data.preparation import Pair
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
-from mrsr_bench.files import atomic_file
-from mrsr_bench.job import Job
-from mrsr_bench.outcomes import Outcome
-from mrsr_bench.planning import request_plan
-from mrsr_bench.preparation import Pair
-from mrsr_bench.progress import Listener
-from mrsr_bench.request import Request
-from mrsr_bench.states import states_in
-from mrsr_bench.store.holding import hold, holder_of
-from mrsr_bench.worker import run_job
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running import runner
+from mrsr_bench.running.job import Job
+from mrsr_bench.running.outcomes import Outcome
+from mrsr_bench.running.progress import Listener
+from mrsr_bench.running.worker import run_job
+from mrsr_bench.store.locks import hold, holder_of
+from mrsr_bench.system.files import atomic_file
+from mrsr_bench.system.states import states_in
 
 Write = Callable[..., Path]
 CLOCK = ["seconds", "pixels_per_second", "memory_bytes"]

@@ -21,14 +21,14 @@ from conftest import SUBJECTS, textured, write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mrsr_bench.data.preparation import Pair, demand_disjoint, padded, prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Recipe, intensity_scale
-from mrsr_bench.preparation import Pair, demand_disjoint, padded, prepare
-from mrsr_bench.sampling import TrainingPairs, validation_crops
-from mrsr_bench.schema import Cut, Degradation
-from mrsr_bench.symmetries import undo_dihedral
+from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.training.sampling import TrainingPairs, validation_crops
+from mrsr_bench.training.symmetries import undo_dihedral
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_no_entry_and_names_the_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mrsr_bench.files.os.fsync", full)
+        patch.setattr("mrsr_bench.system.files.os.fsync", full)
         with pytest.raises(BenchError, match=r"anna-T1\.nii\.gz: cannot be prepared in .*: No space left on device"):
             prepared(images, ["anna"])
     assert not [path for path in cache.rglob("*") if path.is_file()]

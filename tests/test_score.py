@@ -14,9 +14,9 @@ from conftest import small_protocol, textured, write_image
 from plugins import NETWORK, classical, write
 from test_runs import Ear, bench, cell_folder, record
 
-from mrsr_bench import runner
-from mrsr_bench.files import CHECKSUM, write_sealed
-from mrsr_bench.outcomes import Outcome
+from mrsr_bench.running import runner
+from mrsr_bench.running.outcomes import Outcome
+from mrsr_bench.system.files import CHECKSUM, write_sealed
 
 Write = Callable[..., Path]
 WRONG = {"psnr": 1.0, "ssim": 0.1}

@@ -15,16 +15,16 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from mrsr_bench import scoring as room
-from mrsr_bench.conventions import METRICS, convention, metric_of
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import UsageError
-from mrsr_bench.metrics import bands, edges, information, ranges
-from mrsr_bench.metrics.foreground import foreground
-from mrsr_bench.metrics.fsim import fsim_sums
-from mrsr_bench.metrics.ssim import ssim_map
-from mrsr_bench.schema import Scoring
-from mrsr_bench.scoring import Case, radial_errors, score
+from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.scoring import score as room
+from mrsr_bench.scoring.metrics import bands, edges, information, ranges
+from mrsr_bench.scoring.metrics.foreground import foreground
+from mrsr_bench.scoring.metrics.fsim import fsim_sums
+from mrsr_bench.scoring.metrics.ssim import ssim_map
+from mrsr_bench.scoring.protocol_metrics import METRICS, convention, metric_of
+from mrsr_bench.scoring.score import Case, radial_errors, score
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None)

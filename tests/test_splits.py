@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsr_bench import protocol, splits
 from mrsr_bench.datasets.ixi import Ixi
 from mrsr_bench.errors import UsageError
+from mrsr_bench.protocol import loading as protocol
+from mrsr_bench.replication import splits
 
 COMMITTED = Path(__file__).parents[1] / "protocols" / "splits"
 SIZES = st.dictionaries(st.sampled_from("ABCDEF"), st.integers(0, 400), min_size=1)
@@ -36,7 +37,7 @@ def folds_of(name: str) -> splits.Folds:
 
 
 def test_the_command_writes_exactly_the_committed_files(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "mrsr_bench.splits", tmp_path / "new"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "mrsr_bench.replication.splits", tmp_path / "new"], check=True, timeout=60)
     written = sorted((tmp_path / "new").iterdir())
     assert {path.stem for path in written} == set(splits.SPLITS)
     for path in written:

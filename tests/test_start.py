@@ -26,15 +26,16 @@ from plugins import RAISES, classical, write
 from ruamel.yaml import YAML
 
 import mrsr_bench
-from mrsr_bench import processes, runner
-from mrsr_bench.cell import Cell
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.methods.bicubic import Bicubic
-from mrsr_bench.outcomes import Outcome, Outcomes
-from mrsr_bench.processes import forkserver
-from mrsr_bench.progress import Listener
-from mrsr_bench.schema import Degradation
+from mrsr_bench.planning.cells import Cell
+from mrsr_bench.protocol.schema import Degradation
+from mrsr_bench.running import runner
+from mrsr_bench.running.outcomes import Outcome, Outcomes
+from mrsr_bench.running.progress import Listener
+from mrsr_bench.system import processes
+from mrsr_bench.system.processes import forkserver
 from mrsr_bench.testing.trial import Flaw, Trial
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from mrsr_bench.statistics import interval, mean, spread
+from mrsr_bench.reporting.statistics import interval, mean, spread
 
 EIGHTHS = st.integers(-800, 800).map(lambda n: n / 8)
 """Numbers whose sums are exact, so that what is equal on paper is equal here."""

@@ -16,14 +16,15 @@ import torch
 from test_training import Data, Tiny, fit, last_state, same
 from torch import nn
 
-from mrsr_bench import checkpoint, states
 from mrsr_bench.errors import BenchError
-from mrsr_bench.files import Folder
-from mrsr_bench.memory import largest_that_fits
 from mrsr_bench.method import Batch
-from mrsr_bench.processes import forkserver
-from mrsr_bench.states import states_in
-from mrsr_bench.training import TrainingStopped
+from mrsr_bench.system import states
+from mrsr_bench.system.files import Folder
+from mrsr_bench.system.memory import largest_that_fits
+from mrsr_bench.system.processes import forkserver
+from mrsr_bench.system.states import states_in
+from mrsr_bench.training import checkpoint
+from mrsr_bench.training.loop import TrainingStopped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,12 +13,12 @@ from recorded import FIT, Plan, fill, find, remember, view, write_undone
 
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning import request_plan
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.frames import frame_of
 from mrsr_bench.reporting.render import render
 from mrsr_bench.reporting.table import Table, build
-from mrsr_bench.request import Request
 from mrsr_bench.store.results import Store
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}

@@ -13,12 +13,12 @@ import pytest
 from plugins import NEAREST, NETWORK, RAISES, write
 from test_runs import Ear, bench, cell_folder
 
-from mrsr_bench.cell import Training
-from mrsr_bench.events import Progressed
-from mrsr_bench.planning import request_plan
-from mrsr_bench.request import Request
+from mrsr_bench.planning.cells import Training
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.running.events import Progressed
+from mrsr_bench.store.mlflow_mirror import Item, Mirror, default_uri
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking import Item, Mirror, default_uri
 
 
 def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[Item]:
@@ -135,7 +135,7 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     write_protocol: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row of an earlier version lacks the later columns, and one that is half written waits."""
-    monkeypatch.setattr("mrsr_bench.tracking._FOLLOW_SECONDS", -1.0)
+    monkeypatch.setattr("mrsr_bench.store.mlflow_mirror._FOLLOW_SECONDS", -1.0)
     store = Store(tmp_path / "results")
     [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
     folder = training.folder(store, training.base)

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from mrsr_bench import checkpoint
-from mrsr_bench.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.errors import BenchError
-from mrsr_bench.files import Folder
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
-from mrsr_bench.training import Trained, TrainingStopped, train
+from mrsr_bench.system.files import Folder
+from mrsr_bench.training import checkpoint
+from mrsr_bench.training.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
+from mrsr_bench.training.loop import Trained, TrainingStopped, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrsr_bench.units import in_bytes, in_time, scaled
+from mrsr_bench.system.units import in_bytes, in_time, scaled
 
 _POWERS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SECONDS = {"s": 1, "min": 60, "h": 3600}

@@ -15,16 +15,16 @@ from recorded import Plan, fill, fill_scores, remember, view
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning import request_plan
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.cost import costs, pareto
 from mrsr_bench.reporting.distance import baseline, distances
 from mrsr_bench.reporting.figure import draw
 from mrsr_bench.reporting.render import render
+from mrsr_bench.reporting.statistics import interval
 from mrsr_bench.reporting.table import build
-from mrsr_bench.request import Request
-from mrsr_bench.statistics import interval
-from mrsr_bench.store.cells import SCORES
+from mrsr_bench.store.cell_files import SCORES
 from mrsr_bench.store.results import Store
 
 METHODS = {"bicubic": {}, "linear": {}, "srcnn": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}

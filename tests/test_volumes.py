@@ -18,11 +18,11 @@ from conftest import write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsr_bench import preparation
+from mrsr_bench.data import preparation
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.protocol import builtin, load
+from mrsr_bench.protocol.loading import builtin, load
 from mrsr_bench.volumes import PLANES, Grid, Volume, VolumeError, centre_crop, nifti_bytes, read_nifti, to_plane
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

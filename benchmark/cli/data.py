@@ -45,7 +45,7 @@ def data(
     bench data ixi --data DIR --subjects 3       reads only the start of each tar
     bench data ixi --data DIR --prepare ixi_all  fills the cache: later runs read no NIfTI file
     """
-    from .. import listing
+    from . import listing
 
     if name is None:
         if data or protocol or match_archive or calibrate or out or no_download or options["subjects"]:
@@ -57,23 +57,23 @@ def data(
         return
     if clear:
         raise UsageError("--clear empties the whole cache; give it without a name")
-    from ..acquisition.inventory import take_stock
-    from ..protocol import load
+    from ..data.acquisition.inventory import take_stock
+    from ..protocol.loading import load
 
     loaded = load(protocol) if protocol else None
     if loaded and loaded.protocol.data.dataset != name:
         raise UsageError(f"protocol '{protocol}' is over the data set '{loaded.protocol.data.dataset}', not '{name}'")
     dataset, good = take_stock(name, data, click.echo, fetch=not no_download, **options)
     if loaded:
-        from ..preparation import prepare_protocol
+        from ..data.preparation import prepare_protocol
 
         prepare_protocol(loaded, data, click.echo)
     if match_archive:
-        from ..matching import match_archive as match
+        from ..replication.matching import match_archive as match
 
         match(dataset, match_archive, out or Path("splits"), click.echo)
     if calibrate:
-        from ..calibration import calibrate as calibration
+        from ..replication.calibration import calibrate as calibration
 
         click.echo(calibration(dataset, out or Path("calibration"), click.echo))
     sys.exit(0 if good or loaded or match_archive or calibrate else 3)

@@ -15,7 +15,7 @@ import click
 from .options import DATA, RESULTS, TRACKING, names, numbers
 
 if TYPE_CHECKING:
-    from ..outcomes import Outcome
+    from ..running.outcomes import Outcome
 
 
 @click.command()
@@ -78,16 +78,16 @@ def run(
     runs may share the results folder: what another one works on is left to it, looked at again at the end, and named.
     Exit status: 0 all done or in another run's hands, 3 some cells have no figure, 2 wrong usage.
     """
-    from .. import runner
+    from ..running import runner
 
     if probe and not dry_run:
         raise click.UsageError("--probe belongs to --dry-run; a run needs no probe")
     if dry_run:
-        from ..costs import Costs
-        from ..estimate import report
-        from ..planning import request_plan
-        from ..request import Request
-        from ..steps import Wish, steps_of
+        from ..estimating.costs import Costs
+        from ..estimating.estimate import report
+        from ..planning.plans import request_plan
+        from ..planning.request import Request
+        from ..running.steps import Wish, steps_of
         from ..store.results import Store
 
         loaded, trainings = request_plan(Request(protocol, methods, seeds, scales, limit, steps))
@@ -112,7 +112,7 @@ def score(protocol: str | None, data: Path | None, results: Path, tracking_uri: 
     For a metric that was added to the protocol's scoring or mended in the code. Earlier records are renamed, not
     deleted. Exit status: 0 all done, 3 some cells have no figure, 2 wrong usage.
     """
-    from .. import runner
+    from ..running import runner
 
     with _stopped_by_sigterm():
         outcomes = runner.score(protocol, data=data, results=results, tracking_uri=tracking_uri)

@@ -12,10 +12,10 @@ import click
 from .options import JSON, RECORDS, names
 
 if TYPE_CHECKING:
-    from ..files import Readable
-    from ..store.cells import Standing
+    from ..store.cell_files import Standing
     from ..store.plan import CellPlan, View
     from ..store.results import Store
+    from ..system.files import Readable
 
 
 @click.command("list")
@@ -28,7 +28,7 @@ def list_(what: str | None, details: bool, as_json: bool) -> None:
     With --details, methods also show paper, version, options and presets and, for each preset and scale of a network,
     its parameters and multiply-accumulates. --json has the same and the training recipes.
     """
-    from .. import listing
+    from . import listing
 
     chosen = [what] if what else ["methods", "protocols", "datasets"]
     if as_json:
@@ -45,7 +45,8 @@ def list_(what: str | None, details: bool, as_json: bool) -> None:
 @click.argument("name")
 def protocol(name: str) -> None:
     """Show a protocol, by name or path, with everything resolved, and its digest."""
-    from .. import columns, protocol
+    from ..planning import entrants as columns
+    from ..protocol import loading as protocol
 
     loaded = protocol.load(name)
     columns.resolve_names(loaded)
@@ -101,7 +102,7 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
 
 def _planned(view: View) -> list[dict[str, Any]]:
     """Where the cells of a view stand, by plan and record alone."""
-    from ..store.cells import standing_of
+    from ..store.cell_files import standing_of
 
     cells = ((planned.cell, view.place(planned)) for planned in view.cells)
     return [_row(cell, view.folder / cell.folder, standing_of(place, cell.why or "")) for cell, place in cells]
@@ -109,7 +110,7 @@ def _planned(view: View) -> list[dict[str, Any]]:
 
 def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
     """Where they stand by today's code."""
-    from ..planning import plan_cell, recall
+    from ..planning.plans import plan_cell, recall
 
     _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import quoted
+from ..replication import published as quoted
 from ..store.record import DoneRecord
 from . import budget
 from .table import Row, Table

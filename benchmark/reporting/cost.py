@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..statistics import mean, spread
 from ..store.record import DoneRecord
+from .statistics import mean, spread
 from .table import Row, Table
 
 _ENSEMBLE = 8

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import BenchError, UsageError, did_you_mean
-from ..statistics import LEVEL, RESAMPLES, interval, mean, spread
+from .statistics import LEVEL, RESAMPLES, interval, mean, spread
 from .table import Row, Table
 
 DEFAULT = "linear"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError, UsageError
-from ..files import atomic_file
+from ..system.files import atomic_file
 from .cost import Cost, costs
 from .table import Row, Table
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .. import quoted, statistics
 from ..errors import UsageError, did_you_mean
-from ..quoted import Quote
-from ..store.cells import Scores, Standing, standing_of
+from ..replication import published as quoted
+from ..replication.published import Quote
+from ..store.cell_files import Scores, Standing, standing_of
 from ..store.plan import MetricPlan, View
 from ..store.record import DoneRecord
+from . import statistics
 
 Row = tuple[str, ...]
 

@@ -18,10 +18,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ..files import DamagedFile, Readable, digest, remove_leftovers, set_aside
-from .cells import EXHIBIT
-from .holding import HeldFolder
+from ..system.files import DamagedFile, Readable, digest, remove_leftovers, set_aside
+from .cell_files import EXHIBIT
 from .images import MAX_SLICES, About, Number, Positive, Stored, Window, archive, as_stored, read_archive
+from .locks import HeldFolder
 from .record import Part
 
 TRUTH = re.compile(r"truth-[0-9a-f]{16}\.npz")

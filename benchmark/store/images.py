@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ..files import DamagedFile, Readable, read_bytes, sealed, unsealed
+from ..system.files import DamagedFile, Readable, read_bytes, sealed, unsealed
 from .record import Part
 
 MAX_SLICES, MAX_SIDE = 16, 4096

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..cache import content_digest
 from ..errors import BenchError, UsageError
-from ..files import DamagedFile, Readable, atomic_file, read_sealed, set_aside, write_sealed
-from .cells import clear_damage
-from .holding import Held, Hold, LeaseLost, hold
+from ..system.cache import content_digest
+from ..system.files import DamagedFile, Readable, atomic_file, read_sealed, set_aside, write_sealed
+from .cell_files import clear_damage
+from .locks import Held, Hold, LeaseLost, hold
 from .pack import is_member_name, open_pack
 from .plan import PLANS, read_plan
 from .record import AnyRecord, DoneRecord
 from .results import Store
 from .sources import SOURCES
-from .whole import (
+from .transfer import (
     NotWhole,
     WholeCell,
     base_of,

@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from ..errors import BenchError
-from ..files import DamagedFile, unsealed
+from ..system.files import DamagedFile, unsealed
 from .record import Part
 
 MANIFEST = "pack.json"

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import BenchError
-from ..files import DamagedFile, atomic_file, read_bytes, sealed
-from .cells import WEIGHTS
+from ..system.files import DamagedFile, atomic_file, read_bytes, sealed
+from .cell_files import WEIGHTS
 from .pack import MANIFEST, MAX_MEMBERS, MAX_RATIO, MAX_TOTAL, Manifest, Member, PackedProtocol
 from .plan import PLANS, View, read_plan
 from .results import Store
 from .sources import SOURCES
-from .whole import cell_names, protocol_folders, read_file, read_source, whole_cell
+from .transfer import cell_names, protocol_folders, read_file, read_source, whole_cell
 
 _LEVEL = 6
 _TIME = (1980, 1, 1, 0, 0, 0)

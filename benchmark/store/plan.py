@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from ..files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, set_aside, write_sealed
-from .cells import Place
+from ..system.files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, set_aside, write_sealed
+from .cell_files import Place
 from .record import Part, RecipeMark
 
 PLANS = "plans"

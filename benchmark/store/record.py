@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ..environment import Environment
+from ..system.environment import Environment
 
 FORMAT: Literal[2] = 2
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import BenchError, UsageError
-from ..files import DamagedFile, Readable
+from ..system.files import DamagedFile, Readable
 from .pack import open_pack
 from .plan import PLANS, View, last_folder, read_plan, view_of
 
@@ -45,7 +45,7 @@ class Store:
         """
         folder = protocol or last_folder(self.seen)
         if folder is not None and Path(folder).suffix in (".yaml", ".yml"):
-            from ..protocol import load
+            from ..protocol.loading import load
 
             folder = load(folder).folder
         view = view_of(self.seen / folder) if folder is not None else None

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..files import atomic_file, remove_leftovers
+from ..system.files import atomic_file, remove_leftovers
 
 SOURCES = "sources"
 

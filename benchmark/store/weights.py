@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..files import DamagedFile, Folder, digest, read_bytes
-from .cells import WEIGHTS
+from ..system.files import DamagedFile, Folder, digest, read_bytes
+from .cell_files import WEIGHTS
 from .record import Fit, Part
 
 _MARK, _DIGEST = "mark", "digest"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import registry
-from ..environment import peak_memory
 from ..errors import UsageError, did_you_mean
 from ..method import Method
-from ..schema import scale_name
+from ..protocol.schema import scale_name
+from ..system.environment import peak_memory
 from .check import Check, CheckSkipped
 from .checks import CHECKS
 from .trial import Trial

@@ -23,12 +23,12 @@ from safetensors.numpy import load, save
 from scipy.ndimage import gaussian_filter
 
 from ..degradation import bicubic, degrade
-from ..environment import peak_memory
-from ..files import Folder
 from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
-from ..metrics.fidelity import psnr
-from ..processes import forkserver
-from ..training import train
+from ..scoring.metrics.fidelity import psnr
+from ..system.environment import peak_memory
+from ..system.files import Folder
+from ..system.processes import forkserver
+from ..training.loop import train
 
 LR_SIDES = (16, 20)
 """Rows and columns of a sample at LR: small enough for seconds, and not square."""

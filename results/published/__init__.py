@@ -1,1 +1,1 @@
-"""Quoted figures of published tables, their sources and known errors: data files, read by `mrsr_bench.quoted`."""
+"""Quoted figures of published tables, their sources and known errors: data files, for `replication.published`."""

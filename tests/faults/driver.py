@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
-from mrsr_bench.liveness import start_of
+from mrsr_bench.system.liveness import start_of
 
 MARK = "MRSR_TEST_MARK"
 """The environment variable by which `marked` knows the processes of a test, orphans too."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrsr_bench.states import CURVE
-from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.system.states import CURVE
 
 from .driver import ended, marked, until
 from .kinds import LIVE, RESTING, Fault, Victim

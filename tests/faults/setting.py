@@ -15,10 +15,10 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import NETWORK, write
 from ruamel.yaml import YAML
 
-from mrsr_bench.cell import Cell, Training
-from mrsr_bench.planning import request_plan
-from mrsr_bench.request import Request
-from mrsr_bench.store.cells import State
+from mrsr_bench.planning.cells import Cell, Training
+from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.request import Request
+from mrsr_bench.store.cell_files import State
 from mrsr_bench.store.results import Store
 
 from .driver import MARK, Driver

@@ -10,8 +10,8 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from mrsr_bench.states import CURVE, states_in
-from mrsr_bench.store.cells import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
+from mrsr_bench.system.states import CURVE, states_in
 
 from .setting import Setting
 

@@ -1,0 +1,153 @@
+"""From a data set's address to its files: what is not there is unpacked, streamed or downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...dataset import Archive, Dataset
+from ...errors import BenchError, UsageError
+from ...system.files import write_text
+from .download import Changed, Remote, download, require_space
+from .meter import Meter, Say
+from .unpack import Unpacked, unpack
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A tar that has to be opened."""
+
+    archive: Archive
+    have: dict[str, Path]
+    """Member → its file, wherever it lies, compressed or not."""
+    missing: set[str]
+    members: int
+    """How many the whole tar has."""
+    tar: Path | None
+    """The tar, where it is there."""
+    url: str
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes that the missing files will take, about."""
+        return self.archive.size * len(self.missing) // self.members
+
+
+def first_usable(cls: type[Dataset], number: int) -> list[str]:
+    """The first `number` subjects, by name, that have all contrasts and no known defect.
+
+    Raises UsageError where there are not so many, as in a data set without a list of names.
+    """
+    usable = cls.usable()
+    if number > len(usable):
+        raise UsageError(f"--subjects {number}: there are {len(usable)} that can be downloaded by number")
+    return usable[:number]
+
+
+def obtain(cls: type[Dataset], root: Path, say: Say, mirror: str | None = None, subjects: int | None = None) -> None:
+    """Have a data set's files below `root`: all of them, or those of the first `subjects` usable subjects.
+
+    Files that are there count, in whatever subfolder; so do the publisher's tars. Only what is missing is fetched: by
+    whole tars, whose checksum is verified, or for some subjects by reading the start of each tar, where every file is
+    checked by the checksum within it. mirror: an address that serves the tars, instead of the publisher's.
+    Raises BenchError where something cannot be had.
+    """
+    chosen = first_usable(cls, subjects) if subjects else None
+    jobs = [job for archive in cls.archives if (job := _job(cls, archive, root, chosen, mirror)).missing]
+    if not jobs:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    whole = [job for job in jobs if chosen is None and job.tar is None]
+    need = sum(job.unpacked for job in jobs) + sum(job.archive.size - _received(root, job.archive) for job in whole)
+    require_space(root, need, "what is missing" if chosen else "what is missing, with the tars,")
+    for job in jobs:
+        say(f"{job.archive.name}: {len(job.missing)} files are not there yet")
+        try:
+            done = _some(cls, job, root, say) if chosen else _all(cls, job, root, say)
+        except BenchError as error:
+            by_hand = f"Give another address with --mirror, or put {job.archive.name} into {root} by hand."
+            raise type(error)(f"{error}\n{by_hand}") from error
+        for path in done.replaced:
+            say(f"{path}: had another size than in {job.archive.name}; kept under this name, beside the right one")
+        if done.strange:
+            say(f"{job.archive.name}: not unpacked, as no image of the data set: {', '.join(done.strange[:10])}")
+
+
+def _job(cls: type[Dataset], archive: Archive, root: Path, chosen: list[str] | None, mirror: str | None) -> _Job:
+    members = {f"{name}-{archive.contrast}.nii.gz" for name, has in cls.published().items() if archive.contrast in has}
+    if (listing := _listing(root, archive)).is_file():
+        listed = json.loads(listing.read_text(encoding="utf-8"))
+        members = {*listed["members"]} if listed["sha256"] == archive.sha256 else members
+    have: dict[str, Path] = {}
+    for path in cls(root).images if root.is_dir() else []:
+        have.setdefault(f"{path.name.removesuffix('.gz')}.gz", path)
+    wanted = members if chosen is None else {f"{subject}-{archive.contrast}.nii.gz" for subject in chosen}
+    url = f"{(mirror or cls.address).rstrip('/')}/{archive.name}"
+    return _Job(archive, have, wanted - have.keys(), len(members), _find(root, archive.name), url)
+
+
+def _listing(root: Path, archive: Archive) -> Path:
+    """Says what the tar held when it was unpacked whole: from then on this counts, not the published names."""
+    return root / f".{archive.name}.json"
+
+
+def _find(root: Path, name: str) -> Path | None:
+    found = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) if name in names]
+    return found[0] if found else None
+
+
+def _received(root: Path, archive: Archive) -> int:
+    part = root / f"{archive.name}.part"
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _all(cls: type[Dataset], job: _Job, root: Path, say: Say) -> Unpacked:
+    archive, tar = job.archive, job.tar
+    if tar is None:
+        tar = root / archive.name
+        download(job.url, tar, archive.size, archive.sha256, say)
+    else:
+        _verify(tar, archive, say)
+    with Meter(say, f"unpacking {archive.name}", archive.size, "bytes") as meter:
+        target = root / archive.contrast
+        done = unpack(tar, str(tar), _known(cls, archive), job.have, target, advance=meter.advance)
+    write_text(_listing(root, archive), json.dumps({"sha256": archive.sha256, "members": sorted(done.members)}))
+    say(f"{tar} is unpacked; it can be deleted to free {archive.size / 1e9:.1f} GB")
+    return done
+
+
+def _some(cls: type[Dataset], job: _Job, root: Path, say: Say) -> Unpacked:
+    archive, target, known = job.archive, root / job.archive.contrast, _known(cls, job.archive)
+    with Meter(say, f"reading {archive.name}, at most", archive.size, "bytes") as meter:
+        if job.tar is not None:
+            return unpack(job.tar, str(job.tar), known, job.have, target, job.missing, meter.advance)
+        try:
+            with closing(Remote(job.url, archive.size, say)) as remote:
+                return unpack(remote, job.url, known, job.have, target, job.missing, meter.advance)
+        except Changed:
+            raise BenchError(f"{job.url} changed on the server while it was read; run the same command again") from None
+
+
+def _known(cls: type[Dataset], archive: Archive) -> Callable[[str], bool]:
+    return lambda name: name.endswith(".nii.gz") and (cls.identify(name) or ("", ""))[1] == archive.contrast
+
+
+def _verify(tar: Path, archive: Archive, say: Say) -> None:
+    """Raises BenchError where a tar that was found is not the published one."""
+    if (size := tar.stat().st_size) != archive.size:
+        raise BenchError(
+            f"{tar} has {size:,} bytes where {archive.size:,} are published: an unfinished download? Delete it, or "
+            f"rename it to {archive.name}.part to go on from where it ends"
+        )
+    digest = hashlib.sha256()
+    with tar.open("rb") as file, Meter(say, f"checking {archive.name}", size, "bytes") as meter:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            meter.advance(len(chunk))
+    if digest.hexdigest() != archive.sha256:
+        raise BenchError(f"{tar} is damaged: its sha256 is {digest.hexdigest()}, published is {archive.sha256}")

@@ -1,0 +1,1 @@
+"""Estimating: what a run would do, cost and need, before it runs."""

@@ -1,0 +1,1 @@
+"""Planning: from labels to entrants, cells and the plan that is written down."""

@@ -1,0 +1,212 @@
+"""Cells: method × contrast × scale × degradation × seed, with keys over all that could change their result.
+
+A *training* is the unit that runs: a cell and, where asked for, its self-ensemble (`name+`): one process, two records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .. import registry
+from ..errors import UsageError, did_you_mean
+from ..method import Method, Recipe, Task
+from ..protocol.loading import Loaded
+from ..protocol.schema import Degradation, scale_name
+from ..registry import Source
+from ..store.cell_files import Place, Standing, look
+from ..store.results import Store
+from ..system.files import Readable, digest
+from .entrants import Column, columns_of, resolve_names, words
+
+P = TypeVar("P", bound=Readable)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: where its record lies, and the keys that say what it stands for."""
+
+    label: str
+    """Column header and folder name; with a + for the self-ensemble."""
+    contrast: str
+    factors: tuple[int, int, int]
+    degradation: Degradation = field(hash=False)  # its options are a dict
+    seed: int
+    train_key: str
+    """Over all that could change the weights."""
+    score_key: str
+    """Over all that could change the scores."""
+
+    @property
+    def scale(self) -> str:
+        """'x2', or 'x4x1x1' where the factors are not those of in-plane upscaling."""
+        return f"x{scale_name(self.factors)}"
+
+    @property
+    def folder(self) -> Path:
+        """Relative to the protocol's folder."""
+        return Path(self.degradation.title, f"{self.contrast}-{self.scale}", self.label, f"seed{self.seed}")
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.contrast} {self.scale} {self.degradation.title} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fit and the cells that come of it. Picklable: its process loads the method from `source`."""
+
+    loaded: Loaded
+    source: Source
+    options: dict[str, Any]
+    """The method's options, all of them."""
+    recipe: Recipe | None
+    """What trains the network; None where the suite's loop does not train."""
+    base: Cell
+    plus: Cell | None
+    version: str
+    task: Task
+    preset: str | None = None
+    """What the options came from; it decides nothing that they do not."""
+    train_subjects: int | None = None
+    """How many of the training subjects the label takes; None for all."""
+    broken: str | None = None
+    """Why the method cannot be loaded: its cells fail."""
+    unsupported: str | None = None
+    """Why the method cannot do the task: its cells are skipped."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [self.base, *([self.plus] if self.plus else [])]
+
+    def place(self, runs: P, cell: Cell) -> Place[P]:
+        """Where the cell's files lie below `runs`, and the keys that the protocol asks for now."""
+        protocol = runs / self.loaded.folder
+        folder, base = (protocol / other.folder.as_posix() for other in (cell, self.base))
+        return Place(folder, base, cell.train_key, cell.score_key, self.source.digest)
+
+    def folder(self, store: Store, cell: Cell) -> Path:
+        """Where the cell's files are written."""
+        return self.place(store.runs, cell).folder
+
+    def look(self, store: Store, cell: Cell, *, held: bool = False) -> Standing:
+        """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
+        return look(self.place(store.seen, cell), held=held)
+
+    def make_method(self) -> Method:
+        """The method with its options, untrained."""
+        return registry.load_method(self.source)(**self.options)
+
+    @property
+    def inference(self) -> dict[str, int] | None:
+        """The tiles in which a network upscales a slice; None for whole slices, and for what is no network."""
+        chosen = self.loaded.protocol.inference
+        return chosen.model_dump() if chosen and self.task.tiles else None
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides this training, as plain data for the record."""
+        cut = self.loaded.protocol.data.cut(self.base.contrast)
+        return {
+            "method": self.source.name,
+            "version": self.version,
+            "options": self.options,
+            "recipe": self.recipe.model_dump(mode="json") if self.recipe else None,
+            "dataset": self.loaded.protocol.data.dataset,
+            "contrast": self.base.contrast,
+            **cut.model_dump(),
+            "factors": self.base.factors,
+            "degradation": self.base.degradation.model_dump(),
+            "seed": self.base.seed,
+            **({"train_subjects": self.train_subjects} if self.train_subjects else {}),
+        }
+
+
+def plan(
+    loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
+) -> list[Training]:
+    """The trainings of a protocol, in table order: degradation, contrast, scale, column, seed.
+
+    `labels` as on the command line: labels of the protocol, `name`, `name:preset` or `file.py[:preset]`, each with an
+    optional +; `scales` such as '2' or '4x1x1'; default all of the protocol's. Raises UsageError for any name that is
+    not known.
+    """
+    protocol = loaded.protocol
+    known = {scale_name(factors): factors for factors in protocol.scales}
+    if unknown := [scale for scale in scales if scale not in known]:
+        raise UsageError(f"protocol '{protocol.name}' has no scale '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
+    resolve_names(loaded)
+    columns = columns_of(loaded, labels or list(protocol.methods))
+    trainings = []
+    chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
+    for number, degradation in enumerate(protocol.degradation):
+        if any(other.title == degradation.title for other in protocol.degradation[:number]):
+            raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' stands twice")
+        for contrast in protocol.data.contrasts:
+            for factors in [known[scale] for scale in scales] or protocol.scales:
+                for column in columns:
+                    learns = column.method.learns if column.method else True
+                    for_seeds = chosen if learns else chosen[:1]
+                    trainings += [_training(loaded, column, contrast, factors, degradation, s) for s in for_seeds]
+    return trainings
+
+
+def _training(
+    loaded: Loaded,
+    column: Column,
+    contrast: str,
+    factors: tuple[int, int, int],
+    degradation: Degradation,
+    seed: int,
+) -> Training:
+    data = loaded.protocol.data
+    task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
+    if column.recipe:
+        inference = loaded.protocol.inference
+        tiles = (inference.tile, inference.overlap) if inference else None
+        task = replace(task, precision=column.recipe.precision, tiles=tiles)
+    broken, unsupported = column.broken, None
+    if column.method:
+        try:
+            unsupported = column.method.unsupported(task)
+        except Exception as error:
+            broken = f"{column.source.path} cannot say what it supports: {words(error)}"
+    base = Cell(column.label, contrast, factors, degradation, seed, "", "")
+    training = Training(
+        loaded,
+        column.source,
+        column.method.options.model_dump(mode="json") if column.method else {},
+        column.recipe,
+        base,
+        None,
+        column.method.version if column.method else "",
+        task,
+        column.preset,
+        column.train_subjects,
+        broken,
+        unsupported,
+    )
+    train_key = digest(_train_content(training, column.method))
+    base = replace(base, train_key=train_key, score_key=_score_key(training, train_key, "plain"))
+    plus = replace(base, label=f"{column.label}+", score_key=_score_key(training, train_key, "ensemble"))
+    return replace(training, base=base, plus=plus if column.with_plus else None)
+
+
+def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
+    """What the train key is made of. A method that does not learn depends on no training data."""
+    content = {k: v for k, v in training.resolved.items() if k != "seed"}
+    if method is not None and not method.learns:
+        return content
+    loaded = training.loaded
+    content |= {"seed": training.base.seed, "train": loaded.train_subjects(training.train_subjects)}
+    validation = loaded.protocol.validation.model_dump(mode="json")
+    return content | {"val": loaded.split["val"], "validation": validation}
+
+
+def _score_key(training: Training, train_key: str, mode: str) -> str:
+    loaded = training.loaded
+    scoring = loaded.protocol.scoring.model_dump(mode="json")
+    tiles = [training.inference] if training.inference else []
+    return digest([train_key, loaded.split["test"], scoring, mode, *tiles])

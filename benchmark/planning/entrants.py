@@ -1,0 +1,155 @@
+"""Columns: the labels of a protocol or a command line, each with its method made ready.
+
+All names are looked up here (methods, presets, options, degradations, metrics); one that is not known is an error at
+its line of the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .. import registry
+from ..degradation import DEGRADATIONS
+from ..errors import UsageError, did_you_mean
+from ..method import Method, Recipe, TorchMethod
+from ..protocol.loading import KeyPath, Loaded
+from ..protocol.schema import MethodSpec
+from ..registry import BrokenPlugin, Source
+from ..scoring.protocol_metrics import convention, metric_of
+
+
+@dataclass(frozen=True)
+class Column:
+    """A label of the protocol or the command line with its method made ready, before contrast, scale and seed."""
+
+    label: str
+    source: Source
+    method: Method | None
+    broken: str | None
+    recipe: Recipe | None
+    with_plus: bool
+    train_subjects: int | None
+    preset: str | None
+
+
+def resolve_names(loaded: Loaded) -> None:
+    """Check the names of data set, degradations and metrics. Raises UsageError at the key's line."""
+    protocol = loaded.protocol
+    known = registry.datasets()
+    if protocol.data.dataset not in known:
+        name = protocol.data.dataset
+        raise loaded.error(("data", "dataset"), f"unknown data set '{name}'. {did_you_mean(name, known)}")
+    for number, degradation in enumerate(protocol.degradation):
+        if (name := degradation.name) not in DEGRADATIONS:
+            message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
+            raise loaded.error(("degradation", number, "name"), message)
+        try:
+            DEGRADATIONS[name](**degradation.options)
+        except ValidationError as error:
+            path = ("degradation", number, "options")
+            raise _refused(loaded, path, error, DEGRADATIONS[name].model_fields) from None
+    for label, settings in protocol.scoring.metrics.items():
+        key = ("scoring", "metrics", label)
+        try:
+            convention(label, settings, protocol.scoring.unit)
+        except UsageError as error:
+            raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
+        except ValidationError as error:
+            raise _refused(loaded, key, error, metric_of(label, settings).model_fields) from None
+
+
+def columns_of(loaded: Loaded, labels: Iterable[str]) -> list[Column]:
+    """Labels grouped by what trains together: `x` and `x+` are one column pair."""
+    asked: dict[str, bool] = {}
+    for label in labels:
+        name = label.removesuffix("+")
+        asked[name] = asked.get(name, False) or label.endswith("+")
+    for label, spec in loaded.protocol.methods.items():
+        if label.endswith("+") and spec != MethodSpec():
+            message = f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them there"
+            raise loaded.error(("methods", label), message)
+    specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
+    files = [label.partition(":")[0] for label in asked if _is_file(label)]
+    known = registry.methods(files)
+    columns: list[Column] = []
+    for label, with_plus in asked.items():
+        path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
+        name, spec = _spec(label, specs)
+        if name not in known:
+            written = path[1] in loaded.protocol.methods
+            message = f"unknown method '{name}'. {did_you_mean(name, known if written else {*known, *specs})}"
+            raise loaded.error((*path, "method"), message) if written else UsageError(message)
+        column = _column(loaded, path, label, known[name], spec, with_plus)
+        if any(other.label == column.label for other in columns):
+            raise UsageError(f"the column '{column.label}' is asked for twice; give one another label in the protocol")
+        columns.append(column)
+    return columns
+
+
+def _is_file(label: str) -> bool:
+    return label.partition(":")[0].endswith(".py") or "/" in label
+
+
+def _spec(label: str, specs: dict[str, MethodSpec]) -> tuple[str, MethodSpec]:
+    """The method name and spec of a label as written in the protocol or on the command line."""
+    if label in specs:
+        return specs[label].method or label, specs[label]
+    name, _, preset = label.partition(":")
+    return (Path(name).stem if _is_file(label) else name), MethodSpec(preset=preset or None)
+
+
+def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool) -> Column:
+    tidy = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
+    try:
+        cls = registry.load_method(source)
+    except BrokenPlugin as error:
+        return Column(tidy, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
+    try:
+        method = cls(spec.preset, **spec.options)
+        method.options.model_dump(mode="json")  # plain data: they are recorded
+    except ValidationError as error:
+        raise _refused(loaded, (*path, "options"), error, cls.Options.model_fields) from None
+    except UsageError as error:
+        raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
+    except Exception as error:
+        why = f"{source.path} cannot be made: {words(error)}"
+        return Column(tidy, source, None, why, None, plus, spec.train_subjects, spec.preset)
+    if spec.train_subjects is not None:
+        there = len(loaded.split["train"])
+        if not method.learns:
+            raise loaded.error((*path, "train_subjects"), f"{source.name} learns nothing; remove it")
+        if spec.train_subjects > there and "limit" not in loaded.overrides:
+            raise loaded.error((*path, "train_subjects"), f"the split has {there} training subjects")
+    if spec.lr is not None and (loaded.protocol.training.track != "equal" or not isinstance(method, TorchMethod)):
+        message = "a label's own learning rate is for networks in track equal; remove it"
+        raise loaded.error((*path, "lr"), message)
+    recipe = None
+    if isinstance(method, TorchMethod):
+        changes = loaded.protocol.training.overrides()
+        if spec.lr is not None:
+            changes["lr"] = spec.lr
+        if "steps" in loaded.overrides:
+            changes["steps"] = loaded.overrides["steps"]
+        recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
+    return Column(tidy, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
+
+
+def words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _refused(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
+    """What pydantic found wrong below the key at `path`, a line each."""
+    problems = []
+    for problem in error.errors():
+        place, message = (*path, *problem["loc"]), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key. {did_you_mean(str(place[-1]), fields)}"
+        elif problem["type"] != "missing":
+            message += f" (got {problem['input']!r})"
+        problems.append(str(loaded.error(place, message)))
+    return UsageError("\n".join(problems))

@@ -1,0 +1,154 @@
+"""From a request to its trainings, and from these to the plan that is written down.
+
+The last place where a table's facts are taken from code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import BenchError, UsageError
+from ..protocol.loading import Loaded, is_builtin
+from ..protocol.schema import scale_name
+from ..registry import BrokenPlugin, datasets, find, load_dataset
+from ..scoring.protocol_metrics import metric_of
+from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
+from ..store.results import Store
+from ..system.files import sha256_of
+from .cells import Cell, Training, plan
+from .request import Request, asked, code_digest
+
+
+def request_plan(request: Request) -> tuple[Loaded, list[Training]]:
+    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
+    loaded = request.load()
+    return loaded, plan(loaded, request.methods, request.seeds, request.scales)
+
+
+def recall(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
+    """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
+
+    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
+    none can.
+    """
+    view, trainings, first = store.view(protocol), dict[Path, Training](), None
+    for earlier in view.plans:
+        was = earlier.asked
+        try:
+            loaded, made = request_plan(Request(was.protocol, was.methods, was.seeds, was.scales, **was.overrides))
+        except UsageError as error:
+            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
+            continue
+        first = first or loaded
+        for training in made:
+            known = trainings.setdefault(training.base.folder, training)
+            trainings[training.base.folder] = replace(known, plus=known.plus or training.plus)
+    if first is None:
+        raise BenchError(f"no plan of {view.protocol.folder} can be made any more; see the warnings above")
+    return first, list(trainings.values())
+
+
+def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Plan:
+    """What a request stands for under the present code."""
+    order = [label.removesuffix("+") for label in loaded.protocol.methods]
+    columns = {cell.label: _column(training, cell) for training in trainings for cell in training.cells}
+    labels = sorted(columns, key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
+    cells = [plan_cell(training, cell) for training in trainings for cell in training.cells]
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    return Plan(
+        asked=asked(request, loaded),
+        origin=Origin(
+            code=code_digest(),
+            files={str(path): sha256_of(path) for path in (loaded.path, loaded.split_path) if not is_builtin(path)},
+            loose=tuple(sorted({str(t.source.path) for t in trainings if t.source.kind == "file"})),
+            sources={training.source.name: training.source.digest for training in trainings},
+        ),
+        protocol=_protocol(loaded),
+        columns=tuple(columns[label] for label in labels),
+        cells=tuple(sorted(cells, key=lambda cell: (rows.index(cell.row), labels.index(cell.label)))),
+        metrics=tuple(_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
+    )
+
+
+def _protocol(loaded: Loaded) -> ProtocolPlan:
+    protocol = loaded.protocol
+    return ProtocolPlan(
+        folder=loaded.folder,
+        name=protocol.name,
+        version=protocol.version,
+        digest=loaded.digest,
+        description=" ".join(protocol.description.split()),
+        dataset=protocol.data.dataset,
+        licence=_licence(protocol.data.dataset),
+        grid=protocol.data.grid,
+        track=protocol.training.track,
+        validation_every=protocol.validation.every,
+        validation_patches=protocol.validation.patches,
+        validation_lr_patch=protocol.validation.lr_patch,
+        unit=protocol.scoring.unit,
+        border=protocol.scoring.border,
+        rounding=protocol.scoring.round,
+        train_subjects=len(loaded.split["train"]),
+        rows=tuple(
+            (degradation.title, contrast, f"x{scale_name(factors)}")
+            for degradation in protocol.degradation
+            for contrast in protocol.data.contrasts
+            for factors in protocol.scales
+        ),
+        resolved=loaded.resolved(),
+    )
+
+
+def _licence(dataset: str) -> str:
+    """The licence under which a data set's images may be handed on; '' where there is none."""
+    try:
+        cls = load_dataset(find(dataset, datasets(), "data set"))
+    except BrokenPlugin:
+        return ""
+    return cls.licence if cls.shareable else ""
+
+
+def _column(training: Training, cell: Cell) -> ColumnPlan:
+    return ColumnPlan(
+        label=cell.label,
+        method=training.source.name,
+        version=training.version,
+        preset=training.preset,
+        options=training.options,
+        recipe=training.recipe.model_dump(mode="json") if training.recipe else None,
+        train_subjects=training.train_subjects,
+        source_digest=training.source.digest,
+    )
+
+
+def plan_cell(training: Training, cell: Cell) -> CellPlan:
+    """Where a cell lies, and its keys under the present code."""
+    keys = (None, None) if training.broken else (cell.train_key, cell.score_key)
+    return CellPlan(
+        label=cell.label,
+        contrast=cell.contrast,
+        scale=cell.scale,
+        degradation=cell.degradation.title,
+        seed=cell.seed,
+        folder=cell.folder.as_posix(),
+        base=training.base.folder.as_posix(),
+        train_key=keys[0],
+        score_key=keys[1],
+        why=training.broken,
+    )
+
+
+def _metric(loaded: Loaded, label: str) -> MetricPlan:
+    settings = loaded.protocol.scoring.metrics[label]
+    metric = metric_of(label, settings)
+    return MetricPlan(
+        label=label,
+        metric=settings.get("metric", label),
+        title=metric.title,
+        unit=metric.unit,
+        decimals=metric.decimals,
+        higher_is_better=metric.higher_is_better,
+        settings={key: value for key, value in settings.items() if key != "metric"},
+    )

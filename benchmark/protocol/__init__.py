@@ -1,0 +1,1 @@
+"""Protocols: what is fixed, so that figures can be compared."""

@@ -1,0 +1,144 @@
+"""Calibration: under which metric convention do our bicubic figures agree with the published ones?
+
+`figures` scores one subject under every convention, `explain` compares sets of subjects with the published figures,
+`report` says what came of it. docs/calibration.md explains the method.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from ...dataset import Dataset
+from ...errors import BenchError, UsageError
+from ...system.files import digest, write_text
+from ...system.processes import forkserver
+from ...volumes import VolumeError
+from ..published import load
+from ..splits import site
+from .explain import Fit, draws, fits, published_cells
+from .figures import CROP, PLANES, subject_figures
+from .report import page
+
+_VERSION = 1
+"""Raise it when figures change: a subject's old figures are then no longer found."""
+
+
+def calibrate(
+    dataset: Dataset,
+    out: Path,
+    say: Callable[[str], None],
+    published: pd.DataFrame | None = None,
+    crop: tuple[int, int, int] = CROP,
+) -> str:
+    """Score bicubic on every usable subject under all conventions; the text says which explain the published figures.
+
+    `published`: as `quoted.load` gives them, which is the default; `crop`: (slices, rows, columns), each at least 11.
+    Writes into `out` calibration.md (the text), calibration.csv (all conventions) and subjects/<subject>-<key>.csv,
+    the figures of a subject; those that are there are kept, so a second run goes on where the first one stopped.
+    Runs on all cores.
+    Raises UsageError where no subject has all contrasts, and BenchError where none can be used.
+    """
+    subjects = [subject for subject in dataset.subjects() if set(PLANES) <= set(dataset.contrasts(subject))]
+    if not subjects:
+        raise UsageError(f"no subject has all of {', '.join(PLANES)}; calibration needs them")
+    for subject in subjects:
+        site(subject)  # before hours of work
+    folder = out / "subjects"
+    folder.mkdir(parents=True, exist_ok=True)
+    problems = dict(_missing_figures(dataset, subjects, crop, folder, say))
+    usable = sorted(set(subjects) - set(problems))
+    if not usable:
+        raise BenchError("no subject can be used:\n" + "\n".join(problems.values()))
+    parts = [pd.read_csv(_path(dataset, subject, crop, folder)).assign(subject=subject) for subject in usable]
+    figures = pd.concat(parts, ignore_index=True)
+    left_out = int(figures["left_out"].sum())
+    cells = published_cells(load() if published is None else published)
+    ranked = fits(figures.drop(columns="left_out"), cells, draws(usable))
+    text = page(ranked, usable, list(problems.values()), left_out, cells)
+    write_text(out / "calibration.md", text)
+    write_text(out / "calibration.csv", _csv(ranked))
+    return text
+
+
+def _missing_figures(
+    dataset: Dataset, subjects: list[str], crop: tuple[int, int, int], folder: Path, say: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
+    """Score the subjects that have no figures yet; yields those that cannot be used, with the reason."""
+    paths: dict[str, Path] = {}
+    for subject in subjects:
+        try:
+            paths[subject] = _path(dataset, subject, crop, folder)
+        except VolumeError as error:
+            yield subject, f"{subject}: {error}"
+    todo = [subject for subject, path in paths.items() if not path.is_file()]
+    say(f"{len(subjects)} subjects: figures of {len(subjects) - len(todo)} are there, {len(todo)} to score")
+    if not todo:
+        return
+    pool = ProcessPoolExecutor(
+        min(len(todo), os.cpu_count() or 1),
+        mp_context=forkserver(__name__),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends the children at once and without a word
+    )
+    try:
+        running = {pool.submit(_score, dataset, subject, crop, paths[subject]): subject for subject in todo}
+        for number, future in enumerate(as_completed(running), start=1):
+            problem, subject = future.result(), running[future]
+            say(f"[{number}/{len(todo)}] {subject}{f': {problem}' if problem else ''}")
+            if problem:
+                yield subject, f"{subject}: {problem}"
+    except BrokenProcessPool:
+        raise BenchError(
+            "a process that scores subjects was ended from outside, perhaps for want of memory (each needs about "
+            "1 GiB); what is done is kept: run the same command again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _path(dataset: Dataset, subject: str, crop: tuple[int, int, int], folder: Path) -> Path:
+    """The file of a subject's figures, named by what it depends on. Raises VolumeError where a source is missing."""
+    sources = [dataset.source(subject, contrast) for contrast in PLANES]
+    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+    return folder / f"{subject}-{digest([_VERSION, crop, states])[:12]}.csv"
+
+
+def _score(dataset: Dataset, subject: str, crop: tuple[int, int, int], path: Path) -> str:
+    """Write a subject's figures, whole or not at all; why it cannot be used, or ''. Runs in a process of its own."""
+    try:
+        with threadpool_limits(1):  # there are as many processes as cores
+            text = subject_figures(dataset, subject, crop).to_csv(index=False)
+    except VolumeError as error:
+        return str(error)
+    write_text(path, text)
+    return ""
+
+
+def _csv(ranked: list[Fit]) -> str:
+    """All conventions with their distances, one a row; those that give the same figures share a rank."""
+    rows = [
+        {
+            "rank": rank,
+            **vars(convention),
+            "distance": fit.distance,
+            "p": fit.p,
+            "contrast_distance": fit.contrast_distance,
+            "contrast_p": fit.contrast_p,
+            "psnr_gap": fit.psnr_gap,
+            "ssim_gap": fit.ssim_gap,
+        }
+        for rank, fit in enumerate(ranked, start=1)
+        for convention in fit.names
+    ]
+    buffer = io.StringIO()
+    pd.DataFrame(rows).to_csv(buffer, index=False, float_format="%.6g")
+    return buffer.getvalue()

@@ -1,0 +1,83 @@
+"""Recovery of a published split: whoever has the processed volumes finds out from which subjects they were cut.
+
+`fingerprint` makes hashes that survive crops and turns, `archive` reads the archive, `search` compares it with a data
+set, `recipes` finds how LR was made, `report` writes it down. docs/splits.md says how it works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...dataset import Dataset
+from ...errors import BenchError, UsageError
+from ...system.files import write_text
+from ...volumes import VolumeError
+from .archive import SUFFIXES, Item, folds_of, items_of, split_by_resolution, volume_files
+from .recipes import recipes
+from .report import Report
+from .search import in_threads, search
+
+NAME = "ixi_csn"
+"""Stem of the files written: the split of CSN (Zhao et al., IEEE TIP 2019), whose archive this is for."""
+
+
+def match_archive(dataset: Dataset, archive: Path, out: Path, say: Callable[[str], None]) -> None:
+    """Match every volume below `archive` to a (subject, contrast) of `dataset` and write the split into `out`.
+
+    Volumes may be crops in any orientation, scaled by a constant, with negatives clipped; they are matched voxel by
+    voxel, by content alone. Folds come from the names of folders. Writes ixi_csn.csv (a protocol's split), ixi_csn.md
+    and ixi_csn.json, each whole or not at all; `say` hears of progress and of what was found.
+
+    Raises UsageError where `archive` holds no volumes or its folders do not tell train from test, and BenchError
+    where nothing matches or a subject lies on two sides; the page is written before, the split is not.
+    """
+    items, damaged, others = _read(archive, say)
+    high, low = split_by_resolution(items)
+    folds = folds_of(high)
+    say(f"{len(high)} HR and {len(low)} LR volumes; {len(damaged)} files cannot be read")
+    found, unusable = search(dataset, high, say)
+    made, unpaired = recipes(found, low, say)
+    report = Report(found, folds, made, damaged, unpaired, unusable, others)
+
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / f"{NAME}.md"
+    write_text(page, report.markdown(str(archive)))
+    write_text(out / f"{NAME}.json", report.json())
+    exact = sum(one.match is not None for one in found)
+    say(f"{exact} of {len(found)} HR volumes match exactly; see {page}")
+    if not exact:
+        raise BenchError(f"{archive}: no volume matches the data set exactly; {page} names the nearest of each")
+    if report.conflicts():
+        raise BenchError(f"{archive}: {report.warnings()[-1]} See {page}")
+    for warning in report.warnings():
+        say(f"warning: {warning}")
+    write_text(out / f"{NAME}.csv", report.csv())
+    numbers = ", ".join(f"{len(subjects)} {fold}" for fold, subjects in report.split().items())
+    say(f"wrote {out / NAME}.csv: {numbers}")
+
+
+def _read(archive: Path, say: Callable[[str], None]) -> tuple[list[Item], list[str], list[str]]:
+    """The volumes below `archive`, the files that cannot be read with the reason, and those that hold no volume."""
+    if not archive.is_dir():
+        raise UsageError(f"no such folder: {archive}")
+    paths, others = volume_files(archive)
+    if not paths:
+        raise UsageError(f"{archive}: no file below it ends in {', '.join(SUFFIXES)}; unpack the archive first")
+
+    def items(path: Path) -> list[Item] | str:
+        try:
+            return items_of(path, archive)
+        except VolumeError as error:
+            return str(error)
+
+    found: list[Item] = []
+    damaged: list[str] = []
+    for result in in_threads(items, paths, say, "files of the archive opened"):
+        if isinstance(result, str):
+            damaged.append(result)
+        else:
+            found += result
+    if not found:
+        raise UsageError(f"{archive}: none of its {len(paths)} volume files can be read, e.g. {damaged[0]}")
+    return found, damaged, [path.relative_to(archive).as_posix() for path in others]

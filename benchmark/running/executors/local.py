@@ -1,0 +1,142 @@
+"""One training after another on this machine, each in a process of its own.
+
+Processes are children of a forkserver that has imported torch and timm once and never touches CUDA: a child starts in
+hundredths of a second, and a segfault, a hang or an out-of-memory kill costs that child only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from ...errors import BenchError
+from ...store.cell_files import LOG
+from ...store.locks import Held, LeaseLost, hold
+from ...system.processes import forkserver
+from ..events import Ended, Event, Started
+from ..job import Job
+
+_PRELOAD = ("torch", "timm", "lightning_fabric", __name__, "mrsr_bench.running.worker")
+"""What every child needs, imported once."""
+_GRACE_SECONDS = 20.0
+"""How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
+
+
+class LocalExecutor:
+    """Runs jobs in order. `timeout`: seconds that one job may take, None for no bound."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self._timeout = timeout
+        self._context = forkserver(*_PRELOAD)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
+        """Yield every job's events, first Started, last Ended.
+
+        Leaving the iterator, by Ctrl-C or an exception, ends the running job; its state stays.
+        """
+        for job in jobs:
+            yield job, Started()
+            for event in self._run(job):
+                yield job, event
+
+    def _run(self, job: Job) -> Iterator[Event]:
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(job, theirs), name=str(job.training.base))
+        process.start()
+        theirs.close()
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        end: Ended | None = None
+        try:
+            while end is None:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    end = Ended(state="timeout", message=f"took over {self._timeout:g} s")
+                elif ours.poll(left):
+                    try:
+                        event = ours.recv()
+                    except EOFError:
+                        process.join()
+                        end = Ended(state="failed", message=_post_mortem(process.exitcode))
+                    else:
+                        if isinstance(event, Ended):
+                            end = event
+                        else:
+                            yield event
+            if end.state != "timeout":
+                process.join(_GRACE_SECONDS)
+        finally:
+            _stop(process)
+            ours.close()
+        yield end
+
+
+def _stop(process: multiprocessing.process.BaseProcess) -> None:
+    """End a child: politely, then not."""
+    if process.is_alive():
+        process.terminate()
+        process.join(_GRACE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _post_mortem(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{hint}"
+    return f"its process ended without a word (exit status {code})"
+
+
+def _child(job: Job, line: Connection) -> None:
+    """The process of one job. What it prints goes to the cell's log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_end_with_driver, args=(stop,), daemon=True).start()
+    end, folder = Ended(state="done"), job.folder(job.training.base)
+    try:
+        from ..worker import run_job  # with torch and more, which the forkserver holds and the driver never needs
+
+        with hold(folder, patient=job.patient) as held:
+            _redirect(folder / LOG)
+            run_job(job, held, line.send, lambda: stop.is_set() or held.lost.is_set())
+    except (Held, LeaseLost) as error:
+        end = Ended(state="held", message=str(error))
+    except BaseException as error:
+        traceback.print_exc()
+        message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        end = Ended(state="stopped" if stop.is_set() else "failed", message=message)
+    with contextlib.suppress(BrokenPipeError):  # the driver is gone, and with it whoever would want to know
+        line.send(end)
+
+
+def _redirect(log: Path) -> None:
+    """All that this process prints, C libraries included, goes to `log`."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    faulthandler.enable(file=2)
+
+
+def _end_with_driver(stop: threading.Event) -> None:
+    """End this process when the driver is gone: nothing would take its result, and its lock would stand."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        wait([driver.sentinel])
+        stop.set()
+        time.sleep(_GRACE_SECONDS)
+        os._exit(1)

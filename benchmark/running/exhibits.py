@@ -1,0 +1,81 @@
+"""Exhibits: at scoring, the cells of the protocol's first seed keep a few whole slices, to be looked at.
+
+Which ones the protocol alone says (`schema.Report`): the same for all methods. No figure depends on them, and whatever
+goes wrong with them is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import nibabel as nib
+import numpy as np
+
+from ..data.preparation import Pair
+from ..planning.cells import Cell
+from ..planning.entrants import words
+from ..protocol.loading import Loaded
+from ..store.exhibit import SubjectSlices, write_exhibit
+from ..store.locks import HeldFolder, LeaseLost
+from .events import Event, Warned
+
+
+def evenly_spaced(number: int, wanted: int) -> tuple[int, ...]:
+    """`wanted` of `number` indices, or all where there are fewer: the middles of that many equal parts."""
+    wanted = min(wanted, number)
+    return tuple((2 * part + 1) * number // (2 * wanted) for part in range(wanted))
+
+
+class Exhibits:
+    """Gathers what one cell keeps, while it is scored, and writes it. Never raises but LeaseLost."""
+
+    def __init__(self, loaded: Loaded, cell: Cell, pairs: Sequence[Pair], send: Callable[[Event], None]) -> None:
+        report, is_first = loaded.protocol.report, cell.seed == loaded.protocol.seeds[0]
+        chosen = evenly_spaced(len(pairs), report.subjects) if is_first else ()
+        self._subjects = {pairs[index].subject for index in chosen}
+        self._slices, self._rounding = report.slices, loaded.protocol.scoring.round
+        self._cell, self._send = cell, send
+        self._kept: list[SubjectSlices] = []
+
+    def take(self, pair: Pair, prediction: np.ndarray) -> None:
+        """Keep what is wanted of a test volume: HR, LR, and the prediction, rounded as it is scored.
+
+        prediction: (slices, rows, columns) before rounding, in the file's units; for `x+` that of the ensemble.
+        """
+        if pair.subject in self._subjects:
+            try:
+                self._kept.append(self._slices_of(pair, prediction))
+            except Exception as error:
+                self._give_up(error)
+
+    def write(self, folder: HeldFolder, row: HeldFolder) -> str | None:
+        """Write what was kept; the checksum of exhibit.npz, or None where there is none."""
+        if not self._kept:
+            return None
+        try:
+            return write_exhibit(folder, row, self._kept)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._give_up(error)
+            return None
+
+    def _slices_of(self, pair: Pair, prediction: np.ndarray) -> SubjectSlices:
+        slices = evenly_spaced(len(pair.hr), self._slices)
+        lr_slices = tuple(index // self._cell.factors[0] for index in slices)
+        return SubjectSlices(
+            subject=pair.subject,
+            slices=slices,
+            lr_slices=lr_slices,
+            prediction=np.stack([pair.grid.apply(prediction[index], self._rounding) for index in slices]),
+            hr=np.array(pair.hr[list(slices)]),
+            lr=np.array(pair.lr[list(lr_slices)]),
+            step=pair.grid.slope if pair.grid.integer else None,
+            spacing=pair.spacing,
+            axes=nib.aff2axcodes(np.array(pair.affine)),
+        )
+
+    def _give_up(self, error: Exception) -> None:
+        self._subjects, self._kept = set(), []
+        why = words(error)
+        self._send(Warned(message=f"{self._cell}: no slices are kept to be looked at ({why}). Try again: bench score"))

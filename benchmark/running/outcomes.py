@@ -1,0 +1,67 @@
+"""What became of the cells that a command was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..store.cell_files import State
+
+
+class Named(Protocol):
+    """A cell, by whatever is known of it: `cell.Cell`, `store.plan.CellPlan`. Its text says all of its coordinates."""
+
+    @property
+    def label(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a cell stands after a command."""
+
+    cell: Named
+    state: State
+    message: str = ""
+    metrics: dict[str, float] | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("done", "changed", "skipped")
+
+
+class Outcomes(list[Outcome]):
+    """The outcomes of all cells asked for, in the order of the plan. Its text is a table with a line for every cell."""
+
+    @property
+    def problems(self) -> str:
+        """How many cells are not done, which, and the first line of why; '' where there are none.
+
+        A cell that was skipped, since the method cannot do its task, is none of them.
+        """
+        undone = [outcome for outcome in self if not outcome.good]
+        if not undone:
+            return ""
+        lines = [f"{outcome.cell}: {outcome.state}: {_first_line(outcome.message)}" for outcome in undone]
+        return "\n  ".join([f"{len(undone)} of {len(self)} cells are not done:", *lines])
+
+    def __repr__(self) -> str:
+        from tabulate import tabulate
+
+        metrics = list(dict.fromkeys(name for outcome in self for name in outcome.metrics or {}))
+        whys = [_first_line(outcome.message) for outcome in self]
+        rows = [
+            [str(outcome.cell), outcome.state, *_figures(outcome, metrics), *([why] if any(whys) else [])]
+            for outcome, why in zip(self, whys, strict=True)
+        ]
+        headings = ["cell", "state", *metrics, *(["why"] if any(whys) else [])]
+        return tabulate(rows, headings, tablefmt="plain", disable_numparse=True)
+
+
+def _figures(outcome: Outcome, metrics: Sequence[str]) -> list[str]:
+    figures = outcome.metrics or {}
+    return [f"{figures[name]:.4f}" if name in figures else "" for name in metrics]
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

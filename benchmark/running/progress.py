@@ -1,0 +1,237 @@
+"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, assert_never
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from ..system.units import in_bytes, in_time, scaled
+from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upscaled, Warned
+
+if TYPE_CHECKING:
+    from ..planning.cells import Training
+    from .outcomes import Named, Outcome
+
+_LINE_SECONDS = 10.0
+_PACE_ROWS = 40
+"""Rows of a training, of about 200, whose pace tells the time left: enough to even out validations."""
+
+
+class Listener:
+    """Hears of everything that happens in a run; prints plain lines."""
+
+    def __init__(self) -> None:
+        self._total = self._settled = 0
+        self._last_line = 0.0
+        self._recent = _Recent()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """One line for the reader."""
+        print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something that costs no result."""
+        self.say(f"warning: {text}")
+
+    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
+        """The cells that will run, and those that need not."""
+        self._total = len(cells)
+        done = [outcome for outcome in settled if outcome.state == "done"]
+        if done:
+            self.say(f"{len(done)} cells are done and kept")
+        for outcome in settled:
+            if outcome.state != "done":
+                self.say(f"{outcome.cell}: {outcome.state}: {outcome.message}")
+
+    def event(self, training: Training, event: Event) -> None:
+        """An event of the running training."""
+        match event:
+            case Started():
+                self._recent = _Recent()
+                self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
+            case Warned():
+                self.warn(event.message)
+            case Prepared() | Progressed() | Upscaled():
+                text = self._described(event)
+                if time.monotonic() - self._last_line > _LINE_SECONDS:
+                    self._last_line = time.monotonic()
+                    self.say(f"    {text}")
+            case Ended(state="held"):
+                self.say(f"    {event.message}; it is left for later")
+            case Recorded() | Ended():
+                pass
+            case _:
+                assert_never(event)
+
+    def _described(self, event: Prepared | Progressed | Upscaled) -> str:
+        if not isinstance(event, Progressed):
+            return describe(event)
+        return "  ".join([position(event), *readings(*self._recent.complete(event))])
+
+    def settled(self, outcome: Outcome) -> None:
+        """A cell has its record."""
+        self._settled += 1
+        self.say(f"    {outcome.cell.label}: {outcome.state}  {figures(outcome)}")
+
+
+class _Recent:
+    """What a single event of a training lacks: the last validation, and the time left at its recent pace."""
+
+    def __init__(self) -> None:
+        self._val_psnr: float | None = None
+        self._rows: deque[tuple[int, float]] = deque(maxlen=_PACE_ROWS)
+
+    def complete(self, event: Progressed) -> tuple[Progressed, float | None]:
+        """The event with the last `val_psnr`, and the seconds left, where they are known.
+
+        The pace is that of this process, validations included: `seconds` of a training that was resumed holds those
+        of another process too, whose speed may have been another.
+        """
+        self._val_psnr = event.val_psnr if event.val_psnr is not None else self._val_psnr
+        left = None
+        if event.steps and event.seconds is not None:
+            self._rows.append((event.step, event.seconds))
+            (first, then), (last, now) = self._rows[0], self._rows[-1]
+            if last > first:
+                left = (now - then) / (last - first) * (event.steps - last)
+        return event.model_copy(update={"val_psnr": self._val_psnr}), left
+
+
+class _Description(TextColumn):
+    """The one column that gives way where a line is longer than the terminal is wide."""
+
+    def __init__(self) -> None:
+        super().__init__("{task.description}", table_column=Column())
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
+class _Bars(Progress):
+    """Bars with a line of figures below them."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.figures:
+            yield Text(f"  {self.figures}", no_wrap=True, overflow="ellipsis")
+
+
+class LiveListener(Listener):
+    """The same on a terminal: bars for all cells and for the running one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        columns = (_Description(), BarColumn(bar_width=16), TextColumn("{task.fields[note]}"))
+        self._progress = _Bars(*columns, console=console)
+        self._cells = self._running = TaskID(0)
+
+    def __exit__(self, *_: Any) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
+        super().planned(cells, settled)
+        if cells:
+            self._progress.start()
+            self._cells = self._progress.add_task("all cells", total=len(cells), note=f"0/{len(cells)}")
+
+    def event(self, training: Training, event: Event) -> None:
+        self._progress.figures = ""
+        match event:
+            case Started():
+                self._recent = _Recent()
+                self._running = self._progress.add_task(str(training.base), total=None, note="")
+            case Progressed():
+                self._progress.figures = "  ".join(readings(*self._recent.complete(event)))
+                self._advance(event.step, event.steps, position(event))
+            case Upscaled():
+                self._advance(event.subject, event.subjects, describe(event))
+            case Prepared():
+                self._advance(event.done, event.total, describe(event))
+            case Warned():
+                self.warn(event.message)
+            case Recorded():
+                pass
+            case Ended():
+                self._progress.remove_task(self._running)
+                if event.state == "held":
+                    self.say(f"{event.message}; it is left for later")
+            case _:
+                assert_never(event)
+
+    def _advance(self, done: int, total: int, note: str) -> None:
+        self._progress.update(self._running, completed=done, total=total or None, note=note)
+
+    def settled(self, outcome: Outcome) -> None:
+        self._settled += 1
+        self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
+        self._progress.update(self._cells, completed=self._settled, note=f"{self._settled}/{self._total}")
+
+
+def default_listener() -> Listener:
+    """Bars on a terminal, lines in a pipe."""
+    console = Console(stderr=False)
+    return LiveListener(console) if sys.stdout.isatty() else Listener()
+
+
+def describe(event: Prepared | Upscaled) -> str:
+    """What is going on, in words."""
+    if isinstance(event, Prepared):
+        return f"preparing the {event.fold} fold: {event.done}/{event.total} volumes"
+    return f"{event.label}: test subject {event.subject}/{event.subjects}"
+
+
+def position(event: Progressed) -> str:
+    """'step 200/1000', with the number of steps skipped where there are some."""
+    whole = f"/{event.steps}" if event.steps else ""
+    skipped = f" ({event.skipped:.0f} skipped)" if event.skipped else ""
+    return f"step {event.step}{whole}{skipped}"
+
+
+def readings(event: Progressed, seconds_left: float | None) -> list[str]:
+    """The figures of a training that are known, e.g. 'loss 0.0123', 'val PSNR 31.20 dB', '1.2 M LR px/s', '1.9 GB'.
+
+    At most 74 characters with two spaces between.
+    """
+    parts = []
+    if event.loss is not None:
+        parts.append(f"loss {event.loss:.3g}")
+    if event.val_psnr is not None:
+        parts.append(f"val PSNR {event.val_psnr:.2f} dB")
+    if event.pixels_per_second is not None:
+        parts.append(" ".join(part for part in (*scaled(event.pixels_per_second), "LR px/s") if part))
+    if event.memory_bytes is not None:
+        parts.append(in_bytes(event.memory_bytes))
+    if seconds_left is not None:
+        parts.append(f"{in_time(seconds_left)} left")
+    return parts
+
+
+def figures(outcome: Outcome) -> str:
+    """A cell's mean metrics, or why it has none."""
+    if outcome.metrics is None:
+        return outcome.message
+    return "  ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items())

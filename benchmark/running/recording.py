@@ -1,0 +1,45 @@
+"""The one place that composes records."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from ..planning.cells import Cell, Training
+from ..store.record import DoneRecord, UndoneRecord
+
+
+def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
+    """The record of a cell that has figures: `figures` are the fields that `DoneRecord` adds to `Record`.
+
+    What made the predictions says which files of the method did: weights that are scored again keep their mark.
+    """
+    record = DoneRecord.model_validate({**_common(training, cell), **figures})
+    return record.model_copy(update={"source_digest": record.fit.source_digest}) if record.fit else record
+
+
+def undone_record(
+    training: Training, cell: Cell, state: Literal["failed", "timeout", "skipped"], error: str
+) -> UndoneRecord:
+    """The record of a cell that has no figures, and why."""
+    return UndoneRecord.model_validate({**_common(training, cell), "state": state, "error": error})
+
+
+def _common(training: Training, cell: Cell) -> dict[str, Any]:
+    loaded = training.loaded
+    return {
+        "label": cell.label,
+        "protocol": {
+            "name": loaded.protocol.name,
+            "version": loaded.protocol.version,
+            "digest": loaded.digest,
+            "overrides": loaded.overrides,
+        },
+        "preset": training.preset,
+        "resolved": training.resolved,
+        "inference": training.inference,
+        "train_key": cell.train_key,
+        "score_key": cell.score_key,
+        "source_digest": training.source.digest,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,1 @@
+"""Scoring: a prediction and its truth become figures."""

@@ -1,0 +1,257 @@
+"""The metrics that a protocol can ask for, each with its settings. What they compute stands in `metrics/`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationInfo, field_validator
+
+from ..errors import UsageError, did_you_mean
+from .comparison import Comparison, Convention, Range, Region, Slice, Sums, constant_slices, unit_of
+from .metrics import edges, fidelity, fsim, information, ssim
+
+
+class Psnr(Convention):
+    """`metrics.fidelity.psnr`. Unit slice: the mean of the slices' dB, or with pool mse the dB of their mean MSE.
+
+    A slice that is predicted exactly makes the mean of dB infinite, not that of MSE.
+    """
+
+    title = "PSNR (dB)"
+    unit = "dB"
+    decimals = 2
+    range: Range
+    region: Region = "whole"
+    pool: Literal["db", "mse"] = "db"
+
+    @field_validator("pool")
+    @classmethod
+    def _slices_are_pooled(cls, value: str, info: ValidationInfo) -> str:
+        if value == "mse" and unit_of(info) == "volume":
+            raise ValueError("it says how slices are pooled and needs scoring.unit 'slice'")
+        return value
+
+    def sums(self, of: Slice) -> Sums:
+        prediction, truth = of.region
+        error = prediction - truth
+        return _squares(error) / (of.high - of.low) ** 2, float(error.size)
+
+    def figure(self, sums: np.ndarray) -> float:
+        return fidelity.decibels(super().figure(sums))
+
+    def mean(self, sums: np.ndarray, figures: np.ndarray) -> float:
+        return self.figure(sums.sum(axis=0)) if self.pool == "mse" else super().mean(sums, figures)
+
+
+class Nrmse(Convention):
+    """`metrics.fidelity.nrmse`: the error's Euclidean norm over the truth's."""
+
+    title = "NRMSE"
+    higher_is_better = False
+    region: Region = "whole"
+
+    def sums(self, of: Slice) -> Sums:
+        prediction, truth = of.region
+        return _squares(prediction - truth), _squares(truth)
+
+    def figure(self, sums: np.ndarray) -> float:
+        return math.sqrt(super().figure(sums))
+
+
+class Ssim(Convention):
+    """`metrics.ssim` of every slice (dims 2) or of the volume (dims 3), the map averaged.
+
+    map whole averages all of it; cropped leaves out the window's radius at each border, as scikit-image does, and has
+    no figure (ValueError) where that leaves nothing. Region foreground averages what of that lies in the foreground.
+    """
+
+    title = "SSIM"
+    window: Literal["gaussian11", "uniform7"]
+    dims: Literal[2, 3] = 2
+    range: Range
+    map: Literal["whole", "cropped"]
+    region: Region = "whole"
+
+    @field_validator("dims")
+    @classmethod
+    def _a_volume_is_no_slice(cls, value: int, info: ValidationInfo) -> int:
+        if value == 3 and unit_of(info) == "slice":
+            raise ValueError("SSIM in three dimensions needs scoring.unit 'volume'")
+        return value
+
+    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+        if self.dims == 2:
+            return super().all_sums(both)
+        low, high = both.limits(self.range)[0]
+        prediction, truth = (volume[:, *both.inner] for volume in (both.prediction, both.truth))
+        mask = both.mask[:, *both.inner] if self.region == "foreground" else None
+        return [self._sums(ssim.ssim_map(prediction, truth, high - low, self.window, both.cores.map), mask)]
+
+    def sums(self, of: Slice) -> Sums:
+        return self._sums(ssim.ssim_map(of.prediction, of.truth, of.high - of.low, self.window), of.mask)
+
+    def _sums(self, values: np.ndarray, mask: np.ndarray | None) -> Sums:
+        if self.map == "cropped":
+            part = ssim.inside(self.window, values.ndim)
+            if not values[part].size:
+                message = f"an image of {values.shape} is too small for the SSIM window {self.window}, map 'cropped'"
+                raise ValueError(message)
+            values, mask = values[part], mask if mask is None else mask[part]
+        if mask is not None:
+            values = values[mask]
+        return float(values.sum()), float(values.size)
+
+
+class Hfen(Convention):
+    """`metrics.edges.hfen_sums`: the high-frequency error norm over the truth's."""
+
+    title = "HFEN"
+    higher_is_better = False
+
+    def sums(self, of: Slice) -> Sums:
+        return edges.hfen_sums(of.prediction, of.truth)
+
+    def figure(self, sums: np.ndarray) -> float:
+        return math.sqrt(super().figure(sums))
+
+
+class _Scaled(Convention):
+    """A metric whose constants are for images in 0–255: `range` is scaled to that, and what lies outside is clipped."""
+
+    range: Range
+
+
+class Gmsd(_Scaled):
+    """`metrics.edges.gmsd`: of a volume, the mean over its slices."""
+
+    title = "GMSD"
+    higher_is_better = False
+
+    def sums(self, of: Slice) -> Sums:
+        return edges.gmsd(*of.scaled), 1.0
+
+
+class Vif(_Scaled):
+    """`metrics.information.vif_sums`."""
+
+    title = "VIF"
+
+    def sums(self, of: Slice) -> Sums:
+        return information.vif_sums(*of.scaled)
+
+
+class HaarPsi(_Scaled):
+    """`metrics.information.haarpsi_sums`."""
+
+    title = "HaarPSI"
+
+    def sums(self, of: Slice) -> Sums:
+        return information.haarpsi_sums(*of.scaled)
+
+    def figure(self, sums: np.ndarray) -> float:
+        return information.haarpsi(super().figure(sums))
+
+
+class Fsim(_Scaled):
+    """`metrics.fsim.fsim_sums`."""
+
+    title = "FSIM"
+
+    def sums(self, of: Slice) -> Sums:
+        return fsim.fsim_sums(*of.scaled)
+
+
+class LrConsistency(Convention):
+    """NRMSE of the prediction, degraded without noise and rounding, against the LR that the method saw.
+
+    Of whole volumes: no border is shaved. What LR's own noise and rounding add stays in it, so that a perfect
+    prediction has the figure of those and not 0.
+    """
+
+    title = "LR NRMSE"
+    higher_is_better = False
+
+    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+        lr = np.asarray(both.lr, np.float64)
+        return _slice_by_slice(both.degrade(both.prediction) - lr, lr, _left_out(both, lr))
+
+    def figure(self, sums: np.ndarray) -> float:
+        return math.sqrt(super().figure(sums))
+
+
+class InbandNmse(Convention):
+    """‖error‖² / ‖truth‖² within LR's band (`metrics.bands.low_pass`): how badly it is deblurred. Of whole volumes."""
+
+    title = "in-band NMSE"
+    higher_is_better = False
+    decimals = 5
+
+    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+        return _slice_by_slice(*both.low, _left_out(both, both.truth))
+
+
+class OutbandRecovered(Convention):
+    """1 − ‖error‖² / ‖truth‖² outside LR's band: 1 is all of the lost detail, 0 none, negative is invention.
+
+    Of whole volumes.
+    """
+
+    title = "out-of-band recovered"
+
+    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+        low_error, low_truth = both.low
+        return _slice_by_slice(both.error - low_error, both.truth - low_truth, _left_out(both, both.truth))
+
+    def figure(self, sums: np.ndarray) -> float:
+        return 1 - super().figure(sums)
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(np.vdot(values, values))
+
+
+def _left_out(both: Comparison, volume: np.ndarray) -> list[bool]:
+    """The slices that have no figure of their own."""
+    return constant_slices(volume) if both.unit == "slice" else [False] * len(volume)
+
+
+def _slice_by_slice(error: np.ndarray, truth: np.ndarray, left_out: list[bool]) -> list[Sums]:
+    """Both volumes' squares, NaN for slices that are left out."""
+    rows = zip(error, truth, left_out, strict=True)
+    return [(math.nan, math.nan) if without else (_squares(e), _squares(t)) for e, t, without in rows]
+
+
+METRICS: dict[str, type[Convention]] = {
+    "psnr": Psnr,
+    "ssim": Ssim,
+    "nrmse": Nrmse,
+    "hfen": Hfen,
+    "gmsd": Gmsd,
+    "vif": Vif,
+    "haarpsi": HaarPsi,
+    "fsim": Fsim,
+    "lr_consistency": LrConsistency,
+    "inband_nmse": InbandNmse,
+    "outband_recovered": OutbandRecovered,
+}
+"""Metric name in a protocol → its settings and its function of a `Comparison`."""
+
+
+def metric_of(label: str, settings: Mapping[str, Any]) -> type[Convention]:
+    """The metric that a label of a protocol stands for: its setting `metric`, or its own name. Raises UsageError."""
+    name = str(settings.get("metric", label))
+    if name not in METRICS:
+        raise UsageError(f"unknown metric '{name}'. {did_you_mean(name, METRICS)}")
+    return METRICS[name]
+
+
+def convention(label: str, settings: Mapping[str, Any], unit: str | None = None) -> Convention:
+    """The metric of a label with its settings, checked for `unit` where that is given.
+
+    Raises UsageError for an unknown metric, pydantic's ValidationError for settings that do not fit.
+    """
+    fields = {key: value for key, value in settings.items() if key != "metric"}
+    return metric_of(label, settings).model_validate(fields, context={"unit": unit})

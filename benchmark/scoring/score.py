@@ -1,0 +1,84 @@
+"""Scoring: rounding, then every metric of the protocol on one volume. The only room that sees a test volume's truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..protocol.schema import Scoring
+from ..volumes import Grid
+from .comparison import Comparison
+from .metrics import bands
+from .protocol_metrics import METRICS, convention
+
+__all__ = ["METRICS", "Case", "convention", "radial_errors", "score"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test volume: its truth, and how the LR that the method saw came of it."""
+
+    hr: np.ndarray
+    """(D, H, W), in the file's units."""
+    lr: np.ndarray
+    """(D, h, w), as the method saw it: rounded, with noise where the protocol adds it."""
+    grid: Grid
+    factors: tuple[int, int, int]
+    degrade: Callable[[np.ndarray], np.ndarray]
+    """HR volume → its LR in float64, without noise and not rounded."""
+
+
+def score(prediction: np.ndarray, case: Case, scoring: Scoring) -> dict[str, float]:
+    """Label → figure for one predicted volume (D, H, W) in the file's intensity units. Slices run on all cores.
+
+    Raises ValueError where the shape differs from the truth's, a value is not finite, a border leaves nothing, or the
+    truth allows no figure (it is blank).
+    """
+    with _compared(prediction, case, scoring) as both:
+        return {label: convention(label, settings, scoring.unit)(both) for label, settings in scoring.metrics.items()}
+
+
+def radial_errors(prediction: np.ndarray, case: Case, scoring: Scoring) -> np.ndarray:
+    """(68, 3): radial frequency within a slice in cycles per HR pixel, energy of the error, energy of the truth.
+
+    Energies are mean squares per voxel of the whole rounded volume, in the file's units squared: a column adds up to
+    the MSE, or the truth's mean square. The bins are those of `metrics.bands.FREQUENCIES`, whatever the shape; LR's
+    Nyquist frequency at scale s is 1/(2s). Raises ValueError as `score` does.
+    """
+    with _compared(prediction, case, scoring) as both:
+        error = np.mean(both.each(lambda z: bands.radial_energy(both.prediction[z] - both.truth[z])), axis=0)
+        truth = np.mean(both.each(lambda z: bands.radial_energy(both.truth[z])), axis=0)
+    return np.stack([bands.FREQUENCIES, error, truth], axis=1)
+
+
+@contextmanager
+def _compared(prediction: np.ndarray, case: Case, scoring: Scoring) -> Iterator[Comparison]:
+    """The checked and rounded prediction beside the truth, with threads on all cores."""
+    if prediction.shape != case.hr.shape:
+        raise ValueError(f"the prediction has shape {prediction.shape}, the truth {case.hr.shape}")
+    if bad := int(np.count_nonzero(~np.isfinite(prediction))):
+        raise ValueError(f"the prediction holds {bad} values that are NaN or infinite")
+    if 2 * scoring.border >= min(case.hr.shape[1:]):
+        raise ValueError(f"a border of {scoring.border} leaves nothing of the shape {case.hr.shape}")
+    with ThreadPoolExecutor(_cores()) as cores:
+        final = list(cores.map(lambda image: case.grid.apply(image, scoring.round), prediction))
+        yield Comparison(
+            np.asarray(final, np.float64),
+            np.asarray(case.hr, np.float64),
+            case.lr,
+            case.factors,
+            case.degrade,
+            scoring.border,
+            scoring.unit,
+            cores,
+        )
+
+
+def _cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,164 @@
+"""A cell as it is handed on: whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+
+from ..errors import BenchError
+from ..system.files import DamagedFile, Readable, read_bytes, unsealed
+from ..system.states import CURVE
+from .cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, look, read_record
+from .exhibit import read_exhibit
+from .pack import DAMAGE, is_member_name, max_bytes
+from .plan import PLANS
+from .record import AnyRecord, DoneRecord, parse
+from .sources import SOURCES
+
+_FOLDER = re.compile(r"seed[0-9]+")
+_MAX_SOURCE = 2**25
+"""Bytes of a method's kept files, packed and unpacked together."""
+
+
+class NotWhole(BenchError):
+    """A cell that cannot be handed on."""
+
+    def __init__(self, state: State, why: str) -> None:
+        super().__init__(why or state)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class WholeCell:
+    """A cell that may be handed on. Names are relative to the protocol's folder."""
+
+    name: str
+    """Its folder: <degradation>/<contrast>-x2/<label>/seed0."""
+    record: AnyRecord
+    files: dict[str, str | None]
+    """Name → the SHA-256 that the record says; None for those that say it themselves, the record and the truth."""
+    note: str = ""
+    """What is left out of it, and why."""
+
+    @property
+    def record_name(self) -> str:
+        return f"{self.name}/{RECORD}"
+
+    @property
+    def images(self) -> set[str]:
+        """Names of the files that hold images."""
+        return {name for name in self.files if name.endswith(".npz")}
+
+
+def protocol_folders(runs: Readable) -> list[str]:
+    """The folders below runs that have plans or records."""
+    plans = (path.parent.parent.name for path in runs.glob(f"*/{PLANS}/*.json"))
+    records = (path.parent.parent.parent.parent.parent.name for path in runs.glob(f"*/*/*/*/seed*/{RECORD}"))
+    return sorted({*plans, *records})
+
+
+def cell_names(protocol: Readable) -> list[str]:
+    """The folders of all cells that have a record, a plain cell before its self-ensemble."""
+    names = []
+    for path in protocol.glob(f"*/*/*/seed*/{RECORD}"):
+        folder = path.parent
+        row = folder.parent.parent
+        if _FOLDER.fullmatch(folder.name) and row.parent.name not in (PLANS, SOURCES):
+            names.append("/".join((row.parent.name, row.name, folder.parent.name, folder.name)))
+    return sorted(names, key=lambda name: name.split("/"))
+
+
+def base_of(name: str) -> str:
+    """The folder of the plain cell that a cell's weights lie in."""
+    row, label, seed = name.rsplit("/", 2)
+    return f"{row}/{label.removesuffix('+')}/{seed}"
+
+
+def record_files(name: str, record: DoneRecord) -> dict[str, str | None]:
+    """The files that belong to a record, whether they are there or not: name → the SHA-256 that it says, if it does."""
+    own = {
+        SCORES: record.checksums.scores,
+        RADIAL: record.checksums.radial,
+        CURVE: record.checksums.curve,
+        EXHIBIT: record.checksums.exhibit,
+    }
+    files: dict[str, str | None] = {f"{name}/{file}": checksum for file, checksum in own.items()}
+    if record.checksums.weights is not None:
+        files[f"{base_of(name)}/{WEIGHTS}"] = record.checksums.weights
+    return files
+
+
+def own_standing(protocol: Readable, name: str, *, held: bool = False) -> Standing:
+    """Where a cell stands by its own record, whatever is asked for now: missing, running, done, damaged, ..."""
+    try:
+        record = read_record(protocol / name)
+    except BenchError:
+        record = None  # `look` says so too
+    keys = (record.train_key, record.score_key, record.source_digest) if record else ("", "", "")
+    return look(Place(protocol / name, protocol / base_of(name), *keys), held=held)
+
+
+def whole_cell(protocol: Readable, name: str) -> WholeCell:
+    """A cell that is done, or has no figures and says why. Raises BenchError with the reason for any other."""
+    standing = own_standing(protocol, name)
+    record = standing.record
+    if record is None or standing.state not in ("done", "failed", "skipped", "timeout"):
+        raise NotWhole(standing.state, standing.why)
+    _, label, seed = name.rsplit("/", 2)
+    if (record.label, f"seed{record.resolved.seed}") != (label, seed):
+        raise DamagedFile(protocol / name / RECORD, f"it is the record of {record.label} seed {record.resolved.seed}")
+    files: dict[str, str | None] = {}
+    note = ""
+    if isinstance(record, DoneRecord):
+        named = record_files(name, record)
+        files |= {path: checksum for path, checksum in named.items() if checksum and (protocol / path).is_file()}
+        if f"{name}/{EXHIBIT}" in files:
+            try:
+                if exhibit := read_exhibit(protocol / name):
+                    files[f"{name.rsplit('/', 2)[0]}/{exhibit.truth}"] = None
+            except DamagedFile as error:
+                del files[f"{name}/{EXHIBIT}"]
+                note = f"its images are left out, since {error}"
+    files[f"{name}/{RECORD}"] = None  # last, as it is written
+    for path in files:
+        size = (protocol / path).stat().st_size
+        if not is_member_name(f"runs/{protocol.name}/{path}") or size > max_bytes(path):
+            raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that cannot be handed on")
+    return WholeCell(name, record, files, note)
+
+
+def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
+    """The content of one of a cell's files. Raises DamagedFile where it is no longer what it was when it was whole."""
+    path, checksum = protocol / name, cell.files[name]
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        raise DamagedFile(path, "it was removed while it was read") from None
+    is_same = checksum is None or hashlib.sha256(content).hexdigest() == checksum
+    if name == cell.record_name:
+        is_same = parse(unsealed(path, content)).model_dump_json() == cell.record.model_dump_json()
+    if not is_same:
+        raise DamagedFile(path, "it was changed while it was read")
+    return content
+
+
+def read_source(path: Readable) -> bytes:
+    """The archive of a method's files, as `sources.keep_source` wrote it. Raises DamagedFile for any other."""
+    content = read_bytes(path)
+    parts, left = list[bytes](), _MAX_SOURCE - len(content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for member in archive.infolist() if left > 0 else []:
+                with archive.open(member) as file:
+                    parts.append(file.read(left + 1))
+                left -= len(parts[-1])
+                if left < 0:
+                    break
+    except DAMAGE as error:
+        raise DamagedFile(path, str(error).partition("\n")[0] or type(error).__name__) from None
+    if left <= 0 or f"{hashlib.sha256(bytes(1).join(parts)).hexdigest()}.zip" != path.name:
+        raise DamagedFile(path, "it does not hold the files that its name stands for")
+    return content

@@ -1,0 +1,1 @@
+"""System: files, processes, memory and machines. Nothing here knows of images."""

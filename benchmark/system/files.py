@@ -1,0 +1,202 @@
+"""Files that are complete or absent: written beside the target, synced, renamed; and JSON that carries its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, Self
+
+from ..errors import BenchError
+from .liveness import machine, start_of
+
+CHECKSUM = "checksum"
+"""The key of a sealed file's own checksum."""
+_SEAL = f',\n  "{CHECKSUM}": "'
+_TEMPORARY = re.compile(r"\..+~(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{8}")
+_DAY = 86_400
+
+
+class Readable(Protocol):
+    """A path that can be read: a `Path`, or one within a pack (`store.pack.PackPath`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> Self: ...
+    def __truediv__(self, key: str, /) -> Self: ...
+    def __lt__(self, other: Self, /) -> bool: ...
+    def exists(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def read_bytes(self) -> bytes: ...
+    def stat(self) -> os.stat_result: ...
+    def glob(self, pattern: str, /) -> Iterator[Self]: ...
+
+
+class DamagedFile(BenchError):
+    """A file that is there and is not what was written; the message names it and says what is wrong."""
+
+    def __init__(self, path: Readable, reason: str) -> None:
+        super().__init__(f"{path} is damaged: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type[DamagedFile], tuple[Readable, str]]:
+        return type(self), (self.path, self.reason)
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder to write in. What is written takes its place there only after `check` has raised nothing."""
+
+    path: Path
+    check: Callable[[], None] = _nothing
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[BinaryIO]:
+        """`atomic_file` of that name in this folder."""
+        with atomic_file(self.path / name, self.check) as file:
+            yield file
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a whole text file, UTF-8."""
+        with self.file(name) as file:
+            file.write(text.encode())
+
+    def append_text(self, name: str, text: str) -> None:
+        """Add to the end of a text file: the one kind of writing that a kill may leave half done."""
+        self.check()
+        with (self.path / name).open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+    def write_sealed(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write plain data as JSON with its checksum; `read_sealed` takes it back."""
+        self.write_text(name, sealed(content))
+
+
+@contextmanager
+def atomic_file(path: Path, check: Callable[[], None] = _nothing) -> Iterator[BinaryIO]:
+    """A binary file that takes the name `path` when the block ends well and `check` raises nothing.
+
+    After a crash, a kill or on a full disk the old file or none is there, never half of one; several processes may
+    write the same path. What a killed process leaves is removed by `remove_leftovers`.
+    """
+    temporary = path.with_name(f".{path.name}~{machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        check()
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file, UTF-8, atomically."""
+    Folder(path.parent).write_text(path.name, text)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain data as JSON with its checksum, atomically."""
+    Folder(path.parent).write_sealed(path.name, content)
+
+
+def read_sealed(path: Readable) -> dict[str, Any]:
+    """What `write_sealed` was given. Raises FileNotFoundError, and DamagedFile where one bit of it is another."""
+    return unsealed(path, read_bytes(path))
+
+
+def read_bytes(path: Readable) -> bytes:
+    """A file's content. Raises FileNotFoundError, and DamagedFile for one that cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(str(error)) from None
+    except OSError as error:
+        raise DamagedFile(path, error.strerror or str(error)) from None
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """Plain data, not empty, as JSON text that ends with the SHA-256 of all that stands before it."""
+    body = json.dumps(content, indent=2).removesuffix("\n}")
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
+def unsealed(path: Readable, content: bytes) -> dict[str, Any]:
+    """The data of a sealed file's content. Raises DamagedFile that names `path`, whichever bit of it is another."""
+    body, seal, checksum = content.rpartition(_SEAL.encode())
+    if not seal:
+        raise DamagedFile(path, "it has no checksum" if content else "it is empty")
+    if checksum != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
+        raise DamagedFile(path, "its checksum does not fit its content")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, f"it is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise DamagedFile(path, "it is no JSON object")
+    del found[CHECKSUM]
+    return found
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of the canonical JSON of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path, mark: str) -> Path:
+    """Rename what is out of date or damaged to a name that is free: nothing is deleted."""
+    target = free_name(path, mark)
+    path.rename(target)
+    return target
+
+
+def free_name(path: Path, mark: str) -> Path:
+    """A name beside `path` that nothing has: '<name>~<mark>-<time>'."""
+    first = target = path.with_name(f"{path.name}~{mark}-{time.strftime('%Y%m%dT%H%M%S')}")
+    number = 1
+    while target.exists():
+        number += 1
+        target = first.with_name(f"{first.name}-{number}")
+    return target
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that are gone, or that are older than a day; never a live one's."""
+    for path in folder.glob(".*~*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        with suppress(OSError):  # another may have been quicker
+            if match and _is_left(path, match["machine"], int(match["pid"])):
+                path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path, made_on: str, pid: int) -> bool:
+    if made_on == machine() and start_of(pid) is None:
+        return True
+    return time.time() - path.stat().st_mtime > _DAY

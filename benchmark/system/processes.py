@@ -1,0 +1,108 @@
+"""Processes of our own: children of one forkserver, which run no line of the script that the user started.
+
+Python's own children import the parent's `__main__` once more, so that what is defined there can be unpickled. A script
+without `if __name__ == "__main__":` would run a second time in each of them, and of a program from standard input there
+is no file to import. Nothing of ours is defined there (methods are files), so our children go without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection, spawn, util
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Any
+
+from ..errors import BenchError
+
+_ADDRESS_BYTES = 108 if sys.platform == "linux" else 104
+"""What a socket's path may take, the zero byte at its end included (sun_path; macOS and the BSDs have 104)."""
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+_starting = threading.RLock()
+
+
+def forkserver(*modules: str) -> ForkServerContext:
+    """The context of all child processes, which start with `modules` imported, in hundredths of a second.
+
+    A process has one forkserver, and its first user decides what it holds: others only wait for their imports.
+    A child has an empty `__main__`: what it runs and what it is given must come from modules that can be imported.
+    Starting one raises BenchError where TMPDIR is too long for a socket and no shorter folder can be written to.
+    """
+    _CONTEXT.set_forkserver_preload([*modules])
+    return _CONTEXT
+
+
+class _Child(ForkServerProcess):
+    """A process that is started in our way; the first one starts the forkserver too."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        with (
+            _starting,
+            _changed(spawn, "get_preparation_data", _without_main),
+            _changed(connection, "arbitrary_address", _short_enough),
+        ):
+            return ForkServerProcess._Popen(process_obj)
+
+
+class _Context(ForkServerContext):
+    Process = _Child
+
+
+_CONTEXT = _Context()
+
+
+@contextmanager
+def _changed(module: ModuleType, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Let `change` have the results of a function of `module`, for this thread only and until the block is left.
+
+    In place of another `sys.modules["__main__"]`, which all threads would see: one of them may be unpickling.
+    """
+    function, thread = getattr(module, name), threading.get_ident()
+
+    def changed(*arguments: Any) -> Any:
+        result = function(*arguments)
+        return change(result) if threading.get_ident() == thread else result
+
+    try:
+        setattr(module, name, changed)
+        yield
+    finally:
+        setattr(module, name, function)
+
+
+def _without_main(preparation: dict[str, Any]) -> dict[str, Any]:
+    """What a child prepares (`multiprocessing.spawn.get_preparation_data`), less the import of the parent's `__main__`.
+
+    The forkserver, which is given some of the same, learns nothing of it either.
+    """
+    return {name: value for name, value in preparation.items() if not name.startswith("init_main_from_")}
+
+
+def _short_enough(address: str | bytes) -> str | bytes:
+    """The address of the forkserver's socket: where its path is too long, one in a folder of ours.
+
+    It lies in TMPDIR, which may be of any length, as under Slurm. Only the socket moves: TMPDIR stays what it is. The
+    folder is the user's alone, since who can connect can run code; it is removed when this process ends.
+    """
+    if len(os.fsencode(address)) < _ADDRESS_BYTES:
+        return address
+    for parent in _SHORT_FOLDERS:
+        try:
+            folder = tempfile.mkdtemp(prefix="mrsr-", dir=parent)
+        except OSError:
+            continue
+        util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # not in a fork of this process
+        return os.path.join(folder, "socket")
+    raise BenchError(
+        f"TMPDIR is too long: processes talk over a socket in it, whose path may have {_ADDRESS_BYTES - 1} bytes and "
+        f"would be {os.fsdecode(address)}. None of {', '.join(_SHORT_FOLDERS)} can be written to in its place. Set "
+        "TMPDIR to a folder with a shorter path"
+    )

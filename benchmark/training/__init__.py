@@ -1,0 +1,1 @@
+"""Training: the one loop of all networks. It knows no store."""
