@@ -124,7 +124,7 @@ def bicubic_torch(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return tensor
 
 
-class _Degradation(BaseModel):
+class Degradation(BaseModel):
     """One way to make LR: its settings are the fields, as a protocol's `options` gives them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,14 +134,14 @@ class _Degradation(BaseModel):
         """LR of `shape` from an HR volume, float64; every axis of `shape` divides that of the volume."""
 
 
-class Bicubic(_Degradation):
+class BicubicDegradation(Degradation):
     """MATLAB's bicubic, antialiased: the published "BD"."""
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         return bicubic(volume, shape)
 
 
-class _Truncation(_Degradation):
+class _TruncationDegradation(Degradation):
     part: Literal["real", "magnitude"] = "real"
     """real keeps the ringing around dark pixels with its sign; magnitude rectifies it, which raises the mean."""
 
@@ -149,14 +149,14 @@ class _Truncation(_Degradation):
         return np.abs(volume) if self.part == "magnitude" else volume
 
 
-class Kspace(_Truncation):
+class KspaceDegradation(_TruncationDegradation):
     """The frequencies below the LR grid's Nyquist frequency and no others, at LR's voxel centres."""
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         return self._part(_apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_out)))
 
 
-class TruncationCsn(_Truncation):
+class TruncationCsnDegradation(_TruncationDegradation):
     """Truncation, filled with zeros to the full size, then MATLAB's bicubic: for the published "TD" figures.
 
     Their recipe is not printed. This is the one, of about a dozen tried, whose bicubic row differs from that of
@@ -168,7 +168,7 @@ class TruncationCsn(_Truncation):
         return bicubic(self._part(low), shape)
 
 
-class Gaussian(_Degradation):
+class GaussianDegradation(Degradation):
     """A Gaussian blur and decimation, both at LR's voxel centres; edges reflected symmetrically."""
 
     fwhm: float = Field(1.0, ge=0.1)
@@ -178,11 +178,11 @@ class Gaussian(_Degradation):
         return _apply(volume, shape, lambda n_in, n_out: gaussian_matrix(n_in, n_out, self.fwhm))
 
 
-DEGRADATIONS: dict[str, type[_Degradation]] = {
-    "bicubic": Bicubic,
-    "kspace": Kspace,
-    "truncation_csn": TruncationCsn,
-    "gaussian": Gaussian,
+DEGRADATIONS: dict[str, type[Degradation]] = {
+    "bicubic": BicubicDegradation,
+    "kspace": KspaceDegradation,
+    "truncation_csn": TruncationCsnDegradation,
+    "gaussian": GaussianDegradation,
 }
 """Name in a protocol → its settings and its function of (HR volume (D, H, W) float64, LR shape)."""
 

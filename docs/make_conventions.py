@@ -18,7 +18,7 @@ import numpy as np
 
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.degradation import bicubic, degrade
-from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.system.files import write_text
 from mrsr_bench.volumes import Volume, centre_crop, read_nifti, to_plane
@@ -124,7 +124,7 @@ def figures(volume: Volume, rows: list[Row]) -> list[float]:
     for unit, border, rounding in {(row.unit, row.border, row.round) for row in rows}:
         alike = [n for n, row in enumerate(rows) if (row.unit, row.border, row.round) == (unit, border, rounding)]
         metrics = {str(n): rows[n].settings for n in alike}
-        scores = score(prediction, case, Scoring(unit=unit, border=border, round=rounding, metrics=metrics))
+        scores = score(prediction, case, ScoringSpec(unit=unit, border=border, round=rounding, metrics=metrics))
         found |= {int(label): value for label, value in scores.items()}
     return [found[n] for n in range(len(rows))]
 

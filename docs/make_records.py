@@ -2,7 +2,7 @@
 
     python docs/make_records.py
 
-Types, defaults and meanings are those of the code: `store/record.py`, `store/weights.py`, `evaluation.py`, `events.py`.
+Types, defaults and meanings are those of the code: `store/record.py`, `store/weights.py`, `running/evaluation.py`, `running/events.py`.
 """
 
 from __future__ import annotations

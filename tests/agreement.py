@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mrsr_bench.degradation import degrade
 from mrsr_bench.method import Batch, Scan
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.training.loop import TrainingStopped, train
 from mrsr_bench.training.random_streams import stream
 
@@ -56,7 +56,7 @@ def upscaled(case: Case, device: str) -> Tensor:
 
 
 class Texture:
-    """Smooth random images as a training set (`feed.Samples`): a pure function of the step."""
+    """Smooth random images as a training set (`loader.Samples`): a pure function of the step."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -99,7 +99,7 @@ def trained(case: Case, steps: int, stops: Sequence[int] = ()) -> tuple[float, T
         for stop in (*stops, float("inf")):
             run = Until(Path(folder), stop)
             try:
-                fit = train(method, case.task, recipe, data, val, steps, run, Folder(run.scratch), "agreement")
+                fit = train(method, case.task, recipe, data, val, steps, run, WorkFolder(run.scratch), "agreement")
             except TrainingStopped:
                 continue
     assert method.network is not None

@@ -19,7 +19,7 @@ from benching import Row, report
 from loops import Case
 
 from mrsr_bench.data.preparation import Pair
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.training import loop as training
 from mrsr_bench.training.sampling import TrainingPairs
@@ -63,7 +63,9 @@ def row(case: Case, steps: int, pairs: list[Pair], folder: Path) -> Row:
     """Milliseconds of a step, of what is outside, and its share of all steps together."""
     method, recipe = case.make(), case.recipe(steps)
     data = TrainingPairs(pairs, case.task.factors, recipe, method.slices_per_sample, seed=0)
-    loop = Clocked(method, case.task, recipe, [(lr[0], hr[0]) for lr, hr in [data.crops(0)]], Folder(folder), case.name)
+    loop = Clocked(
+        method, case.task, recipe, [(lr[0], hr[0]) for lr, hr in [data.crops(0)]], WorkFolder(folder), case.name
+    )
     with loop.feed(data) as feed:
         while loop.step < steps:
             loop.advance(*feed.next())

@@ -38,12 +38,16 @@ def measure(root: Path) -> Iterator[Row]:
     from mrsr_bench.data.preparation import prepare
     from mrsr_bench.datasets.folder import Folder
     from mrsr_bench.method import Recipe
-    from mrsr_bench.protocol.schema import Cut, Degradation
+    from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
     from mrsr_bench.training.sampling import TrainingPairs
     from mrsr_bench.volumes import read_nifti
 
     names = write_scans(root, SUBJECTS, (256, 256, 130), np.int16)
-    dataset, cut, bicubic = Folder(root), Cut(plane="axial", crop=SHAPE), Degradation(name="bicubic", round="stored")
+    dataset, cut, bicubic = (
+        Folder(root),
+        CutSpec(plane="axial", crop=SHAPE),
+        DegradationSpec(name="bicubic", round="stored"),
+    )
     for what in ("prepare", "open again"):
         started = time.perf_counter()
         pairs = prepare(dataset, names, "T1", cut, bicubic, (1, 2, 2))

@@ -20,7 +20,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.degradation import bicubic, degrade
-from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring.protocol_metrics import METRICS
 from mrsr_bench.scoring.score import Case, radial_errors, score
 from mrsr_bench.volumes import Grid, read_nifti, to_plane
@@ -47,7 +47,7 @@ def case() -> tuple[np.ndarray, Case]:
 
 
 def ours(prediction: np.ndarray, volume: Case, **metrics: dict[str, Any]) -> dict[str, float]:
-    return score(prediction, volume, Scoring(round="stored", metrics=metrics))
+    return score(prediction, volume, ScoringSpec(round="stored", metrics=metrics))
 
 
 def scikit(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -79,7 +79,7 @@ def measure() -> Iterator[dict[str, object]]:
     for name, taken in (("PSNR and SSIM, 1 core", mine), (f"PSNR and SSIM, {len(cores)} cores", spread)):
         ratio = median(own / other for own, other in zip(taken, theirs, strict=True))
         yield {"what": name, "seconds": median(taken), "ratio": ratio}
-    taken = seconds(lambda: radial_errors(prediction, volume, Scoring(round="stored", metrics=BOTH)))
+    taken = seconds(lambda: radial_errors(prediction, volume, ScoringSpec(round="stored", metrics=BOTH)))
     yield {"what": f"radial errors, {len(cores)} cores", "seconds": taken, "ratio": taken / median(theirs)}
     for name, metric in METRICS.items():
         settings = (WINDOW if name == "ssim" else {}) | (RANGE if "range" in metric.model_fields else {})

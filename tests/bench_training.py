@@ -22,7 +22,7 @@ from loops import Case, rounds
 
 from mrsr_bench.data.preparation import Pair, prepare
 from mrsr_bench.datasets.folder import Folder
-from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
 from mrsr_bench.training.complexity import count_parameters
 
 CASES = (
@@ -64,7 +64,7 @@ def scans(
     """New files, the same prepared for the suite, and the slices of a file."""
     folder.mkdir()
     names = write_scans(folder, number, shape, dtype)
-    cut, bicubic = Cut(plane="axial"), Degradation(name="bicubic", round="stored")
+    cut, bicubic = CutSpec(plane="axial"), DegradationSpec(name="bicubic", round="stored")
     pairs = prepare(Folder(folder), names, "T1", cut, bicubic, (1, 2, 2))
     return [folder / f"{name}-T1.nii.gz" for name in names], pairs, shape[2]
 

@@ -33,7 +33,7 @@ from mrsr_bench.data.preparation import Pair
 from mrsr_bench.degradation import degrade
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.registry import find, load_method, methods
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.training import loop as training
@@ -207,7 +207,7 @@ def serve_suite(line: Connection, case: Case, pairs: Sequence[Pair], seconds: fl
         run = Held(line, case, seconds, Path(folder))
         # No states on disk: one would be due after every pause, and real trainings write one a minute.
         never = float("inf")
-        training.train(method, case.task, recipe, data, val, recipe.steps, run, Folder(run.scratch), "speed", never)
+        training.train(method, case.task, recipe, data, val, recipe.steps, run, WorkFolder(run.scratch), "speed", never)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.training import checkpoint
 from mrsr_bench.training.loop import train
 
@@ -77,7 +77,7 @@ def survive(
     recipe = Recipe(lr=1e-2, schedule="cosine", schedule_args={}, steps=STEPS, precision=precision, clip_norm=1.0)
     data = Data(end, delay)
     val = [tuple(array[0] for array in data.crops(10_000 + crop)) for crop in range(2)]
-    train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), Folder(folder), "key", save_every)
-    state = checkpoint.load(Folder(folder), "key", "cpu")
+    train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), WorkFolder(folder), "key", save_every)
+    state = checkpoint.load(WorkFolder(folder), "key", "cpu")
     assert state is not None
     return state

@@ -20,10 +20,16 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import bicubic, degrade
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.replication import published as quoted
 from mrsr_bench.replication.calibration import calibrate
-from mrsr_bench.replication.calibration.explain import Cell, draws, fits, mahalanobis, published_cells
+from mrsr_bench.replication.calibration.explain import (
+    PublishedFigure,
+    agreements,
+    draws,
+    mahalanobis,
+    published_figures,
+)
 from mrsr_bench.replication.calibration.figures import ROUNDINGS, Convention, all_figures, conventions, subject_figures
 from mrsr_bench.replication.calibration.report import name, verdict
 from mrsr_bench.scoring.score import Case, score
@@ -31,7 +37,12 @@ from mrsr_bench.volumes import Volume, centre_crop, to_plane
 
 CROP = (12, 24, 24)
 CONTRASTS = {"PD": "axial", "T1": "sagittal", "T2": "axial"}
-CELLS = [Cell(metric, contrast, scale) for metric in ("psnr", "ssim") for contrast in CONTRASTS for scale in (2, 3, 4)]
+CELLS = [
+    PublishedFigure(metric, contrast, scale)
+    for metric in ("psnr", "ssim")
+    for contrast in CONTRASTS
+    for scale in (2, 3, 4)
+]
 
 
 def image(seed: int, shape: tuple[int, int, int] = (26, 28, 26)) -> np.ndarray:
@@ -107,7 +118,7 @@ def test_the_suite_scores_the_same_under_a_protocols_settings(people: Folder, fi
         "ssim": {"range": "volume_max", "window": "uniform7", "map": "whole"},
     }
     case = Case(volume.data, low, volume.grid, (1, 2, 2), lambda array: array)
-    found = score(bicubic(low, CROP), case, Scoring(round="stored", metrics=metrics))
+    found = score(bicubic(low, CROP), case, ScoringSpec(round="stored", metrics=metrics))
     row = figures.loc["PD", 2, "stored"]
     assert row["psnr/volume/volume_minmax"] == pytest.approx(found["psnr"])
     assert row["ssim/uniform7 2-D/volume_max/whole"] == pytest.approx(found["ssim"])
@@ -209,7 +220,7 @@ def table() -> pd.DataFrame:
     return generated(0)
 
 
-def printed(table: pd.DataFrame, one: Convention, subjects: list[str]) -> dict[Cell, float]:
+def printed(table: pd.DataFrame, one: Convention, subjects: list[str]) -> dict[PublishedFigure, float]:
     """The published figures of a test set under one convention, with as many digits as are printed."""
     part = table[table["subject"].isin(subjects) & (table["rounding"] == one.rounding)]
     means = part.groupby(["contrast", "scale"])[[one.psnr, one.ssim]].mean()
@@ -223,7 +234,7 @@ def printed(table: pd.DataFrame, one: Convention, subjects: list[str]) -> dict[C
 def test_the_convention_that_figures_were_made_under_comes_first(table: pd.DataFrame, number: int) -> None:
     truth = conventions()[number]
     weights = draws(NAMES, 500)
-    ranked = fits(table, printed(table, truth, NAMES), weights)
+    ranked = agreements(table, printed(table, truth, NAMES), weights)
     assert len(ranked) == 128
     assert ranked[0].names == (truth,)
     assert ranked[0].explains
@@ -237,7 +248,7 @@ def test_figures_of_another_kind_are_explained_by_nothing(table: pd.DataFrame) -
     truth = conventions()[41]
     figures = printed(table, truth, NAMES)
     figures |= {cell: value + 0.3 for cell, value in figures.items() if cell.metric == "psnr" and cell.scale == 3}
-    ranked = fits(table, figures, draws(NAMES, 500))
+    ranked = agreements(table, figures, draws(NAMES, 500))
     assert not any(fit.explains for fit in ranked)
     assert min(fit.contrast_p for fit in ranked) == 0
     text = "\n".join(verdict(ranked, 150))
@@ -252,7 +263,7 @@ def test_conventions_that_data_cannot_tell_apart_share_a_rank(table: pd.DataFram
         table[column.replace("volume_minmax", "volume_max")] = table[column]
     table["psnr/slices/volume_minmax"] = table["psnr/slices/volume_max"] = table["psnr/volume/volume_max"] + 1e-4
     truth = Convention("volume", "volume_minmax", "gaussian11 2-D", "whole", "stored")
-    ranked = fits(table, printed(table, truth, NAMES), draws(NAMES, 500))
+    ranked = agreements(table, printed(table, truth, NAMES), draws(NAMES, 500))
     assert {one.range for one in ranked[0].names} == {"volume_minmax", "volume_max"}
     assert len([fit for fit in ranked if fit.explains]) == 2
     text = "\n".join(verdict(ranked, 150))
@@ -261,10 +272,10 @@ def test_conventions_that_data_cannot_tell_apart_share_a_rank(table: pd.DataFram
 
 
 def test_the_published_figures_are_csns_eighteen() -> None:
-    cells = published_cells(quoted.load())
+    cells = published_figures(quoted.load())
     assert list(cells) == CELLS
-    assert cells[Cell("psnr", "PD", 2)] == 35.04
-    assert cells[Cell("ssim", "T2", 4)] == 0.8611
+    assert cells[PublishedFigure("psnr", "PD", 2)] == 35.04
+    assert cells[PublishedFigure("ssim", "T2", 4)] == 0.8611
 
 
 # --- from volumes to the page --------------------------------------------------------------------------------------

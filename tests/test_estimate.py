@@ -20,7 +20,7 @@ from mrsr_bench.cli import main
 from mrsr_bench.data.preparation import prepare_protocol
 from mrsr_bench.estimating.costs import RATE, Costs
 from mrsr_bench.estimating.estimate import report
-from mrsr_bench.estimating.needs import Data
+from mrsr_bench.estimating.needs import DataNeeds
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.planning.cells import Training
 from mrsr_bench.planning.plans import request_plan
@@ -265,5 +265,5 @@ def test_a_full_disk_is_foretold(protocol: Path, tmp_path: Path, monkeypatch: py
 
 def test_the_shape_of_volumes_on_hand_stands_in_for_a_crop(write_protocol: Write, images: Path) -> None:
     loaded, _ = request_plan(Request(str(write_protocol())))
-    assert Data(loaded, images).shape("T1") == (4, 36, 48)
-    assert Data(loaded, None).shape("T1") is None
+    assert DataNeeds(loaded, images).shape("T1") == (4, 36, 48)
+    assert DataNeeds(loaded, None).shape("T1") is None

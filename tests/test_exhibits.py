@@ -29,7 +29,7 @@ from mrsr_bench.planning.cells import plan
 from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.loading import load
-from mrsr_bench.protocol.schema import Report
+from mrsr_bench.protocol.schema import ReportSpec
 from mrsr_bench.running import exhibits
 from mrsr_bench.running.events import Event, Warned
 from mrsr_bench.running.exhibits import evenly_spaced
@@ -141,7 +141,7 @@ def test_a_protocol_may_keep_none(write_protocol: Write, images: Path) -> None:
 @pytest.mark.parametrize("report", [{"subjects": -1}, {"subjects": 17}, {"slices": 0}, {"slices": 17}, {"slice": 1}])
 def test_a_report_beyond_its_bounds_is_refused(report: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
-        Report(**report)
+        ReportSpec(**report)
 
 
 def test_a_report_is_in_no_key_and_its_default_in_no_digest(write_protocol: Write) -> None:

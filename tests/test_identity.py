@@ -26,14 +26,14 @@ from mrsr_bench.data import preparation
 from mrsr_bench.data.preparation import Pair, demand_disjoint, prepare, values_digest
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.errors import BenchError
-from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
 from mrsr_bench.system import cache as caches
 from mrsr_bench.system import files
 from mrsr_bench.system.cache import content_digest
 from mrsr_bench.system.liveness import machine
 
 MODEST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-STORED, EXACT = Degradation(name="bicubic", round="stored"), Degradation(name="bicubic", round="none")
+STORED, EXACT = DegradationSpec(name="bicubic", round="stored"), DegradationSpec(name="bicubic", round="none")
 VOXELS = textured(5, (24, 36, 2))
 """Whole numbers from 0 to 1000."""
 
@@ -46,9 +46,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def prepared(root: Path, subject: str = "anna", degradation: Degradation = STORED, **changes: Any) -> Pair:
+def prepared(root: Path, subject: str = "anna", degradation: DegradationSpec = STORED, **changes: Any) -> Pair:
     dataset = changes.get("dataset", Folder)(root)
-    [pair] = prepare(dataset, [subject], "T1", Cut(plane="axial"), degradation, changes.get("factors", (1, 2, 2)))
+    [pair] = prepare(dataset, [subject], "T1", CutSpec(plane="axial"), degradation, changes.get("factors", (1, 2, 2)))
     return pair
 
 
@@ -177,7 +177,7 @@ def test_the_files_of_these_tests_are_stored_as_they_say(tmp_path: Path) -> None
 
 def test_an_image_keeps_its_content_whatever_lr_is_made_of_it(tmp_path: Path) -> None:
     save(tmp_path / "data" / "anna-T1.nii")
-    degradations = [STORED, EXACT, Degradation(name="kspace", round="none", noise=0.05)]
+    degradations = [STORED, EXACT, DegradationSpec(name="kspace", round="none", noise=0.05)]
     assert len({prepared(tmp_path / "data", degradation=degradation).content for degradation in degradations}) == 1
 
 
@@ -228,9 +228,9 @@ def test_the_records_digest_tells_lr_and_spacing_apart(tmp_path: Path) -> None:
     others = [
         prepared(tmp_path / "far"),
         prepared(tmp_path / "data", degradation=EXACT),
-        prepared(tmp_path / "data", degradation=Degradation(name="kspace", round="stored")),
-        prepared(tmp_path / "data", degradation=Degradation(name="bicubic", round="stored", noise=0.02)),
-        prepared(tmp_path / "data", degradation=Degradation(name="bicubic", round="stored", noise=0.03)),
+        prepared(tmp_path / "data", degradation=DegradationSpec(name="kspace", round="stored")),
+        prepared(tmp_path / "data", degradation=DegradationSpec(name="bicubic", round="stored", noise=0.02)),
+        prepared(tmp_path / "data", degradation=DegradationSpec(name="bicubic", round="stored", noise=0.03)),
         prepared(tmp_path / "data", factors=(1, 3, 3)),
         prepared(tmp_path / "data", factors=(1, 2, 1)),
     ]

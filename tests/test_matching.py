@@ -21,7 +21,7 @@ from mrsr_bench.degradation import degrade
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.replication.matching import match_archive
 from mrsr_bench.replication.matching.archive import factors_of, fold_of, read
-from mrsr_bench.replication.matching.fingerprint import NOWHERE, Place, locate, sketch, whole_numbers
+from mrsr_bench.replication.matching.fingerprint import NOWHERE, CropPosition, locate, sketch, whole_numbers
 from mrsr_bench.replication.matching.search import rule
 from mrsr_bench.volumes import Grid, VolumeError
 
@@ -123,14 +123,14 @@ def test_a_place_cuts_what_it_was_found_for(
     padded = np.pad(source, 9, constant_values=NOWHERE)
     crop = turned(padded[tuple(slice(9 + s, 9 + s + n) for s, n in zip(start, (3, 4, 5), strict=True))], axes, signs)
     origin = tuple(start[a] if sign > 0 else start[a] + (3, 4, 5)[a] - 1 for a, sign in zip(axes, signs, strict=True))
-    place = Place(axes, signs, origin)  # type: ignore[arg-type]
+    place = CropPosition(axes, signs, origin)  # type: ignore[arg-type]
     assert place.start(crop.shape) == start
     assert np.array_equal(place.cut(source, crop.shape), crop)
 
 
 def test_axis_codes_say_where_an_axis_grows_towards() -> None:
-    assert Place((0, 1, 2), (1, 1, 1), (0, 0, 0)).codes == "RAS"
-    assert Place((1, 2, 0), (-1, 1, -1), (0, 0, 0)).codes == "PSL"
+    assert CropPosition((0, 1, 2), (1, 1, 1), (0, 0, 0)).codes == "RAS"
+    assert CropPosition((1, 2, 0), (-1, 1, -1), (0, 0, 0)).codes == "PSL"
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Recipe, intensity_scale
-from mrsr_bench.protocol.schema import Cut, Degradation
+from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
 from mrsr_bench.training.sampling import TrainingPairs, validation_crops
 from mrsr_bench.training.symmetries import undo_dihedral
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-STORED, EXACT = Degradation(name="bicubic", round="stored"), Degradation(name="bicubic", round="none")
+STORED, EXACT = DegradationSpec(name="bicubic", round="stored"), DegradationSpec(name="bicubic", round="none")
 X2 = (1, 2, 2)
 
 
@@ -48,12 +48,12 @@ def prepared(
     root: Path,
     subjects: Sequence[str],
     crop: Sequence[int] | None = None,
-    degradation: Degradation = STORED,
+    degradation: DegradationSpec = STORED,
     factors: tuple[int, int, int] = X2,
     plane: str = "axial",
     **cut: Any,
 ) -> list[Pair]:
-    return prepare(Folder(root), subjects, "T1", Cut(plane=plane, crop=crop, **cut), degradation, factors)
+    return prepare(Folder(root), subjects, "T1", CutSpec(plane=plane, crop=crop, **cut), degradation, factors)
 
 
 def pair_of(folder: Path, hr: np.ndarray, factors: tuple[int, int, int] = X2, name: str = "pair") -> Pair:
@@ -390,9 +390,9 @@ def test_a_volume_smaller_than_the_crop_is_refused_or_padded_around_its_centre(i
     assert not pair.hr[4].any()
     assert not pair.hr[:, [0, 1, 38, 39]].any()
     np.testing.assert_allclose(np.array(pair.affine) @ [0, 2, 0, 1], np.array(whole.affine) @ [0, 0, 1, 1])
-    assert padded([whole, pair], Cut(plane="axial", crop=(5, 40, 46))) == ["anna", "anna"]
-    assert padded([whole, pair], Cut(plane="axial", crop=(4, 36, 48))) == []
-    assert padded([whole], Cut(plane="axial")) == []
+    assert padded([whole, pair], CutSpec(plane="axial", crop=(5, 40, 46))) == ["anna", "anna"]
+    assert padded([whole, pair], CutSpec(plane="axial", crop=(4, 36, 48))) == []
+    assert padded([whole], CutSpec(plane="axial")) == []
 
 
 def test_hr_on_its_native_grid_is_another_entry_that_remembers_the_files_shape(cache: Path, tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_hr_on_its_native_grid_is_another_entry_that_remembers_the_files_shape(c
 
 
 def test_noise_is_added_once_and_is_the_subjects_own(images: Path, cache: Path) -> None:
-    noisy = Degradation(name="bicubic", round="none", noise=0.05)
+    noisy = DegradationSpec(name="bicubic", round="none", noise=0.05)
     [clean, other_clean] = prepared(images, ["anna", "bert"], degradation=EXACT)
     [pair, other] = prepared(images, ["anna", "bert"], degradation=noisy)
     sigma = 0.05 * intensity_scale(clean.lr)
@@ -425,7 +425,7 @@ def test_noise_is_added_once_and_is_the_subjects_own(images: Path, cache: Path) 
 
 
 def test_settings_of_a_degradation_are_another_entry(images: Path, cache: Path) -> None:
-    wide, narrow = (Degradation(name="gaussian", round="none", options={"fwhm": fwhm}) for fwhm in (2.0, 0.5))
+    wide, narrow = (DegradationSpec(name="gaussian", round="none", options={"fwhm": fwhm}) for fwhm in (2.0, 0.5))
     [a], [b] = prepared(images, ["anna"], degradation=wide), prepared(images, ["anna"], degradation=narrow)
     assert np.std(a.lr) < np.std(b.lr)
     assert a.digest != b.digest
@@ -446,7 +446,7 @@ def test_folds_that_share_a_subject_or_an_image_are_refused(images: Path, cache:
 def test_progress_counts_up_to_all_volumes(images: Path, cache: Path) -> None:
     heard: list[tuple[int, int]] = []
     prepare(
-        Folder(images), ["anna", "bert", "carl"], "T1", Cut(plane="axial"), STORED, X2, lambda *of: heard.append(of)
+        Folder(images), ["anna", "bert", "carl"], "T1", CutSpec(plane="axial"), STORED, X2, lambda *of: heard.append(of)
     )
     assert heard == [(1, 3), (2, 3), (3, 3)]
 
@@ -583,7 +583,7 @@ def test_odd_subject_names_stay_inside_the_cache(cache: Path, tmp_path: Path, na
 
     write_image(tmp_path / "odd-T1.nii.gz", textured(1))
     Odd.__module__ = Folder.__module__
-    [pair] = prepare(Odd(tmp_path), [name], "T1", Cut(plane="axial"), STORED, X2)
+    [pair] = prepare(Odd(tmp_path), [name], "T1", CutSpec(plane="axial"), STORED, X2)
     assert cache.resolve() in pair.hr_path.resolve().parents
     assert pair.subject == name
 

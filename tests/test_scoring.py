@@ -17,13 +17,13 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import UsageError
-from mrsr_bench.protocol.schema import Scoring
+from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring import score as room
 from mrsr_bench.scoring.metrics import bands, edges, information, ranges
 from mrsr_bench.scoring.metrics.foreground import foreground
 from mrsr_bench.scoring.metrics.fsim import fsim_sums
 from mrsr_bench.scoring.metrics.ssim import ssim_map
-from mrsr_bench.scoring.protocol_metrics import METRICS, convention, metric_of
+from mrsr_bench.scoring.protocol_metrics import METRICS, make_metric, metric_class
 from mrsr_bench.scoring.score import Case, radial_errors, score
 from mrsr_bench.volumes import Grid
 
@@ -65,8 +65,8 @@ def case(truth: np.ndarray, grid: Grid = FLOATS, factors: tuple[int, int, int] =
 
 def convened(
     metrics: dict[str, dict[str, Any]], unit: str = "volume", border: int = 0, rounding: str = "none"
-) -> Scoring:
-    return Scoring.model_validate({"unit": unit, "border": border, "round": rounding, "metrics": metrics})
+) -> ScoringSpec:
+    return ScoringSpec.model_validate({"unit": unit, "border": border, "round": rounding, "metrics": metrics})
 
 
 def figure(prediction: np.ndarray, truth: np.ndarray, name: str = "psnr", unit: str = "volume", **how: Any) -> float:
@@ -522,9 +522,9 @@ def test_scores_come_in_the_protocols_order_under_its_labels() -> None:
 
 def test_an_unknown_metric_is_named_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match=r"unknown metric 'pnsr'\. Did you mean 'psnr'\?"):
-        convention("pnsr", {})
+        make_metric("pnsr", {})
     with pytest.raises(UsageError, match=r"unknown metric 'sim'.* Did you mean"):
-        metric_of("psnr", {"metric": "sim"})
+        metric_class("psnr", {"metric": "sim"})
 
 
 @pytest.mark.parametrize(
@@ -545,12 +545,12 @@ def test_an_unknown_metric_is_named_with_the_nearest_one() -> None:
 )
 def test_settings_that_do_not_fit_are_refused(label: str, how: dict[str, Any], unit: str, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        convention(label, how, unit)
+        make_metric(label, how, unit)
 
 
 def test_a_metric_made_without_a_protocol_takes_every_word() -> None:
     for word in ranges.WORDS:
-        assert convention("psnr", {"range": word, "pool": "mse"}).model_dump()["range"] == word
+        assert make_metric("psnr", {"range": word, "pool": "mse"}).model_dump()["range"] == word
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))

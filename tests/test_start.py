@@ -30,7 +30,7 @@ from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.methods.bicubic import Bicubic
 from mrsr_bench.planning.cells import Cell
-from mrsr_bench.protocol.schema import Degradation
+from mrsr_bench.protocol.schema import DegradationSpec
 from mrsr_bench.running import runner
 from mrsr_bench.running.outcomes import Outcome, Outcomes
 from mrsr_bench.running.progress import Listener
@@ -325,7 +325,7 @@ CANNOT = classical(
 
 
 def cell(label: str) -> Cell:
-    return Cell(label, "T1", (1, 2, 2), Degradation(name="bicubic", round="stored"), 0, "", "")
+    return Cell(label, "T1", (1, 2, 2), DegradationSpec(name="bicubic", round="stored"), 0, "", "")
 
 
 def test_outcomes_print_as_an_aligned_table() -> None:

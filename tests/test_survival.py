@@ -19,7 +19,7 @@ from torch import nn
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch
 from mrsr_bench.system import states
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import largest_that_fits
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.system.states import states_in
@@ -97,7 +97,7 @@ def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> 
 
 def test_states_of_another_training_are_removed(tmp_path: Path) -> None:
     stopped(tmp_path, 3, 5)
-    assert checkpoint.load(Folder(tmp_path), "another key", "cpu") is None
+    assert checkpoint.load(WorkFolder(tmp_path), "another key", "cpu") is None
     assert not states_in(tmp_path)
 
 
@@ -106,8 +106,8 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    checkpoint.save(Folder(tmp_path), 1, {"key": "key", "evil": Evil()})
-    assert checkpoint.load(Folder(tmp_path), "key", "cpu") is None
+    checkpoint.save(WorkFolder(tmp_path), 1, {"key": "key", "evil": Evil()})
+    assert checkpoint.load(WorkFolder(tmp_path), "key", "cpu") is None
     assert not (tmp_path / "ran").exists()
     assert len(list(tmp_path.glob("state-*~damaged-*"))) == 1
 
@@ -120,7 +120,7 @@ def test_a_whole_file_that_is_no_state_of_a_training_is_passed_over(tmp_path: Pa
     torch.save(content, tmp_path / "odd" / "content")
     path = tmp_path / "odd" / "content"
     path.rename(path.with_name(f"state-00000007-{states._digest(path.read_bytes())}.pt"))
-    assert checkpoint.load(Folder(tmp_path / "odd"), "key", "cpu", ("network", "rows"))["step"] == 3
+    assert checkpoint.load(WorkFolder(tmp_path / "odd"), "key", "cpu", ("network", "rows"))["step"] == 3
     assert states_in(tmp_path / "odd") == [good]
     _, resumed, _ = fit(tmp_path / "odd", Data())
     assert same(whole, resumed)

@@ -17,15 +17,15 @@ from mrsr_bench.planning.cells import Training
 from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Progressed
-from mrsr_bench.store.mlflow_mirror import Item, Mirror, default_uri
+from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri
 from mrsr_bench.store.results import Store
 
 
-def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[Item]:
+def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:
     """The cells of trainings, as the mirror takes them."""
     store = Store(tmp_path / "results")
     return [
-        Item(loaded.folder, str(cell), cell.folder.as_posix(), training.place(store.runs, cell))
+        MirroredCell(loaded.folder, str(cell), cell.folder.as_posix(), training.place(store.runs, cell))
         for training in trainings
         for cell in training.cells
     ]

@@ -17,7 +17,7 @@ from torch import nn
 
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
-from mrsr_bench.system.files import Folder
+from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.training import checkpoint
 from mrsr_bench.training.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.training.loop import Trained, TrainingStopped, train
@@ -140,7 +140,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
     result = train(
-        method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), Folder(folder), "key", save_every
+        method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), WorkFolder(folder), "key", save_every
     )
     assert method.network is not None
     return result, last_state(folder), method.network
@@ -148,7 +148,7 @@ def fit(
 
 def last_state(folder: Path) -> dict[str, Any]:
     """The newest state without what its clock and its memory say."""
-    state = checkpoint.load(Folder(folder), "key", "cpu")
+    state = checkpoint.load(WorkFolder(folder), "key", "cpu")
     assert state is not None
     for row in (state, *state["rows"]):
         for name in ("seconds", "pixels_per_second", "memory_bytes"):

@@ -18,7 +18,7 @@ from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
-from mrsr_bench.reporting.cost import costs, pareto
+from mrsr_bench.reporting.cost import efficiencies, pareto
 from mrsr_bench.reporting.distance import baseline, distances
 from mrsr_bench.reporting.figure import draw
 from mrsr_bench.reporting.render import render
@@ -192,7 +192,7 @@ def test_where_lower_is_better_the_lowest_are_optimal(make: Callable[..., Plan])
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}}})
     for label, hfen, macs in (("srcnn", 0.3, 10), ("edsr", 0.2, 20)):
         fill(plan, label, "x2", 0, 0, metrics={"hfen": hfen}, macs_lr24=macs)
-    assert [(cost.label, cost.optimal) for cost in costs(build(view(plan)))] == [("srcnn", True), ("edsr", True)]
+    assert [(cost.label, cost.optimal) for cost in efficiencies(build(view(plan)))] == [("srcnn", True), ("edsr", True)]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=10)

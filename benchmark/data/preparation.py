@@ -26,7 +26,7 @@ from ..degradation import add_rician, degrade
 from ..errors import BenchError, UsageError
 from ..method import Scan, intensity_scale
 from ..protocol.loading import Loaded
-from ..protocol.schema import Cut, Degradation
+from ..protocol.schema import CutSpec, DegradationSpec
 from ..registry import datasets, find, load_dataset
 from ..system.cache import cache_folder, content_digest
 from ..system.files import DamagedFile, atomic_file, digest, read_sealed, remove_leftovers, sha256_of, write_sealed
@@ -118,8 +118,8 @@ def prepare(
     dataset: Dataset,
     subjects: Sequence[str],
     contrast: str,
-    cut: Cut,
-    degradation: Degradation,
+    cut: CutSpec,
+    degradation: DegradationSpec,
     factors: tuple[int, int, int],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Pair]:
@@ -167,7 +167,7 @@ def demand_disjoint(folds: Mapping[str, Sequence[Pair]]) -> None:
                     )
 
 
-def padded(pairs: Sequence[Pair], cut: Cut) -> list[str]:
+def padded(pairs: Sequence[Pair], cut: CutSpec) -> list[str]:
     """The subjects whose volume was smaller than the crop."""
     crop = cut.crop or (0, 0, 0)
     return [pair.subject for pair in pairs if any(n < c for n, c in zip(pair.full_shape, crop, strict=True))]
@@ -207,8 +207,8 @@ def _prepare(
     dataset: Dataset,
     subject: str,
     contrast: str,
-    cut: Cut,
-    degradation: Degradation,
+    cut: CutSpec,
+    degradation: DegradationSpec,
     factors: tuple[int, int, int],
 ) -> Pair:
     source = dataset.source(subject, contrast)
@@ -261,7 +261,7 @@ def _source_digest(source: Path) -> str:
         raise VolumeError(source, error.strerror or str(error)) from error
 
 
-def _cut(dataset: Dataset, source: Path, subject: str, contrast: str, cut: Cut) -> tuple[Volume, dict[str, Any]]:
+def _cut(dataset: Dataset, source: Path, subject: str, contrast: str, cut: CutSpec) -> tuple[Volume, dict[str, Any]]:
     """HR, and what is to be remembered of it."""
     volume = to_plane(dataset.load(subject, contrast), cut.plane)
     shape = volume.data.shape
@@ -278,7 +278,7 @@ def _cut(dataset: Dataset, source: Path, subject: str, contrast: str, cut: Cut) 
     return volume, {**about, "file_shape": shape, "full_shape": full, "source": str(source)}
 
 
-def _degraded(hr: np.ndarray, degradation: Degradation, factors: Sequence[int], seed: str) -> np.ndarray:
+def _degraded(hr: np.ndarray, degradation: DegradationSpec, factors: Sequence[int], seed: str) -> np.ndarray:
     """LR before it is rounded. Noise is the same whenever LR of this subject is made."""
     lr = degrade(hr, degradation.name, factors, **degradation.options)
     if degradation.noise is None:

@@ -13,13 +13,13 @@ from ..protocol.loading import Loaded
 from ..running.steps import ACTING, Step
 from ..system.units import in_bytes
 from .costs import RATE, Cost, Costs
-from .needs import Data, Folds
+from .needs import DataNeeds, Folds
 
 _ENSEMBLE = 8
 
 
 @dataclass
-class Line:
+class EstimateRow:
     """Steps that are one to a reader: the same done to the same columns at one scale, for whatever contrasts."""
 
     action: str
@@ -61,7 +61,7 @@ class Line:
 
 def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None, costs: Costs) -> str:
     """All that a dry run says, for people: `steps` of each training (`steps.steps_of`), data in `folder`."""
-    data, lines = Data(loaded, folder), group(steps)
+    data, lines = DataNeeds(loaded, folder), group(steps)
     for line in lines:
         training = line.steps[0].training
         if line.action in ACTING:
@@ -83,22 +83,22 @@ def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None,
     return "\n\n".join(part for part in parts if part)
 
 
-def group(steps: Iterable[Sequence[Step]]) -> list[Line]:
+def group(steps: Iterable[Sequence[Step]]) -> list[EstimateRow]:
     """Lines in the order of the first step of each; `steps` of each training."""
-    lines: dict[tuple[str, ...], Line] = {}
+    lines: dict[tuple[str, ...], EstimateRow] = {}
     for of in steps:
         for action, why in dict.fromkeys((step.action, step.why) for step in of):
             alike = [step for step in of if (step.action, step.why) == (action, why)]
             key = (action, why, ", ".join(step.cell.label for step in alike), alike[0].cell.scale)
-            lines.setdefault(key, Line(*key)).steps += alike
+            lines.setdefault(key, EstimateRow(*key)).steps += alike
     return list(lines.values())
 
 
-def _ahead(line: Line) -> bool:
+def _ahead(line: EstimateRow) -> bool:
     return line.action in ACTING
 
 
-def _folds(training: Training, line: Line) -> Folds:
+def _folds(training: Training, line: EstimateRow) -> Folds:
     """Fold → the subjects that a line's steps of a training need."""
     split = training.loaded.split
     if not (line.trains and training.make_method().learns):
@@ -113,7 +113,7 @@ _SEVERAL: dict[str, Callable[[Cell], str]] = {
 """Columns that are shown where a run has several such."""
 
 
-def _table(lines: Sequence[Line]) -> str:
+def _table(lines: Sequence[EstimateRow]) -> str:
     """A row per line, and the totals."""
     cells = [step.cell for line in lines for step in line.steps]
     several = {name: of for name, of in _SEVERAL.items() if len(set(map(of, cells))) > 1}
@@ -130,19 +130,19 @@ def _table(lines: Sequence[Line]) -> str:
     return tabulate(rows, headings, tablefmt="plain", disable_numparse=True, colalign=align)
 
 
-def _total(lines: Sequence[Line], measured: bool) -> float | None:
+def _total(lines: Sequence[EstimateRow], measured: bool) -> float | None:
     """The hours of all lines of a kind; None where there is none. Measured and counted ones never mix."""
     of = [line for line in lines if line.cost and line.cost.measured is measured and line.hours is not None]
     return sum((line.hours or 0.0) * len(line.trainings) for line in of) if of else None
 
 
-def _totals(lines: Sequence[Line]) -> list[tuple[str, str]]:
+def _totals(lines: Sequence[EstimateRow]) -> list[tuple[str, str]]:
     """Hours, and those of what."""
     sums = ((_total(lines, True), "this machine"), (_total(lines, False), "assumed GPU"))
     return [(_hours(hours), where) for hours, where in sums if hours is not None]
 
 
-def _figures(line: Line) -> list[str]:
+def _figures(line: EstimateRow) -> list[str]:
     """Training, what the hours are from, hours of each and of all, memory."""
     recipe = line.steps[0].training.recipe
     side = f"{recipe.lr_patch}×{recipe.lr_patch}" if recipe else ""
@@ -159,7 +159,7 @@ def _hours(hours: float) -> str:
     return f"{hours:.2g}" if hours >= 0.01 else "<0.01"
 
 
-def _assumptions(lines: Sequence[Line], costs: Costs) -> str:
+def _assumptions(lines: Sequence[EstimateRow], costs: Costs) -> str:
     """What the estimates are made of, and what they leave out."""
     parts = []
     if (hours := _total(lines, True)) is not None:
@@ -196,5 +196,5 @@ def _in_all(hours: float) -> str:
     return f"{_hours(hours)} h" + (f", or {hours / 24:,.0f} days," if hours >= 48 else "")
 
 
-def _names(lines: Sequence[Line]) -> str:
+def _names(lines: Sequence[EstimateRow]) -> str:
     return ", ".join(f"{line.labels} {line.scale}" for line in lines)

@@ -23,7 +23,7 @@ _NAMED = 5
 """Most missing volumes that are named."""
 
 
-class Data:
+class DataNeeds:
     """A protocol's data, as far as it is at hand."""
 
     def __init__(self, loaded: Loaded, folder: Path | None) -> None:

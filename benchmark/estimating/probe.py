@@ -18,7 +18,7 @@ from ..errors import BenchError
 from ..method import Batch, Recipe, TorchMethod
 from ..planning.cells import Training
 from ..system.environment import peak_memory
-from ..system.files import Folder
+from ..system.files import WorkFolder
 from ..system.memory import keep_freed_memory
 from ..system.processes import forkserver
 from ..volumes import Grid
@@ -113,7 +113,9 @@ def _child(line: Connection, training: Training, lr: tuple[int, int], scratch: P
         assert training.recipe is not None
         recipe = training.recipe.model_copy(update={"steps": 1 + STEPS + 1})
         data, val = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
-        train(method, task, recipe, data, val, recipe.steps, _Clock(line, device, scratch), Folder(scratch), "probe")
+        train(
+            method, task, recipe, data, val, recipe.steps, _Clock(line, device, scratch), WorkFolder(scratch), "probe"
+        )
     except BaseException as error:
         line.send(str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
 

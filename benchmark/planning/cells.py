@@ -15,12 +15,12 @@ from .. import registry
 from ..errors import UsageError, did_you_mean
 from ..method import Method, Recipe, Task
 from ..protocol.loading import Loaded
-from ..protocol.schema import Degradation, scale_name
+from ..protocol.schema import DegradationSpec, scale_name
 from ..registry import Source
 from ..store.cell_files import Place, Standing, look
 from ..store.results import Store
 from ..system.files import Readable, digest
-from .entrants import Column, columns_of, resolve_names, words
+from .entrants import Entrant, entrants_of, resolve_names, words
 
 P = TypeVar("P", bound=Readable)
 
@@ -33,7 +33,7 @@ class Cell:
     """Column header and folder name; with a + for the self-ensemble."""
     contrast: str
     factors: tuple[int, int, int]
-    degradation: Degradation = field(hash=False)  # its options are a dict
+    degradation: DegradationSpec = field(hash=False)  # its options are a dict
     seed: int
     train_key: str
     """Over all that could change the weights."""
@@ -127,7 +127,7 @@ class Training:
 def plan(
     loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
 ) -> list[Training]:
-    """The trainings of a protocol, in table order: degradation, contrast, scale, column, seed.
+    """The trainings of a protocol, in table order: degradation, contrast, scale, entrant, seed.
 
     `labels` as on the command line: labels of the protocol, `name`, `name:preset` or `file.py[:preset]`, each with an
     optional +; `scales` such as '2' or '4x1x1'; default all of the protocol's. Raises UsageError for any name that is
@@ -138,7 +138,7 @@ def plan(
     if unknown := [scale for scale in scales if scale not in known]:
         raise UsageError(f"protocol '{protocol.name}' has no scale '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
     resolve_names(loaded)
-    columns = columns_of(loaded, labels or list(protocol.methods))
+    entrants = entrants_of(loaded, labels or list(protocol.methods))
     trainings = []
     chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
@@ -146,52 +146,52 @@ def plan(
             raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' stands twice")
         for contrast in protocol.data.contrasts:
             for factors in [known[scale] for scale in scales] or protocol.scales:
-                for column in columns:
-                    learns = column.method.learns if column.method else True
+                for entrant in entrants:
+                    learns = entrant.method.learns if entrant.method else True
                     for_seeds = chosen if learns else chosen[:1]
-                    trainings += [_training(loaded, column, contrast, factors, degradation, s) for s in for_seeds]
+                    trainings += [_training(loaded, entrant, contrast, factors, degradation, s) for s in for_seeds]
     return trainings
 
 
 def _training(
     loaded: Loaded,
-    column: Column,
+    entrant: Entrant,
     contrast: str,
     factors: tuple[int, int, int],
-    degradation: Degradation,
+    degradation: DegradationSpec,
     seed: int,
 ) -> Training:
     data = loaded.protocol.data
     task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
-    if column.recipe:
+    if entrant.recipe:
         inference = loaded.protocol.inference
         tiles = (inference.tile, inference.overlap) if inference else None
-        task = replace(task, precision=column.recipe.precision, tiles=tiles)
-    broken, unsupported = column.broken, None
-    if column.method:
+        task = replace(task, precision=entrant.recipe.precision, tiles=tiles)
+    broken, unsupported = entrant.broken, None
+    if entrant.method:
         try:
-            unsupported = column.method.unsupported(task)
+            unsupported = entrant.method.unsupported(task)
         except Exception as error:
-            broken = f"{column.source.path} cannot say what it supports: {words(error)}"
-    base = Cell(column.label, contrast, factors, degradation, seed, "", "")
+            broken = f"{entrant.source.path} cannot say what it supports: {words(error)}"
+    base = Cell(entrant.label, contrast, factors, degradation, seed, "", "")
     training = Training(
         loaded,
-        column.source,
-        column.method.options.model_dump(mode="json") if column.method else {},
-        column.recipe,
+        entrant.source,
+        entrant.method.options.model_dump(mode="json") if entrant.method else {},
+        entrant.recipe,
         base,
         None,
-        column.method.version if column.method else "",
+        entrant.method.version if entrant.method else "",
         task,
-        column.preset,
-        column.train_subjects,
+        entrant.preset,
+        entrant.train_subjects,
         broken,
         unsupported,
     )
-    train_key = digest(_train_content(training, column.method))
+    train_key = digest(_train_content(training, entrant.method))
     base = replace(base, train_key=train_key, score_key=_score_key(training, train_key, "plain"))
-    plus = replace(base, label=f"{column.label}+", score_key=_score_key(training, train_key, "ensemble"))
-    return replace(training, base=base, plus=plus if column.with_plus else None)
+    plus = replace(base, label=f"{entrant.label}+", score_key=_score_key(training, train_key, "ensemble"))
+    return replace(training, base=base, plus=plus if entrant.with_plus else None)
 
 
 def _train_content(training: Training, method: Method | None) -> dict[str, Any]:

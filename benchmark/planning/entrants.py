@@ -19,11 +19,11 @@ from ..method import Method, Recipe, TorchMethod
 from ..protocol.loading import KeyPath, Loaded
 from ..protocol.schema import MethodSpec
 from ..registry import BrokenPlugin, Source
-from ..scoring.protocol_metrics import convention, metric_of
+from ..scoring.protocol_metrics import make_metric, metric_class
 
 
 @dataclass(frozen=True)
-class Column:
+class Entrant:
     """A label of the protocol or the command line with its method made ready, before contrast, scale and seed."""
 
     label: str
@@ -55,15 +55,15 @@ def resolve_names(loaded: Loaded) -> None:
     for label, settings in protocol.scoring.metrics.items():
         key = ("scoring", "metrics", label)
         try:
-            convention(label, settings, protocol.scoring.unit)
+            make_metric(label, settings, protocol.scoring.unit)
         except UsageError as error:
             raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
         except ValidationError as error:
-            raise _refused(loaded, key, error, metric_of(label, settings).model_fields) from None
+            raise _refused(loaded, key, error, metric_class(label, settings).model_fields) from None
 
 
-def columns_of(loaded: Loaded, labels: Iterable[str]) -> list[Column]:
-    """Labels grouped by what trains together: `x` and `x+` are one column pair."""
+def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
+    """Labels grouped by what trains together: `x` and `x+` are one entrant pair."""
     asked: dict[str, bool] = {}
     for label in labels:
         name = label.removesuffix("+")
@@ -75,7 +75,7 @@ def columns_of(loaded: Loaded, labels: Iterable[str]) -> list[Column]:
     specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
     files = [label.partition(":")[0] for label in asked if _is_file(label)]
     known = registry.methods(files)
-    columns: list[Column] = []
+    entrants: list[Entrant] = []
     for label, with_plus in asked.items():
         path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
         name, spec = _spec(label, specs)
@@ -83,11 +83,11 @@ def columns_of(loaded: Loaded, labels: Iterable[str]) -> list[Column]:
             written = path[1] in loaded.protocol.methods
             message = f"unknown method '{name}'. {did_you_mean(name, known if written else {*known, *specs})}"
             raise loaded.error((*path, "method"), message) if written else UsageError(message)
-        column = _column(loaded, path, label, known[name], spec, with_plus)
-        if any(other.label == column.label for other in columns):
-            raise UsageError(f"the column '{column.label}' is asked for twice; give one another label in the protocol")
-        columns.append(column)
-    return columns
+        entrant = _entrant(loaded, path, label, known[name], spec, with_plus)
+        if any(other.label == entrant.label for other in entrants):
+            raise UsageError(f"the label '{entrant.label}' is asked for twice; give one another label in the protocol")
+        entrants.append(entrant)
+    return entrants
 
 
 def _is_file(label: str) -> bool:
@@ -102,12 +102,14 @@ def _spec(label: str, specs: dict[str, MethodSpec]) -> tuple[str, MethodSpec]:
     return (Path(name).stem if _is_file(label) else name), MethodSpec(preset=preset or None)
 
 
-def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool) -> Column:
+def _entrant(
+    loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool
+) -> Entrant:
     tidy = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
-        return Column(tidy, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
+        return Entrant(tidy, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
     try:
         method = cls(spec.preset, **spec.options)
         method.options.model_dump(mode="json")  # plain data: they are recorded
@@ -117,7 +119,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     except Exception as error:
         why = f"{source.path} cannot be made: {words(error)}"
-        return Column(tidy, source, None, why, None, plus, spec.train_subjects, spec.preset)
+        return Entrant(tidy, source, None, why, None, plus, spec.train_subjects, spec.preset)
     if spec.train_subjects is not None:
         there = len(loaded.split["train"])
         if not method.learns:
@@ -135,7 +137,7 @@ def _column(loaded: Loaded, path: tuple[str, ...], label: str, source: Source, s
         if "steps" in loaded.overrides:
             changes["steps"] = loaded.overrides["steps"]
         recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return Column(tidy, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
+    return Entrant(tidy, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
 
 
 def words(error: Exception) -> str:

@@ -13,7 +13,7 @@ from ..errors import BenchError, UsageError
 from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
 from ..registry import BrokenPlugin, datasets, find, load_dataset
-from ..scoring.protocol_metrics import metric_of
+from ..scoring.protocol_metrics import metric_class
 from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
 from ..store.results import Store
 from ..system.files import sha256_of
@@ -142,7 +142,7 @@ def plan_cell(training: Training, cell: Cell) -> CellPlan:
 
 def _metric(loaded: Loaded, label: str) -> MetricPlan:
     settings = loaded.protocol.scoring.metrics[label]
-    metric = metric_of(label, settings)
+    metric = metric_class(label, settings)
     return MetricPlan(
         label=label,
         metric=settings.get("metric", label),

@@ -1,4 +1,4 @@
-"""The keys of a protocol file: their types, defaults and bounds. What the names stand for is resolved in `cell.py`."""
+"""The keys of a protocol file: their types, defaults and bounds. What the names stand for is resolved in `planning`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-class Cut(Block):
+class CutSpec(Block):
     """What becomes of a volume before it is HR."""
 
     plane: Plane
@@ -44,10 +44,10 @@ class Cut(Block):
     pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
     """zero: a volume smaller than the crop is padded, with a warning; none: it is an error."""
     grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
-    """native: the volume is cropped in k-space to its acquired support first (`native.to_native_grid`)."""
+    """native: the volume is cropped in k-space to its acquired support first (`kspace_support.to_native_grid`)."""
 
 
-class Data(Block):
+class DataSpec(Block):
     """Which volumes, how they are cut, and who is on which side."""
 
     dataset: str
@@ -55,7 +55,7 @@ class Data(Block):
     split: str
     """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
     crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """As in `Cut`, like pad and grid."""
+    """As in `CutSpec`, like pad and grid."""
     pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
     grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
     plane: dict[str, Plane] = Field(default_factory=dict)
@@ -81,12 +81,12 @@ class Data(Block):
             raise ValueError(f"plane names {sorted(self.plane)}, contrasts are {sorted(self.contrasts)}")
         return self
 
-    def cut(self, contrast: str) -> Cut:
+    def cut(self, contrast: str) -> CutSpec:
         """How the volumes of a contrast are cut."""
-        return Cut(plane=self.plane[contrast], crop=self.crop, pad=self.pad, grid=self.grid)
+        return CutSpec(plane=self.plane[contrast], crop=self.crop, pad=self.pad, grid=self.grid)
 
 
-class Degradation(Block):
+class DegradationSpec(Block):
     """How LR is made from HR."""
 
     name: str
@@ -112,10 +112,10 @@ class MethodSpec(Block):
     train_subjects: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
     """Train on that many of the training subjects (`protocol.Loaded.train_subjects` says which); none: on all."""
     lr: float | None = Field(None, gt=0, exclude_if=lambda rate: rate is None)
-    """The label's learning rate in track equal; none: that of `Training`, else the recipe's."""
+    """The label's learning rate in track equal; none: that of `TrainingSpec`, else the recipe's."""
 
 
-class Training(Block):
+class TrainingSpec(Block):
     """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's.
 
     The learning rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`).
@@ -146,7 +146,7 @@ class Training(Block):
         return {name: value for name, value in self.model_dump(exclude={"track"}).items() if value is not None}
 
 
-class Validation(Block):
+class ValidationSpec(Block):
     """Fixed centre crops of the validation subjects, the same for all methods."""
 
     every: int = Field(1000, ge=1)
@@ -154,7 +154,7 @@ class Validation(Block):
     lr_patch: int = Field(48, ge=4)
 
 
-class Inference(Block):
+class InferenceSpec(Block):
     """Networks upscale a slice in square tiles; without this block, in one piece.
 
     What a network computes over all of its input (attention, channel statistics) sees in a tile about what it saw in
@@ -173,7 +173,7 @@ class Inference(Block):
         return self
 
 
-class Scoring(Block):
+class ScoringSpec(Block):
     """The metric conventions, written out."""
 
     unit: Literal["volume", "slice"] = "volume"
@@ -185,8 +185,8 @@ class Scoring(Block):
     """Label → its convention, in the order of a table cell; its key `metric` where the label is no metric's name."""
 
 
-class Report(Block):
-    """What the cells of the first seed keep to be looked at (`exhibits.py`). It decides no figure and is in no key."""
+class ReportSpec(Block):
+    """What the cells of the first seed keep to be looked at (`running/exhibits.py`). It decides no figure and is in no key."""
 
     subjects: int = Field(4, ge=0, le=16)
     """How many test subjects, evenly spaced in the split's order; 0: nothing is kept."""
@@ -202,16 +202,16 @@ class Protocol(Block):
     version: int = Field(ge=1)
     """Raise it on any change of the file."""
     description: str
-    data: Data
-    degradation: tuple[Degradation, ...] = Field(min_length=1)
+    data: DataSpec
+    degradation: tuple[DegradationSpec, ...] = Field(min_length=1)
     scales: tuple[tuple[int, int, int], ...] = Field(min_length=1)
     methods: dict[Label, MethodSpec] = Field(min_length=1)
-    training: Training
-    validation: Validation = Validation.model_construct()
-    inference: Inference | None = Field(None, exclude_if=lambda inference: inference is None)
+    training: TrainingSpec
+    validation: ValidationSpec = ValidationSpec.model_construct()
+    inference: InferenceSpec | None = Field(None, exclude_if=lambda inference: inference is None)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    scoring: Scoring
-    report: Report = Field(Report.model_construct(), exclude_if=lambda report: report == Report())
+    scoring: ScoringSpec
+    report: ReportSpec = Field(ReportSpec.model_construct(), exclude_if=lambda report: report == ReportSpec())
 
     @field_validator("degradation", mode="before")
     @classmethod

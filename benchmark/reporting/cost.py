@@ -11,13 +11,13 @@ from .statistics import mean, spread
 from .table import Row, Table
 
 _ENSEMBLE = 8
-"""Forward passes of a self-ensemble (`ensemble.self_ensemble`)."""
+"""Forward passes of a self-ensemble (`self_ensemble`)."""
 _LR = 24
 """Side of the LR patch that a record's MACs are of."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class Efficiency:
     """What the figure of a cell cost."""
 
     row: Row
@@ -51,7 +51,7 @@ def training_macs(record: DoneRecord) -> float | None:
     return float(3 * counted * recipe.steps * recipe.batch * recipe.lr_patch**2 / _LR**2)
 
 
-def costs(table: Table) -> list[Cost]:
+def efficiencies(table: Table) -> list[Efficiency]:
     """Every figure of ours with its cost: rows in the table's order, in them by MACs, those without MACs last."""
     metric = table.metrics[0]
     sign = -1 if table.conventions[metric].higher_is_better else 1
@@ -63,7 +63,7 @@ def costs(table: Table) -> list[Cost]:
                 values, first = [record.metrics[metric] for record in records], records[0]
                 macs, training = inference_macs(label, first), training_macs(first)
                 parameters = first.fit.parameters if first.fit else None
-                of_row.append(Cost(row, label, mean(values), spread(values), macs, training, parameters))
+                of_row.append(Efficiency(row, label, mean(values), spread(values), macs, training, parameters))
         counted = {cost.label: (cost.macs, sign * cost.quality) for cost in of_row if cost.macs is not None}
         optimal = dict(zip(counted, pareto(list(counted.values())), strict=True))
         found += [replace(cost, optimal=optimal.get(cost.label)) for cost in of_row]
@@ -76,8 +76,8 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def describe(table: Table) -> str:
-    """What the figures of `costs` are."""
-    uncounted = list(dict.fromkeys(cost.label for cost in costs(table) if cost.macs is None))
+    """What the figures of `efficiencies` are."""
+    uncounted = list(dict.fromkeys(cost.label for cost in efficiencies(table) if cost.macs is None))
     parts = [
         f"Quality ({table.metrics[0]}) against computation, from the same trainings.",
         "MACs: multiply-accumulates (two FLOPs each) that upscale one LR patch of 24×24, in a self-ensemble by eight "

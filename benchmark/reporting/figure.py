@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import BenchError, UsageError
 from ..system.files import atomic_file
-from .cost import Cost, costs
+from .cost import Efficiency, efficiencies
 from .table import Row, Table
 
 FORMATS = (".svg", ".png")
@@ -23,7 +23,7 @@ def draw(table: Table, path: Path) -> None:
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"a figure ends in {' or '.join(FORMATS)}, not '{path.name}'")
-    found = [cost for cost in costs(table) if math.isfinite(cost.quality)]
+    found = [cost for cost in efficiencies(table) if math.isfinite(cost.quality)]
     rows = [row for row in table.rows if any(cost.row == row and cost.macs for cost in found)]
     if not rows:
         raise BenchError(f"no network of '{table.view.protocol.folder}' has a figure yet; train one with: bench run")
@@ -46,7 +46,7 @@ def draw(table: Table, path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _panel(axes: Any, table: Table, row: Row, found: list[Cost]) -> None:
+def _panel(axes: Any, table: Table, row: Row, found: list[Efficiency]) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     axes.set_title(" ".join(row), fontsize=9)

@@ -23,7 +23,7 @@ _LATEX: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Lines:
+class TextTable:
     """A table of words."""
 
     headings: list[str]
@@ -57,12 +57,12 @@ def render(table: Table, format: Format, against: str | None = None, flops: bool
     if table.others:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")
     for lines, words, name in views:
-        escaped = Lines([*map(_latex, lines.headings)], [[*map(_latex, row)] for row in lines.rows])
+        escaped = TextTable([*map(_latex, lines.headings)], [[*map(_latex, row)] for row in lines.rows])
         text += "\n" + _booktabs(escaped, _latex(words), f"{label}-{name}")
     return text
 
 
-def _distances(table: Table, against: str) -> Lines:
+def _distances(table: Table, against: str) -> TextTable:
     """Every distance in words, e.g. '+2.25', '[+2.19, +2.31]'."""
     metric = table.metrics[0]
 
@@ -81,10 +81,10 @@ def _distances(table: Table, against: str) -> Lines:
         for of in distance.distances(table, against)
     ]
     names = [f"{metric} − {against}", "95 % interval", "subjects", "SD over seeds"]
-    return Lines([*table.row_names(), "method", *names], lines)
+    return TextTable([*table.row_names(), "method", *names], lines)
 
 
-def _costs(table: Table) -> Lines:
+def _costs(table: Table) -> TextTable:
     """Every cost in words, e.g. '787 M'."""
     metric = table.metrics[0]
     optimal = {True: "yes", False: "no", None: "–"}
@@ -98,10 +98,10 @@ def _costs(table: Table) -> Lines:
             _count(of.parameters),
             optimal[of.optimal],
         ]
-        for of in cost.costs(table)
+        for of in cost.efficiencies(table)
     ]
     names = ["MACs (LR 24×24)", "training MACs", "parameters", "Pareto"]
-    return Lines([*table.row_names(), "method", metric, *names], lines)
+    return TextTable([*table.row_names(), "method", metric, *names], lines)
 
 
 def _count(number: float | None) -> str:
@@ -118,7 +118,7 @@ def _plus_minus(spread: str) -> str:
     return "" if spread == "–" else f"±{spread}"
 
 
-def _figures(table: Table, format: str, lines: dict[Row, list[str]]) -> Lines:
+def _figures(table: Table, format: str, lines: dict[Row, list[str]]) -> TextTable:
     """For each row of the table a line per item of `lines`: what follows the row's names → the metrics of its cells."""
     plain: Callable[[str], str] = _latex if format == "latex" else str
     printed = any(table.quoted_as(metric) for metrics in lines.values() for metric in metrics)
@@ -131,7 +131,7 @@ def _figures(table: Table, format: str, lines: dict[Row, list[str]]) -> Lines:
             cells = [cell.replace("–", plain("–")).replace("±", plain("±")) for cell in cells]
             found.append([*map(plain, (*row, *beside)), *cells])
     names = [*table.row_names(), *(["metric"] if () not in lines else [])]
-    return Lines([plain(name) for name in [*names, *(_heading(c, format) for c in columns)]], found)
+    return TextTable([plain(name) for name in [*names, *(_heading(c, format) for c in columns)]], found)
 
 
 def _heading(column: Column, format: str) -> str:
@@ -153,11 +153,11 @@ def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, form
     ]
 
 
-def _markdown(lines: Lines) -> str:
+def _markdown(lines: TextTable) -> str:
     return tabulate(lines.rows, lines.headings, "github", disable_numparse=True) if lines.rows else ""
 
 
-def _readable(records: Sequence[dict[str, Any]]) -> Lines:
+def _readable(records: Sequence[dict[str, Any]]) -> TextTable:
     """Numbers as text: thousands apart, no digits that mean nothing."""
 
     def text(value: str | float | None) -> str:
@@ -169,10 +169,12 @@ def _readable(records: Sequence[dict[str, Any]]) -> Lines:
             return f"{value:,.0f}"
         return f"{value:.3g}" if value < 1 else f"{value:.2f}"
 
-    return Lines([*records[0]] if records else [], [[text(value) for value in record.values()] for record in records])
+    return TextTable(
+        [*records[0]] if records else [], [[text(value) for value in record.values()] for record in records]
+    )
 
 
-def _booktabs(lines: Lines, text: str, label: str) -> str:
+def _booktabs(lines: TextTable, text: str, label: str) -> str:
     """A LaTeX table; all words are LaTeX."""
     import pandas as pd
 

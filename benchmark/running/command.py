@@ -15,7 +15,7 @@ from ..planning.cells import Cell
 from ..protocol.loading import Loaded
 from ..store.cell_files import Standing, clear_damage, write_record
 from ..store.locks import Held, LeaseLost, hold, lockless
-from ..store.mlflow_mirror import Item, Mirror
+from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.record import DoneRecord
 from ..store.results import Store
 from .events import Ended, Progressed
@@ -73,11 +73,11 @@ class Command:
                 (ready if all(step.acts for step in waiting) else held).append(job)
         return ready, held
 
-    def _items(self, job: Job) -> list[Item]:
+    def _items(self, job: Job) -> list[MirroredCell]:
         """The cells of a job, the plain one first, as the mirror takes them."""
         training = job.training
         return [
-            Item(self.loaded.folder, str(cell), cell.folder.as_posix(), training.place(self.store.runs, cell))
+            MirroredCell(self.loaded.folder, str(cell), cell.folder.as_posix(), training.place(self.store.runs, cell))
             for cell in training.cells
         ]
 

@@ -1,6 +1,6 @@
 """Exhibits: at scoring, the cells of the protocol's first seed keep a few whole slices, to be looked at.
 
-Which ones the protocol alone says (`schema.Report`): the same for all methods. No figure depends on them, and whatever
+Which ones the protocol alone says (`schema.ReportSpec`): the same for all methods. No figure depends on them, and whatever
 goes wrong with them is a warning.
 """
 

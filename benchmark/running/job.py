@@ -38,7 +38,7 @@ class Job:
 
 
 @dataclass
-class Line:
+class JobRun:
     """A job's line to its driver, and the method's to the suite (`method.Run`)."""
 
     send: Callable[[Event], None]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..planning.request import Request, asked, stands
 from ..store.cell_files import KEPT, VOLUMES, standing_of
-from ..store.mlflow_mirror import Item, Mirror
+from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.plan import Planned, View, add_plan, view_of
 from .outcomes import Outcome
 from .progress import Listener
@@ -53,6 +53,6 @@ def _outcome(view: View, planned: Planned, keep_volumes: bool) -> Outcome | None
     return Outcome(cell, standing.state, standing.why, standing.done.metrics)
 
 
-def _item(view: View, planned: Planned) -> Item | None:
+def _item(view: View, planned: Planned) -> MirroredCell | None:
     place = view.place(planned)
-    return Item(view.protocol.folder, str(planned.cell), planned.cell.folder, place) if place else None
+    return MirroredCell(view.protocol.folder, str(planned.cell), planned.cell.folder, place) if place else None

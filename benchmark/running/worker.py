@@ -26,7 +26,7 @@ from ..training.loop import TrainingStopped, train
 from ..training.sampling import TrainingPairs, validation_crops
 from .evaluation import Made, Predictor, evaluate, kept_volumes, macs_if_possible
 from .events import Event, Prepared, Warned
-from .job import Job, Line
+from .job import Job, JobRun
 from .steps import Step, is_stale, steps_of
 
 
@@ -156,7 +156,7 @@ def _fit(
 ) -> Made:
     """Train and write the weights."""
     training, folder = job.training, held.folder(job.folder(job.training.base))
-    line = Line(send, stopping, folder.path)
+    line = JobRun(send, stopping, folder.path)
     folds = {fold: _pairs(job, fold, send) for fold in ("train", "val")}
     demand_disjoint({**folds, "test": test})
     key, factors, validation = training.base.train_key, training.base.factors, training.loaded.protocol.validation

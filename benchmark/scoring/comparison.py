@@ -150,7 +150,7 @@ def unit_of(info: ValidationInfo) -> str | None:
     return (info.context or {}).get("unit")
 
 
-class Convention(BaseModel):
+class Metric(BaseModel):
     """A metric with its settings: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError, did_you_mean
-from .comparison import Comparison, Convention, Range, Region, Slice, Sums, constant_slices, unit_of
+from .comparison import Comparison, Metric, Range, Region, Slice, Sums, constant_slices, unit_of
 from .metrics import edges, fidelity, fsim, information, ssim
 
 
-class Psnr(Convention):
+class Psnr(Metric):
     """`metrics.fidelity.psnr`. Unit slice: the mean of the slices' dB, or with pool mse the dB of their mean MSE.
 
     A slice that is predicted exactly makes the mean of dB infinite, not that of MSE.
@@ -46,7 +46,7 @@ class Psnr(Convention):
         return self.figure(sums.sum(axis=0)) if self.pool == "mse" else super().mean(sums, figures)
 
 
-class Nrmse(Convention):
+class Nrmse(Metric):
     """`metrics.fidelity.nrmse`: the error's Euclidean norm over the truth's."""
 
     title = "NRMSE"
@@ -61,7 +61,7 @@ class Nrmse(Convention):
         return math.sqrt(super().figure(sums))
 
 
-class Ssim(Convention):
+class Ssim(Metric):
     """`metrics.ssim` of every slice (dims 2) or of the volume (dims 3), the map averaged.
 
     map whole averages all of it; cropped leaves out the window's radius at each border, as scikit-image does, and has
@@ -105,7 +105,7 @@ class Ssim(Convention):
         return float(values.sum()), float(values.size)
 
 
-class Hfen(Convention):
+class Hfen(Metric):
     """`metrics.edges.hfen_sums`: the high-frequency error norm over the truth's."""
 
     title = "HFEN"
@@ -118,7 +118,7 @@ class Hfen(Convention):
         return math.sqrt(super().figure(sums))
 
 
-class _Scaled(Convention):
+class _Scaled(Metric):
     """A metric whose constants are for images in 0–255: `range` is scaled to that, and what lies outside is clipped."""
 
     range: Range
@@ -164,7 +164,7 @@ class Fsim(_Scaled):
         return fsim.fsim_sums(*of.scaled)
 
 
-class LrConsistency(Convention):
+class LrConsistency(Metric):
     """NRMSE of the prediction, degraded without noise and rounding, against the LR that the method saw.
 
     Of whole volumes: no border is shaved. What LR's own noise and rounding add stays in it, so that a perfect
@@ -182,7 +182,7 @@ class LrConsistency(Convention):
         return math.sqrt(super().figure(sums))
 
 
-class InbandNmse(Convention):
+class InbandNmse(Metric):
     """‖error‖² / ‖truth‖² within LR's band (`metrics.bands.low_pass`): how badly it is deblurred. Of whole volumes."""
 
     title = "in-band NMSE"
@@ -193,7 +193,7 @@ class InbandNmse(Convention):
         return _slice_by_slice(*both.low, _left_out(both, both.truth))
 
 
-class OutbandRecovered(Convention):
+class OutbandRecovered(Metric):
     """1 − ‖error‖² / ‖truth‖² outside LR's band: 1 is all of the lost detail, 0 none, negative is invention.
 
     Of whole volumes.
@@ -224,7 +224,7 @@ def _slice_by_slice(error: np.ndarray, truth: np.ndarray, left_out: list[bool]) 
     return [(math.nan, math.nan) if without else (_squares(e), _squares(t)) for e, t, without in rows]
 
 
-METRICS: dict[str, type[Convention]] = {
+METRICS: dict[str, type[Metric]] = {
     "psnr": Psnr,
     "ssim": Ssim,
     "nrmse": Nrmse,
@@ -240,7 +240,7 @@ METRICS: dict[str, type[Convention]] = {
 """Metric name in a protocol → its settings and its function of a `Comparison`."""
 
 
-def metric_of(label: str, settings: Mapping[str, Any]) -> type[Convention]:
+def metric_class(label: str, settings: Mapping[str, Any]) -> type[Metric]:
     """The metric that a label of a protocol stands for: its setting `metric`, or its own name. Raises UsageError."""
     name = str(settings.get("metric", label))
     if name not in METRICS:
@@ -248,10 +248,10 @@ def metric_of(label: str, settings: Mapping[str, Any]) -> type[Convention]:
     return METRICS[name]
 
 
-def convention(label: str, settings: Mapping[str, Any], unit: str | None = None) -> Convention:
+def make_metric(label: str, settings: Mapping[str, Any], unit: str | None = None) -> Metric:
     """The metric of a label with its settings, checked for `unit` where that is given.
 
     Raises UsageError for an unknown metric, pydantic's ValidationError for settings that do not fit.
     """
     fields = {key: value for key, value in settings.items() if key != "metric"}
-    return metric_of(label, settings).model_validate(fields, context={"unit": unit})
+    return metric_class(label, settings).model_validate(fields, context={"unit": unit})

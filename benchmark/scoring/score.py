@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..protocol.schema import Scoring
+from ..protocol.schema import ScoringSpec
 from ..volumes import Grid
 from .comparison import Comparison
 from .metrics import bands
-from .protocol_metrics import METRICS, convention
+from .protocol_metrics import METRICS, make_metric
 
-__all__ = ["METRICS", "Case", "convention", "radial_errors", "score"]
+__all__ = ["METRICS", "Case", "make_metric", "radial_errors", "score"]
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Case:
     """HR volume → its LR in float64, without noise and not rounded."""
 
 
-def score(prediction: np.ndarray, case: Case, scoring: Scoring) -> dict[str, float]:
+def score(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> dict[str, float]:
     """Label → figure for one predicted volume (D, H, W) in the file's intensity units. Slices run on all cores.
 
     Raises ValueError where the shape differs from the truth's, a value is not finite, a border leaves nothing, or the
     truth allows no figure (it is blank).
     """
     with _compared(prediction, case, scoring) as both:
-        return {label: convention(label, settings, scoring.unit)(both) for label, settings in scoring.metrics.items()}
+        return {label: make_metric(label, settings, scoring.unit)(both) for label, settings in scoring.metrics.items()}
 
 
-def radial_errors(prediction: np.ndarray, case: Case, scoring: Scoring) -> np.ndarray:
+def radial_errors(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> np.ndarray:
     """(68, 3): radial frequency within a slice in cycles per HR pixel, energy of the error, energy of the truth.
 
     Energies are mean squares per voxel of the whole rounded volume, in the file's units squared: a column adds up to
@@ -57,7 +57,7 @@ def radial_errors(prediction: np.ndarray, case: Case, scoring: Scoring) -> np.nd
 
 
 @contextmanager
-def _compared(prediction: np.ndarray, case: Case, scoring: Scoring) -> Iterator[Comparison]:
+def _compared(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> Iterator[Comparison]:
     """The checked and rounded prediction beside the truth, with threads on all cores."""
     if prediction.shape != case.hr.shape:
         raise ValueError(f"the prediction has shape {prediction.shape}, the truth {case.hr.shape}")

@@ -24,7 +24,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import BenchError
-from ..system.files import Folder, Readable
+from ..system.files import Readable, WorkFolder
 from ..system.liveness import Process, process
 
 BEAT_SECONDS = float(os.environ.get("MRSR_BEAT_SECONDS", 10))
@@ -74,7 +74,7 @@ class LeaseLost(BenchError):
     """Another process has taken the folder over, since this one showed no life for too long."""
 
 
-class HeldFolder(Folder):
+class HeldFolder(WorkFolder):
     """A folder that is written to under a `Hold`: what changes a cell's record asks for one."""
 
 

@@ -38,7 +38,7 @@ _BATCH = 1000 // len(_CURVES)
 
 
 @dataclass(frozen=True)
-class Item:
+class MirroredCell:
     """A cell to mirror."""
 
     experiment: str
@@ -78,7 +78,7 @@ class Mirror:
         if self._unfinished:
             self._safely(self._terminate)
 
-    def sync(self, items: Iterable[Item]) -> None:
+    def sync(self, items: Iterable[MirroredCell]) -> None:
         """Mirror every record of these cells that MLflow does not have yet."""
         new = [item for item in items if not self._off and self._is_new(item)]
 
@@ -91,14 +91,14 @@ class Mirror:
         if new:
             self._safely(mirror)
 
-    def follow(self, item: Item) -> None:
+    def follow(self, item: MirroredCell) -> None:
         """Mirror the training curve of the cell that is running, every few seconds."""
         if time.monotonic() - self._followed < _FOLLOW_SECONDS:
             return
         self._safely(lambda: self._curve(self._run(item), item))
         self._followed = time.monotonic()
 
-    def _is_new(self, item: Item) -> bool:
+    def _is_new(self, item: MirroredCell) -> bool:
         """Whether a cell has a record that has left no mark for this tracker; a database that is gone has none."""
         folder = item.place.folder
         if not (folder / RECORD).is_file():
@@ -111,7 +111,7 @@ class Mirror:
         except (OSError, UnicodeDecodeError):
             return True
 
-    def _mirror_one(self, item: Item, record: AnyRecord) -> None:
+    def _mirror_one(self, item: MirroredCell, record: AnyRecord) -> None:
         """A record that MLflow refuses costs its own mirror; a tracker that answers no more is another matter."""
         try:
             checksum = sha256_of(item.place.folder / RECORD)
@@ -178,7 +178,7 @@ class Mirror:
         place = (self._results / "mlartifacts" / name).resolve().as_uri() if local else None
         return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
 
-    def _run(self, item: Item) -> Any:
+    def _run(self, item: MirroredCell) -> Any:
         """The MLflow run of a cell under its present key, made now if there is none."""
         client, experiment = self._connect(), self._experiment(item.experiment)
         name = digest([item.folder, item.place.score_key])[:32]  # no letter of a label may end a query's string
@@ -194,7 +194,7 @@ class Mirror:
             self._unfinished.add(run.info.run_id)
         return run
 
-    def _mirror(self, item: Item, record: AnyRecord) -> None:
+    def _mirror(self, item: MirroredCell, record: AnyRecord) -> None:
         client, run = self._connect(), self._run(item)
         if run.data.tags.get(_WRITTEN) == record.written:
             return
@@ -220,7 +220,7 @@ class Mirror:
         client.set_tag(run_id, _WRITTEN, record.written)
         self._unfinished.discard(run_id)
 
-    def _curve(self, run: Any, item: Item) -> None:
+    def _curve(self, run: Any, item: MirroredCell) -> None:
         """Log the rows of train.csv that MLflow does not have."""
         from mlflow.entities import Metric
 

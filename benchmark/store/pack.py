@@ -171,7 +171,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class PackPath:
-    """A path within a pack, for reading: see `files.Readable`."""
+    """A path within a pack, for reading: see `system.files.Readable`."""
 
     pack: Pack
     inner: str

@@ -40,7 +40,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class _Item:
+class _PackedFile:
     """A file on its way into the pack: read when it is its turn, and then still what it was."""
 
     path: Path
@@ -63,7 +63,7 @@ def write_pack(
     with `images`. `warn` hears of every cell that is left out, and why. Raises BenchError where there is nothing to
     pack, and where a file changes meanwhile.
     """
-    store, packed, items = Store(results), Packed(), dict[str, _Item]()
+    store, packed, items = Store(results), Packed(), dict[str, _PackedFile]()
     views = dict[str, View]()
     for protocol in protocols or protocol_folders(store.runs):
         try:
@@ -101,7 +101,7 @@ def _collect(
     weights: bool,
     images: bool,
     packed: Packed,
-    items: dict[str, _Item],
+    items: dict[str, _PackedFile],
     warn: Callable[[str], None],
 ) -> set[str]:
     """Add what goes in of a protocol's folder to `items`; the data sets that images are of."""
@@ -115,7 +115,7 @@ def _collect(
             except (FileNotFoundError, DamagedFile) as error:
                 warn(f"left out: {error}")
                 continue
-            items[f"{prefix}/{path.relative_to(protocol).as_posix()}"] = _item(path, content)
+            items[f"{prefix}/{path.relative_to(protocol).as_posix()}"] = _packed_file(path, content)
     for name in cell_names(protocol):
         try:
             cell = whole_cell(protocol, name)
@@ -136,17 +136,17 @@ def _collect(
                 continue
             path = protocol / file
             if checksum is not None:
-                items[f"{prefix}/{file}"] = _Item(path, checksum)
+                items[f"{prefix}/{file}"] = _PackedFile(path, checksum)
             else:
-                items[f"{prefix}/{file}"] = _item(path, read_file(protocol, cell, file))
+                items[f"{prefix}/{file}"] = _packed_file(path, read_file(protocol, cell, file))
     return shown
 
 
-def _item(path: Path, content: bytes) -> _Item:
-    return _Item(path, hashlib.sha256(content).hexdigest(), content if path.suffix == ".json" else None)
+def _packed_file(path: Path, content: bytes) -> _PackedFile:
+    return _PackedFile(path, hashlib.sha256(content).hexdigest(), content if path.suffix == ".json" else None)
 
 
-def _write(target: Path, about: dict[str, PackedProtocol], items: dict[str, _Item]) -> None:
+def _write(target: Path, about: dict[str, PackedProtocol], items: dict[str, _PackedFile]) -> None:
     """The members by name, then the manifest that names them."""
     members, total = dict[str, Member](), 0
     target.parent.mkdir(parents=True, exist_ok=True)

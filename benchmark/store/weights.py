@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..system.files import DamagedFile, Folder, digest, read_bytes
+from ..system.files import DamagedFile, WorkFolder, digest, read_bytes
 from .cell_files import WEIGHTS
 from .record import Fit, Part
 
@@ -33,7 +33,7 @@ class WeightsMark(Part):
     """SHA-256 of train.csv, where the suite's loop trained."""
 
 
-def write_weights(folder: Folder, arrays: Mapping[str, np.ndarray], mark: WeightsMark) -> str:
+def write_weights(folder: WorkFolder, arrays: Mapping[str, np.ndarray], mark: WeightsMark) -> str:
     """Write named arrays and their mark into a cell's folder, complete or not at all. Returns the file's SHA-256."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     said = mark.model_dump_json()

@@ -56,7 +56,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Folder:
+class WorkFolder:
     """A folder to write in. What is written takes its place there only after `check` has raised nothing."""
 
     path: Path
@@ -111,12 +111,12 @@ def atomic_file(path: Path, check: Callable[[], None] = _nothing) -> Iterator[Bi
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, UTF-8, atomically."""
-    Folder(path.parent).write_text(path.name, text)
+    WorkFolder(path.parent).write_text(path.name, text)
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data as JSON with its checksum, atomically."""
-    Folder(path.parent).write_sealed(path.name, content)
+    WorkFolder(path.parent).write_sealed(path.name, content)
 
 
 def read_sealed(path: Readable) -> dict[str, Any]:

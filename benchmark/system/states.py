@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .cache import content_digest
-from .files import DamagedFile, Folder, Readable, read_bytes
+from .files import DamagedFile, Readable, WorkFolder, read_bytes
 
 CURVE = "train.csv"
 """The figures of a training, a row every so many steps."""
@@ -31,7 +31,7 @@ def is_whole(path: Readable) -> bool:
         return False
 
 
-def write_state(folder: Folder, step: int, content: memoryview) -> None:
+def write_state(folder: WorkFolder, step: int, content: memoryview) -> None:
     """Write the state of `step`, complete or not at all, and remove all but the last two."""
     with folder.file(_NAME.format(step=step, digest=_digest(content))) as file:
         file.write(content)
@@ -47,7 +47,7 @@ def read_state(path: Path) -> bytes:
     return content
 
 
-def remove_states(folder: Folder) -> None:
+def remove_states(folder: WorkFolder) -> None:
     """Remove the states of work that has ended."""
     folder.check()
     for path in states_in(folder.path):

@@ -25,7 +25,7 @@ class CheckSkipped(BenchError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """What became of a check."""
 
     state: Literal["ok", "FAILED", "skipped"]
@@ -53,7 +53,7 @@ class Check:
         except Exception as error:
             raise CheckFailed(f"{_words(error, trial.cls)}. Look at {self.advice}.") from error
 
-    def outcome(self, trial: Trial) -> Outcome:
+    def outcome(self, trial: Trial) -> CheckResult:
         """The check's state, its note or message, and the seconds it took."""
         started = time.monotonic()
         state: Literal["ok", "FAILED", "skipped"] = "ok"
@@ -63,7 +63,7 @@ class Check:
             state, text = "FAILED", str(error)
         except CheckSkipped as reason:
             state, text = "skipped", str(reason)
-        return Outcome(state, text, time.monotonic() - started)
+        return CheckResult(state, text, time.monotonic() - started)
 
 
 def _words(error: Exception, cls: type[Method]) -> str:

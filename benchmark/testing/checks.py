@@ -18,7 +18,7 @@ import torch
 from ..method import MethodOptions, TorchMethod, intensity_scale
 from .check import Check, CheckSkipped, expect, expect_equal, expect_volume
 from .registration import displacement
-from .trial import GAIN, LR_SIDES, Samples, Trial, scan_of
+from .trial import GAIN, LR_SIDES, SyntheticSamples, Trial, scan_of
 
 MOST_SHIFT = 0.3
 """HR pixels. Built-in methods lie within 0.15 after an overfit, interpolations within 0.05; half a pixel is 0.5."""
@@ -184,7 +184,7 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
     torch.manual_seed(trial.task.seed)
     network = method.build(trial.task).to(dtype).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    data, largest = Samples(trial.pairs), {name: 0.0 for name, _ in network.named_parameters()}
+    data, largest = SyntheticSamples(trial.pairs), {name: 0.0 for name, _ in network.named_parameters()}
     for step, given in enumerate(("a sample", "a sample", "a sample", "a black patch")):
         x, y = (torch.from_numpy(array).to(dtype) * (given == "a sample") for array in data.batch(step))
         optimizer.zero_grad()

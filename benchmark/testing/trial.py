@@ -26,7 +26,7 @@ from ..degradation import bicubic, degrade
 from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_scale
 from ..scoring.metrics.fidelity import psnr
 from ..system.environment import peak_memory
-from ..system.files import Folder
+from ..system.files import WorkFolder
 from ..system.processes import forkserver
 from ..training.loop import train
 
@@ -58,8 +58,8 @@ def image(shape: Sequence[int], blurred: Sequence[int], seed: int) -> Array:
     return total / total.max() * 1000
 
 
-class Samples:
-    """A training set (`method.TrainingSet`, `feed.Samples`) of whole small volumes: batch k holds two of them."""
+class SyntheticSamples:
+    """A training set (`method.TrainingSet`, `loader.Samples`) of whole small volumes: batch k holds two of them."""
 
     def __init__(self, pairs: Sequence[Batch]) -> None:
         self._pairs = [
@@ -170,13 +170,13 @@ class Trial:
         Python's and numpy's global generators stand elsewhere each time, as they do in a run; so does torch's, unless
         the suite seeds it.
         """
-        method, data = self.make(), Samples(pairs or self.pairs)
+        method, data = self.make(), SyntheticSamples(pairs or self.pairs)
         _disturb()
         with tempfile.TemporaryDirectory() as scratch:
             line, val = _Quiet(Path(scratch)), list(data.volumes())
             if isinstance(method, TorchMethod):
                 recipe = method.recipe.model_copy(update={"steps": _FIT_STEPS, "batch": 2, "micro_batch": None})
-                train(method, self.task, recipe, data, val, _FIT_STEPS, line, Folder(line.scratch), "trial")
+                train(method, self.task, recipe, data, val, _FIT_STEPS, line, WorkFolder(line.scratch), "trial")
             elif method.learns:
                 method.fit(self.task, data, val, line)
         return method
@@ -208,7 +208,7 @@ class Trial:
             return Overfit(method, gain(method), 0)
         torch.manual_seed(self.task.seed)
         method.network = network = method.build(self.task)
-        x, y = (torch.from_numpy(array)[None] for array in next(Samples(self.pairs[:1]).volumes()))
+        x, y = (torch.from_numpy(array)[None] for array in next(SyntheticSamples(self.pairs[:1]).volumes()))
         optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
         best = gain(method)
         for step in range(1, MOST_STEPS + 1):

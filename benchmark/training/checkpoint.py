@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from ..system.files import DamagedFile, Folder, set_aside
+from ..system.files import DamagedFile, WorkFolder, set_aside
 from ..system.states import read_state, remove_states, states_in, write_state
 
 
-def save(folder: Folder, step: int, state: Mapping[str, Any]) -> None:
+def save(folder: WorkFolder, step: int, state: Mapping[str, Any]) -> None:
     """Write `state` as that of `step`, complete or not at all, and remove all but the last two."""
     content = io.BytesIO()
     torch.save(dict(state), content)
     write_state(folder, step, content.getbuffer())
 
 
-def load(folder: Folder, key: str, device: Any, fields: Collection[str] = ()) -> dict[str, Any] | None:
+def load(folder: WorkFolder, key: str, device: Any, fields: Collection[str] = ()) -> dict[str, Any] | None:
     """The newest whole state that has this `key`, its tensors on `device`; None where there is none.
 
     One that is damaged, or that lacks one of `fields`, is named and set aside; those of another key are removed.

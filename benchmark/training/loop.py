@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..errors import BenchError
 from ..method import Batch, Recipe, Run, Task, TorchMethod
 from ..system.environment import peak_memory
-from ..system.files import Folder
+from ..system.files import WorkFolder
 from ..system.memory import is_out_of_memory, largest_that_fits
 from ..system.states import CURVE
 from . import checkpoint
@@ -68,7 +68,7 @@ def train(
     val: Sequence[Batch],
     every: int,
     run: Run,
-    folder: Folder,
+    folder: WorkFolder,
     key: str,
     save_every: float = 60.0,
 ) -> Trained:
@@ -99,7 +99,7 @@ class _Loop:
     """The state of a training between two steps."""
 
     def __init__(
-        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: Folder, key: str
+        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: WorkFolder, key: str
     ) -> None:
         self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)

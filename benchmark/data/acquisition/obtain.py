@@ -19,7 +19,7 @@ from .unpack import Unpacked, unpack
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Fetch:
     """A tar that has to be opened."""
 
     archive: Archive
@@ -58,7 +58,7 @@ def obtain(cls: type[Dataset], root: Path, say: Say, mirror: str | None = None, 
     Raises BenchError where something cannot be had.
     """
     chosen = first_usable(cls, subjects) if subjects else None
-    jobs = [job for archive in cls.archives if (job := _job(cls, archive, root, chosen, mirror)).missing]
+    jobs = [job for archive in cls.archives if (job := _fetch(cls, archive, root, chosen, mirror)).missing]
     if not jobs:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def obtain(cls: type[Dataset], root: Path, say: Say, mirror: str | None = None, 
             say(f"{job.archive.name}: not unpacked, as no image of the data set: {', '.join(done.strange[:10])}")
 
 
-def _job(cls: type[Dataset], archive: Archive, root: Path, chosen: list[str] | None, mirror: str | None) -> _Job:
+def _fetch(cls: type[Dataset], archive: Archive, root: Path, chosen: list[str] | None, mirror: str | None) -> _Fetch:
     members = {f"{name}-{archive.contrast}.nii.gz" for name, has in cls.published().items() if archive.contrast in has}
     if (listing := _listing(root, archive)).is_file():
         listed = json.loads(listing.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def _job(cls: type[Dataset], archive: Archive, root: Path, chosen: list[str] | N
         have.setdefault(f"{path.name.removesuffix('.gz')}.gz", path)
     wanted = members if chosen is None else {f"{subject}-{archive.contrast}.nii.gz" for subject in chosen}
     url = f"{(mirror or cls.address).rstrip('/')}/{archive.name}"
-    return _Job(archive, have, wanted - have.keys(), len(members), _find(root, archive.name), url)
+    return _Fetch(archive, have, wanted - have.keys(), len(members), _find(root, archive.name), url)
 
 
 def _listing(root: Path, archive: Archive) -> Path:
@@ -106,7 +106,7 @@ def _received(root: Path, archive: Archive) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def _all(cls: type[Dataset], job: _Job, root: Path, say: Say) -> Unpacked:
+def _all(cls: type[Dataset], job: _Fetch, root: Path, say: Say) -> Unpacked:
     archive, tar = job.archive, job.tar
     if tar is None:
         tar = root / archive.name
@@ -121,7 +121,7 @@ def _all(cls: type[Dataset], job: _Job, root: Path, say: Say) -> Unpacked:
     return done
 
 
-def _some(cls: type[Dataset], job: _Job, root: Path, say: Say) -> Unpacked:
+def _some(cls: type[Dataset], job: _Fetch, root: Path, say: Say) -> Unpacked:
     archive, target, known = job.archive, root / job.archive.contrast, _known(cls, job.archive)
     with Meter(say, f"reading {archive.name}, at most", archive.size, "bytes") as meter:
         if job.tar is not None:

@@ -82,7 +82,7 @@ def unpack(
     return done
 
 
-class _Member(tarfile.TarInfo):
+class _TarMember(tarfile.TarInfo):
     """Says that a tar breaks off in a header, or holds nonsense there; by itself tarfile takes that for the end."""
 
     @classmethod
@@ -97,9 +97,9 @@ class _Member(tarfile.TarInfo):
 
 def _open(source: Path | Stream) -> tarfile.TarFile:
     if isinstance(source, Path):
-        return tarfile.open(source, "r:", tarinfo=_Member)
+        return tarfile.open(source, "r:", tarinfo=_TarMember)
     stream: Any = source  # a tar read as a stream calls `read` alone; the stubs want a whole file
-    return tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_Member)
+    return tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_TarMember)
 
 
 def _safe_name(member: tarfile.TarInfo, label: str) -> str | None:

@@ -24,7 +24,7 @@ from ...system.processes import forkserver
 from ...volumes import VolumeError
 from ..published import load
 from ..splits import site
-from .explain import Fit, draws, fits, published_cells
+from .explain import Agreement, agreements, draws, published_figures
 from .figures import CROP, PLANES, subject_figures
 from .report import page
 
@@ -41,7 +41,7 @@ def calibrate(
 ) -> str:
     """Score bicubic on every usable subject under all conventions; the text says which explain the published figures.
 
-    `published`: as `quoted.load` gives them, which is the default; `crop`: (slices, rows, columns), each at least 11.
+    `published`: as `published.load` gives them, which is the default; `crop`: (slices, rows, columns), each at least 11.
     Writes into `out` calibration.md (the text), calibration.csv (all conventions) and subjects/<subject>-<key>.csv,
     the figures of a subject; those that are there are kept, so a second run goes on where the first one stopped.
     Runs on all cores.
@@ -61,8 +61,8 @@ def calibrate(
     parts = [pd.read_csv(_path(dataset, subject, crop, folder)).assign(subject=subject) for subject in usable]
     figures = pd.concat(parts, ignore_index=True)
     left_out = int(figures["left_out"].sum())
-    cells = published_cells(load() if published is None else published)
-    ranked = fits(figures.drop(columns="left_out"), cells, draws(usable))
+    cells = published_figures(load() if published is None else published)
+    ranked = agreements(figures.drop(columns="left_out"), cells, draws(usable))
     text = page(ranked, usable, list(problems.values()), left_out, cells)
     write_text(out / "calibration.md", text)
     write_text(out / "calibration.csv", _csv(ranked))
@@ -123,7 +123,7 @@ def _score(dataset: Dataset, subject: str, crop: tuple[int, int, int], path: Pat
     return ""
 
 
-def _csv(ranked: list[Fit]) -> str:
+def _csv(ranked: list[Agreement]) -> str:
     """All conventions with their distances, one a row; those that give the same figures share a rank."""
     rows = [
         {

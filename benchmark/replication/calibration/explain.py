@@ -25,7 +25,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Cell:
+class PublishedFigure:
     """One published figure."""
 
     metric: str
@@ -34,7 +34,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Agreement:
     """How well one convention explains the published figures."""
 
     names: tuple[Convention, ...]
@@ -55,12 +55,12 @@ class Fit:
         return self.p >= ENOUGH and self.contrast_p >= ENOUGH
 
 
-def published_cells(published: pd.DataFrame) -> dict[Cell, float]:
+def published_figures(published: pd.DataFrame) -> dict[PublishedFigure, float]:
     """The published bicubic figures: source CSN, degradation bicubic, method Bicubic; PSNR first, then SSIM."""
     of_csn = (published["source"] == "CSN") & (published["degradation"] == "bicubic")
     rows = published[of_csn & (published["method"] == "Bicubic")].sort_values(["contrast", "scale"])
     return {
-        Cell(metric, str(row["contrast"]), int(row["scale"])): float(row[metric])
+        PublishedFigure(metric, str(row["contrast"]), int(row["scale"])): float(row[metric])
         for metric in PRINTED
         for _, row in rows.iterrows()
     }
@@ -89,7 +89,9 @@ def draws(subjects: Sequence[str], number: int = DRAWS, size: int = SET, seed: i
     return weights
 
 
-def fits(figures: pd.DataFrame, published: Mapping[Cell, float], weights: np.ndarray) -> list[Fit]:
+def agreements(
+    figures: pd.DataFrame, published: Mapping[PublishedFigure, float], weights: np.ndarray
+) -> list[Agreement]:
     """Every convention, the nearest first. `figures`: `subject_figures` of all subjects, with the column subject.
 
     The columns of `weights` are the subjects of `figures`, sorted by name.
@@ -109,13 +111,15 @@ def fits(figures: pd.DataFrame, published: Mapping[Cell, float], weights: np.nda
         names[-1 if same is None else same].append(convention)
     drawn = weights @ values
     found = [
-        _fit(tuple(alike), published, values[:, columns], drawn[:, columns])
+        _agreement(tuple(alike), published, values[:, columns], drawn[:, columns])
         for alike, columns in zip(names, chosen, strict=True)
     ]
     return sorted(found, key=lambda fit: fit.distance)
 
 
-def _fit(names: tuple[Convention, ...], published: Mapping[Cell, float], table: np.ndarray, drawn: np.ndarray) -> Fit:
+def _agreement(
+    names: tuple[Convention, ...], published: Mapping[PublishedFigure, float], table: np.ndarray, drawn: np.ndarray
+) -> Agreement:
     """The fit of a table (subjects, figures) of which `drawn` (draws, figures) are means."""
     cells, target = list(published), np.array(list(published.values()))
     units = np.array([PRINTED[cell.metric] for cell in cells])
@@ -127,7 +131,7 @@ def _fit(names: tuple[Convention, ...], published: Mapping[Cell, float], table: 
     contrast_distance, contrast_p = mahalanobis(apart @ target, means @ apart.T, apart**2 @ print_error, n)
     gaps = np.abs(table.mean(axis=0) - target)
     psnr_gap, ssim_gap = float(gaps[of_psnr].mean()), float(gaps[~of_psnr].mean())
-    return Fit(names, distance, p, contrast_distance, contrast_p, psnr_gap, ssim_gap)
+    return Agreement(names, distance, p, contrast_distance, contrast_p, psnr_gap, ssim_gap)
 
 
 def mahalanobis(target: np.ndarray, means: np.ndarray, floor: np.ndarray, n: int) -> tuple[float, float]:
@@ -145,13 +149,13 @@ def mahalanobis(target: np.ndarray, means: np.ndarray, floor: np.ndarray, n: int
     return float(distances[0]), float(np.mean(distances[1:] >= distances[0]))
 
 
-def _differences(cells: Sequence[Cell]) -> np.ndarray:
+def _differences(cells: Sequence[PublishedFigure]) -> np.ndarray:
     """(differences, cells): ×2 − ×3 and ×3 − ×4 of every metric and contrast."""
     rows = []
     for index, cell in enumerate(cells):
         if cell.scale != SCALES[-1]:
             row = np.zeros(len(cells))
             row[index] = 1
-            row[cells.index(Cell(cell.metric, cell.contrast, cell.scale + 1))] = -1
+            row[cells.index(PublishedFigure(cell.metric, cell.contrast, cell.scale + 1))] = -1
             rows.append(row)
     return np.array(rows)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..splits import site
-from .explain import DRAWS, ENOUGH, SET, Cell, Fit
+from .explain import DRAWS, ENOUGH, SET, Agreement, PublishedFigure
 
 _SHOWN = 12
 _USABLE = 576
@@ -14,11 +14,11 @@ _USABLE = 576
 
 
 def page(
-    ranked: Sequence[Fit],
+    ranked: Sequence[Agreement],
     subjects: Sequence[str],
     excluded: Sequence[str],
     left_out: int,
-    published: Mapping[Cell, float],
+    published: Mapping[PublishedFigure, float],
 ) -> str:
     """The whole page. `excluded`: a line for each subject that cannot be used; `left_out`: slices without a figure."""
     return "\n".join(
@@ -53,7 +53,7 @@ def _data(subjects: Sequence[str], excluded: Sequence[str], left_out: int) -> It
         yield f"{left_out} slices (over contrasts, scales and roundings) have no figure of their own: blank, or exact."
 
 
-def verdict(ranked: Sequence[Fit], n: int) -> list[str]:
+def verdict(ranked: Sequence[Agreement], n: int) -> list[str]:
     """What may be said, in sentences."""
     best, tied = ranked[0], [fit for fit in ranked if fit.explains]
     if n <= SET:
@@ -75,7 +75,7 @@ def verdict(ranked: Sequence[Fit], n: int) -> list[str]:
     ]
 
 
-def name(fit: Fit) -> str:
+def name(fit: Agreement) -> str:
     """The convention in words; where several give the same figures, each setting with all of its words."""
     return "; ".join(
         f"{title} {_either(getattr(one, key) for one in fit.names)}"
@@ -93,7 +93,7 @@ def _either(words: Iterator[str]) -> str:
     return " = ".join(dict.fromkeys(words))
 
 
-def _table(ranked: Sequence[Fit]) -> Iterator[str]:
+def _table(ranked: Sequence[Agreement]) -> Iterator[str]:
     yield "| | PSNR of | range | SSIM window | map | LR rounding | distance | p | contrasts | p | Δ dB | Δ SSIM |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for rank, fit in enumerate(ranked, start=1):

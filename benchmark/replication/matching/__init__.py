@@ -1,7 +1,7 @@
 """Recovery of a published split: whoever has the processed volumes finds out from which subjects they were cut.
 
 `fingerprint` makes hashes that survive crops and turns, `archive` reads the archive, `search` compares it with a data
-set, `recipes` finds how LR was made, `report` writes it down. docs/splits.md says how it works.
+set, `lr_degradations` finds how LR was made, `report` writes it down. docs/splits.md says how it works.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ...dataset import Dataset
 from ...errors import BenchError, UsageError
 from ...system.files import write_text
 from ...volumes import VolumeError
-from .archive import SUFFIXES, Item, folds_of, items_of, split_by_resolution, volume_files
-from .recipes import recipes
-from .report import Report
+from .archive import SUFFIXES, ArchivedVolume, folds_of, items_of, split_by_resolution, volume_files
+from .recipes import lr_degradations
+from .report import MatchingReport
 from .search import in_threads, search
 
 NAME = "ixi_csn"
@@ -37,8 +37,8 @@ def match_archive(dataset: Dataset, archive: Path, out: Path, say: Callable[[str
     folds = folds_of(high)
     say(f"{len(high)} HR and {len(low)} LR volumes; {len(damaged)} files cannot be read")
     found, unusable = search(dataset, high, say)
-    made, unpaired = recipes(found, low, say)
-    report = Report(found, folds, made, damaged, unpaired, unusable, others)
+    made, unpaired = lr_degradations(found, low, say)
+    report = MatchingReport(found, folds, made, damaged, unpaired, unusable, others)
 
     out.mkdir(parents=True, exist_ok=True)
     page = out / f"{NAME}.md"
@@ -57,7 +57,7 @@ def match_archive(dataset: Dataset, archive: Path, out: Path, say: Callable[[str
     say(f"wrote {out / NAME}.csv: {numbers}")
 
 
-def _read(archive: Path, say: Callable[[str], None]) -> tuple[list[Item], list[str], list[str]]:
+def _read(archive: Path, say: Callable[[str], None]) -> tuple[list[ArchivedVolume], list[str], list[str]]:
     """The volumes below `archive`, the files that cannot be read with the reason, and those that hold no volume."""
     if not archive.is_dir():
         raise UsageError(f"no such folder: {archive}")
@@ -65,13 +65,13 @@ def _read(archive: Path, say: Callable[[str], None]) -> tuple[list[Item], list[s
     if not paths:
         raise UsageError(f"{archive}: no file below it ends in {', '.join(SUFFIXES)}; unpack the archive first")
 
-    def items(path: Path) -> list[Item] | str:
+    def items(path: Path) -> list[ArchivedVolume] | str:
         try:
             return items_of(path, archive)
         except VolumeError as error:
             return str(error)
 
-    found: list[Item] = []
+    found: list[ArchivedVolume] = []
     damaged: list[str] = []
     for result in in_threads(items, paths, say, "files of the archive opened"):
         if isinstance(result, str):

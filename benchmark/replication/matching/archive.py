@@ -25,7 +25,7 @@ _BEGINNINGS = {"train": "train", "test": "test", "valid": "val"}
 
 
 @dataclass(frozen=True)
-class Item:
+class ArchivedVolume:
     """One volume of an archive: a file, or one variable of a .mat file."""
 
     path: Path
@@ -87,12 +87,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return {"": np.asanyarray(nib.load(path).dataobj)}
 
 
-def items_of(path: Path, archive: Path) -> list[Item]:
+def items_of(path: Path, archive: Path) -> list[ArchivedVolume]:
     """The volumes in one file. Raises VolumeError as `read` does."""
     volumes = read(path)
     name = path.relative_to(archive).as_posix()
     return [
-        Item(path, f"{name}:{variable}" if len(volumes) > 1 else name, variable, volume.shape)
+        ArchivedVolume(path, f"{name}:{variable}" if len(volumes) > 1 else name, variable, volume.shape)
         for variable, volume in sorted(volumes.items())
     ]
 
@@ -108,7 +108,7 @@ def fold_of(name: str) -> str | None:
     return None
 
 
-def folds_of(items: Sequence[Item]) -> dict[str, str]:
+def folds_of(items: Sequence[ArchivedVolume]) -> dict[str, str]:
     """Item's name → fold. Raises UsageError that names the folders which do not say one."""
     folds = {item.name: fold_of(item.name) for item in items}
     if unclear := sorted({str(item.path.parent) for item in items if folds[item.name] is None}):
@@ -132,7 +132,7 @@ def factors_of(lr: Sequence[int], hr: Sequence[int]) -> tuple[int, ...] | None:
     return factors if sorted(factors) in ([1, 2, 2], [1, 3, 3], [1, 4, 4]) else None
 
 
-def split_by_resolution(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+def split_by_resolution(items: Sequence[ArchivedVolume]) -> tuple[list[ArchivedVolume], list[ArchivedVolume]]:
     """The HR volumes, and the LR ones: those whose shape is a fraction of another's (`factors_of`)."""
     shapes = {item.shape for item in items}
     low = {shape for shape in shapes if any(factors_of(shape, other) for other in shapes)}

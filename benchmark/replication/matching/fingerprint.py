@@ -139,7 +139,7 @@ def _mixed(bits: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Place:
+class CropPosition:
     """Where a crop lies in its source: crop index i is source index sign·i + start along the source's axis axes[…]."""
 
     axes: tuple[int, int, int]
@@ -179,17 +179,17 @@ def _orientations() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     return itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
 
 
-def locate(crop: np.ndarray, source: np.ndarray) -> tuple[Place, np.ndarray]:
+def locate(crop: np.ndarray, source: np.ndarray) -> tuple[CropPosition, np.ndarray]:
     """The place that most of the paired positions (n, 3) agree on, and which pairs do, (n,) bool.
 
     Every orientation is tried on a sample of the pairs; the best is then counted on all.
     """
     few = slice(None, None, max(1, len(crop) // 256))
-    best, place = 0, Place((0, 1, 2), (1, 1, 1), (0, 0, 0))
+    best, place = 0, CropPosition((0, 1, 2), (1, 1, 1), (0, 0, 0))
     for axes, signs in _orientations():
         origins, votes = np.unique(source[few][:, axes] - crop[few] * signs, axis=0, return_counts=True)
         if votes.max() > best:
             best, origin = int(votes.max()), origins[votes.argmax()]
-            place = Place(axes, signs, tuple(int(o) for o in origin))  # type: ignore[arg-type]
+            place = CropPosition(axes, signs, tuple(int(o) for o in origin))  # type: ignore[arg-type]
     agree = (source[:, place.axes] - crop * place.signs == place.origin).all(axis=1)
     return place, agree

@@ -12,8 +12,8 @@ import numpy as np
 from ...degradation import DEGRADATIONS, bicubic, degrade
 from ...protocol.schema import Rounding
 from ...volumes import Grid
-from .archive import Item, factors_of
-from .search import Found, Match, in_threads
+from .archive import ArchivedVolume, factors_of
+from .search import Match, VolumeOrigin, in_threads
 
 _THUMB = (12, 12, 12)
 _ALIKE = 0.97
@@ -23,7 +23,7 @@ _EXACT = 1e-3
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LrDegradation:
     """The LR volumes of one folder, contrast and scale, and how they were made."""
 
     folder: str
@@ -44,7 +44,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Distance:
+class _Difference:
     """An LR volume from what one way makes of its HR volume, in raw units."""
 
     mean: float
@@ -75,16 +75,16 @@ def thumbnail(volume: np.ndarray) -> np.ndarray:
     return np.asarray(small / (np.linalg.norm(small) or 1.0))
 
 
-def recipes(
-    found: Sequence[Found], low: Sequence[Item], say: Callable[[str], None]
-) -> tuple[list[Recipe], dict[str, str]]:
+def lr_degradations(
+    found: Sequence[VolumeOrigin], low: Sequence[ArchivedVolume], say: Callable[[str], None]
+) -> tuple[list[LrDegradation], dict[str, str]]:
     """The recipe of every folder, contrast and scale, and LR file → why it could not be used."""
     known = [one for one in found if one.match is not None]
     if not low or not known:
         return [], {item.name: "no HR volume of the archive matched the data set" for item in low}
     faces = np.stack(list(in_threads(lambda one: thumbnail(one.item.read()), known, say, "HR thumbnails")))
     problems: dict[str, str] = {}
-    groups: dict[tuple[str, str, tuple[int, ...]], list[tuple[Item, Found]]] = {}
+    groups: dict[tuple[str, str, tuple[int, ...]], list[tuple[ArchivedVolume, VolumeOrigin]]] = {}
     for item, face in zip(low, in_threads(lambda item: thumbnail(item.read()), low, say, "LR thumbnails"), strict=True):
         alike = faces @ face
         nearest = known[int(alike.argmax())]
@@ -94,27 +94,27 @@ def recipes(
             continue
         key = (item.name.rpartition("/")[0], nearest.match.contrast, factors)
         groups.setdefault(key, []).append((item, nearest))
-    made = [_recipe(*key, pairs, say) for key, pairs in sorted(groups.items(), key=lambda group: group[0])]
+    made = [_lr_degradation(*key, pairs, say) for key, pairs in sorted(groups.items(), key=lambda group: group[0])]
     return made, problems
 
 
-def _recipe(
+def _lr_degradation(
     folder: str,
     contrast: str,
     factors: tuple[int, ...],
-    pairs: Sequence[tuple[Item, Found]],
+    pairs: Sequence[tuple[ArchivedVolume, VolumeOrigin]],
     say: Callable[[str], None],
-) -> Recipe:
-    def distances(pair: tuple[Item, Found], ways: Sequence[_Way]) -> list[_Distance]:
+) -> LrDegradation:
+    def distances(pair: tuple[ArchivedVolume, VolumeOrigin], ways: Sequence[_Way]) -> list[_Difference]:
         item, one = pair
         assert one.match is not None
-        return _distances(one.item.read(), item.read(), one.match, factors, ways)
+        return _differences(one.item.read(), item.read(), one.match, factors, ways)
 
     first = distances(pairs[0], _ways())
     nearest = min(far.mean for far in first)
     best = [way for way, far in zip(_ways(), first, strict=True) if far.mean <= nearest + _EXACT]
     far = list(in_threads(lambda pair: distances(pair, best[:1])[0], pairs, say, f"LR of {folder} {contrast}"))
-    return Recipe(
+    return LrDegradation(
         folder,
         contrast,
         factors,
@@ -142,9 +142,9 @@ def _ways() -> list[_Way]:
     return ways
 
 
-def _distances(
+def _differences(
     high: np.ndarray, low: np.ndarray, match: Match, factors: tuple[int, ...], ways: Sequence[_Way]
-) -> list[_Distance]:
+) -> list[_Difference]:
     """For each way, how far the archive's LR is from it; a gain between the two is taken out."""
     raw_high, raw_low = ((np.asarray(array, np.float64) - match.offset) / match.scale for array in (high, low))
     raw_high = np.rint(raw_high)
@@ -159,5 +159,5 @@ def _distances(
         gain = float(np.vdot(raw_low, tried) / (np.vdot(tried, tried) or 1.0))
         gain = 1.0 if abs(gain - 1) < 1e-3 else gain
         apart = np.abs(raw_low / (gain or 1.0) - tried)
-        found.append(_Distance(float(apart.mean()), float(apart.max()), float(np.mean(apart > _EXACT)), gain))
+        found.append(_Difference(float(apart.mean()), float(apart.max()), float(np.mean(apart > _EXACT)), gain))
     return found

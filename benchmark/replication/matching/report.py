@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ..splits import Folds, as_csv
-from .recipes import Recipe
-from .search import Found
+from .recipes import LrDegradation
+from .search import VolumeOrigin
 
 FOLDS = ("train", "val", "test")
 _TITLES = {
@@ -26,13 +26,13 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Report:
+class MatchingReport:
     """Everything that `match_archive` found."""
 
-    found: Sequence[Found]
+    found: Sequence[VolumeOrigin]
     folds: dict[str, str]
     """HR file → fold."""
-    recipes: Sequence[Recipe]
+    recipes: Sequence[LrDegradation]
     damaged: Sequence[str]
     low_problems: dict[str, str]
     dataset_problems: Sequence[str]
@@ -182,7 +182,7 @@ class Report:
         return lines
 
 
-def _best(one: Found) -> str:
+def _best(one: VolumeOrigin) -> str:
     if one.problem:
         return one.problem
     if not one.matches:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...dataset import Dataset
 from ...volumes import VolumeError
-from .archive import Item
-from .fingerprint import NOWHERE, Place, Whole, locate, sketch, whole_numbers
+from .archive import ArchivedVolume
+from .fingerprint import NOWHERE, CropPosition, Whole, locate, sketch, whole_numbers
 
 _SAMPLES = 4096
 """Voxels hashed of the smallest volume of an archive; larger ones give more."""
@@ -52,10 +52,10 @@ class Match:
 
 
 @dataclass
-class Found:
+class VolumeOrigin:
     """All that is known of one HR volume of an archive."""
 
-    item: Item
+    item: ArchivedVolume
     matches: list[Match] = field(default_factory=list)
     """Candidates that were compared voxel by voxel, the best first."""
     problem: str = ""
@@ -106,9 +106,11 @@ def in_threads(work: Callable[[T], R], jobs: Sequence[T], say: Callable[[str], N
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun
 
 
-def search(dataset: Dataset, items: Sequence[Item], say: Callable[[str], None]) -> tuple[list[Found], list[str]]:
+def search(
+    dataset: Dataset, items: Sequence[ArchivedVolume], say: Callable[[str], None]
+) -> tuple[list[VolumeOrigin], list[str]]:
     """Every HR volume of an archive with its candidates, and the data set's files that cannot be used."""
-    found = [Found(item) for item in items]
+    found = [VolumeOrigin(item) for item in items]
     every = max(1, min(int(np.prod(item.shape)) for item in items) // _SAMPLES)
     index = _index(found, every, say)
     jobs = [(subject, contrast) for subject in dataset.subjects() for contrast in dataset.contrasts(subject)]
@@ -131,8 +133,8 @@ def search(dataset: Dataset, items: Sequence[Item], say: Callable[[str], None]) 
     return found, problems
 
 
-def _index(found: Sequence[Found], every: int, say: Callable[[str], None]) -> Index:
-    def sketched(one: Found) -> tuple[np.ndarray, np.ndarray]:
+def _index(found: Sequence[VolumeOrigin], every: int, say: Callable[[str], None]) -> Index:
+    def sketched(one: VolumeOrigin) -> tuple[np.ndarray, np.ndarray]:
         whole = whole_numbers(one.item.read())
         if whole is None:
             one.problem = "its values are constant or on no integer grid: resampled, or rounded anew after scaling"
@@ -148,7 +150,7 @@ def _index(found: Sequence[Found], every: int, say: Callable[[str], None]) -> In
 
 
 def _candidates(
-    dataset: Dataset, subject: str, contrast: str, found: Sequence[Found], index: Index, every: int
+    dataset: Dataset, subject: str, contrast: str, found: Sequence[VolumeOrigin], index: Index, every: int
 ) -> list[tuple[int, Match]]:
     """(number of an archive's volume, match) for all that share a place with this volume of the data set."""
     source = dataset.load(subject, contrast).data
@@ -165,7 +167,9 @@ def _candidates(
     return matches
 
 
-def _compared(subject: str, contrast: str, source: Whole, item: Item, place: Place, voters: np.ndarray) -> Match:
+def _compared(
+    subject: str, contrast: str, source: Whole, item: ArchivedVolume, place: CropPosition, voters: np.ndarray
+) -> Match:
     """The match of an archive's volume with its place in a source, voxel by voxel."""
     archived = whole_numbers(item.read())
     assert archived is not None, "what is in the index is on a grid"
