@@ -2,7 +2,8 @@
 
     python docs/make_records.py
 
-Types, defaults and meanings are those of the code: `store/record.py`, `store/weights.py`, `running/evaluation.py`, `running/events.py`.
+Types, defaults and meanings are those of the code: `store/record.py`, `store/weights.py`, `running/evaluation.py` and
+`running/events.py`.
 """
 
 from __future__ import annotations

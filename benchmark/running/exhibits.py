@@ -1,7 +1,7 @@
 """Exhibits: at scoring, the cells of the protocol's first seed keep a few whole slices, to be looked at.
 
-Which ones the protocol alone says (`schema.ReportSpec`): the same for all methods. No figure depends on them, and whatever
-goes wrong with them is a warning.
+The protocol alone says which (`schema.ReportSpec`): the same for all methods. No figure depends on them, and whatever goes
+wrong with them is a warning.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from ..store.cell_files import State
 
 
 class Named(Protocol):
-    """A cell, by whatever is known of it: `planning.cells.Cell`, `store.plan.CellPlan`. Its text says all of its coordinates."""
+    """A cell that can be named: `planning.cells.Cell` or `store.plan.CellPlan`. Its text says all of its coordinates."""
 
     @property
     def label(self) -> str: ...

@@ -41,7 +41,7 @@ def calibrate(
 ) -> str:
     """Score bicubic on every usable subject under all conventions; the text says which explain the published figures.
 
-    `published`: as `published.load` gives them, which is the default; `crop`: (slices, rows, columns), each at least 11.
+    `published`: by default those of `published.load`; `crop`: (slices, rows, columns), each at least 11.
     Writes into `out` calibration.md (the text), calibration.csv (all conventions) and subjects/<subject>-<key>.csv,
     the figures of a subject; those that are there are kept, so a second run goes on where the first one stopped.
     Runs on all cores.

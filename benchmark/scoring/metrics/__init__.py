@@ -1,4 +1,4 @@
-"""Image quality metrics as plain functions of float64 arrays; a protocol's words for them stand in `protocol_metrics.py`.
+"""Image quality metrics as plain functions of float64 arrays; `protocol_metrics.py` gives them settings.
 
 - `ranges`: the intensity range that a figure refers to, and the common scale 0–255
 - `fidelity`: PSNR and NRMSE
