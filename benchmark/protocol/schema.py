@@ -186,7 +186,7 @@ class ScoringSpec(Block):
 
 
 class ReportSpec(Block):
-    """What the cells of the first seed keep for viewing (`running/exhibits.py`). It decides no figure and is in no key."""
+    """What the cells of the first seed keep for viewing (`running/exhibits.py`). No figure or key depends on it."""
 
     subjects: int = Field(4, ge=0, le=16)
     """How many test subjects, evenly spaced in the split's order; 0: nothing is kept."""

@@ -1,6 +1,6 @@
 """Exhibits: at scoring, the cells of the protocol's first seed keep a few whole slices, to be looked at.
 
-The protocol alone says which (`schema.ReportSpec`): the same for all methods. No figure depends on them, and whatever goes
+The protocol alone says which (`schema.ReportSpec`): the same for all methods. No figure depends on them, and what goes
 wrong with them is a warning.
 """
 

@@ -10,7 +10,7 @@ from ..store.cell_files import State
 
 
 class Named(Protocol):
-    """A cell that can be named: `planning.cells.Cell` or `store.plan.CellPlan`. Its text says all of its coordinates."""
+    """A cell by its label: `planning.cells.Cell` or `store.plan.CellPlan`. Its text says all of its coordinates."""
 
     @property
     def label(self) -> str: ...
