@@ -284,7 +284,7 @@ def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
     table = build_table(view(many), metrics=["psnr_max", "hfen", "psnr"])
     main, caption, records = render_table(table, "markdown").split("\n\n")
     assert table_rows(main)[1][2:4] == ["31.00/<u>0.3000</u>/30.00", "**33.00**/**0.2000**/**32.00**"]
-    assert caption.splitlines()[1].startswith("Cells: psnr_max/hfen/psnr. ")
+    assert caption.splitlines()[1].startswith("- Cells: psnr_max/hfen/psnr. ")
     assert "SSIM" not in caption
     assert table_rows(records)[0][3] == "psnr_max"
     assert list(frame_of(table).columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]

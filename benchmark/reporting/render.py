@@ -52,7 +52,8 @@ def render_table(table: Table, format: Format, baseline: str | None = None, flop
     if flops:
         views.append((_efficiency_table(table), efficiency_caption(table), "flops"))
     if format == "markdown":
-        blocks = [_markdown(main), *([_markdown(others)] if table.other_metrics else []), caption_of(table)]
+        statements = "\n".join(f"- {statement}" for statement in caption_of(table).splitlines())
+        blocks = [_markdown(main), *([_markdown(others)] if table.other_metrics else []), statements]
         for view, caption, _ in views:
             blocks += [_markdown(view), caption]
         return "\n\n".join([*blocks, _markdown(_record_table(frames.record_rows(table)))]) + "\n"
