@@ -355,4 +355,4 @@ def test_damaged_states_are_the_state_of_their_cell_and_passed_over(
 def test_a_table_shows_what_is_whole(protocol: Path) -> None:
     (cell_folder(protocol, "linear") / SCORES).write_bytes(b"")
     table = build_table(Store(protocol.parent / "results").view("small"))
-    assert [label for (_, label) in table.values] == ["bicubic", "network", "network+"]
+    assert [label for (_, label) in table.records] == ["bicubic", "network", "network+"]

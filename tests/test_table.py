@@ -88,7 +88,7 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
     assert "uncommitted" not in caption
 
 
-def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
+def test_stale_figures_are_left_out_and_named(filled: Plan) -> None:
     fill(filled, "linear", "x2", 99.0, 0.99, score_key="another")
     table = build_table(view(filled))
     assert rows(render_table(table, "markdown"))[0][3] == "–"
@@ -96,18 +96,18 @@ def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "changes"),
+    ("fold", "changes"),
     [
         ("test", {"test_data_digest": "other"}),
         ("training", {"fit": {**FIT, "train_data_digest": "other"}}),
     ],
 )
-def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, changes: dict[str, Any]) -> None:
+def test_figures_on_other_data_are_left_out_and_named(filled: Plan, fold: str, changes: dict[str, Any]) -> None:
     fill(filled, "linear", "x2", 99.0, 0.99, **changes, written="2001-01-01T00:00:00Z")
     table = build_table(view(filled))
     first = rows(render_table(table, "markdown"))[0]
     assert [cell == "–" for cell in first[2:]] == [False, True, False, False]
-    assert f"made with other {what} data than the rest of the row: linear T1 x2" in caption_of(table)
+    assert f"made with other {fold} data than the rest of the row: linear T1 x2" in caption_of(table)
 
 
 @pytest.fixture
@@ -206,16 +206,16 @@ def test_the_columns_of_the_plan_asked_last_come_first_each_plans_in_the_order_o
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "edsr", "linear", "edsr+", "nlm"]
 
 
-def test_a_method_file_that_is_gone_costs_no_table(filled: Plan, tmp_path: Path) -> None:
+def test_a_table_needs_no_method_file(filled: Plan, tmp_path: Path) -> None:
     store, loaded, _ = filled
     [mine] = write(tmp_path, mine=NEAREST)
     remember(filled, [mine, "bicubic"])
     trainings = request_plan(Request(str(loaded.path), [mine]))[1]
     fill((store, loaded, trainings), "mine", "x2", 29.0, 0.9)
-    before = render_table(build_table(store.view("small")), "markdown")
+    expected = render_table(build_table(store.view("small")), "markdown")
     Path(mine).unlink()
-    assert render_table(build_table(store.view("small")), "markdown") == before
-    assert "29.00" in before
+    assert render_table(build_table(store.view("small")), "markdown") == expected
+    assert "29.00" in expected
 
 
 def test_an_empty_table_is_all_missing(planned: Plan) -> None:
@@ -310,7 +310,9 @@ def test_latex_has_a_second_table_that_refers_to_the_first(many: Plan) -> None:
     assert render_table(build_table(view(many), metrics=["psnr"]), "latex").count(r"\begin{tabular}") == 1
 
 
-def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_caption_gives_the_training_subjects_where_they_differ(
+    write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
     methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
     loaded, trainings = request_plan(Request(str(write_protocol(methods=methods))))
     plan = Store(tmp_path / "results"), loaded, trainings
@@ -340,7 +342,7 @@ def published(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     return plan
 
 
-def test_quoted_figures_stand_in_marked_columns_of_their_own_and_win_no_mark(published: Plan) -> None:
+def test_quoted_figures_have_marked_columns_of_their_own_and_are_never_the_best(published: Plan) -> None:
     headings, *lines = table_rows(
         render_table(build_table(view(published), published=True), "markdown").split("\n\n")[0]
     )
@@ -393,7 +395,7 @@ def test_quoted_columns_are_marked_in_csv_and_in_latex_too(published: Plan) -> N
     assert r"the columns marked $^\dagger$ repeat" in latex
 
 
-def test_a_quoted_figure_stands_beside_the_metric_of_that_name_only(
+def test_a_quoted_figure_is_set_beside_the_metric_of_that_name_only(
     write_protocol: Callable[..., Path], tmp_path: Path
 ) -> None:
     metrics = {"psnr_max": MANY["psnr_max"], "hfen": {}, "psnr": MANY["psnr"], "ssim": MANY["ssim"]}

@@ -68,16 +68,16 @@ def filled(make: Callable[..., Plan]) -> Plan:
 
 
 def test_a_difference_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
-    found = {difference.label: difference for difference in differences(build_table(view(filled)), "linear")}
-    assert list(found) == ["bicubic", "srcnn", "edsr", "edsr+"]
-    edsr = found["edsr"]
+    by_label = {difference.label: difference for difference in differences(build_table(view(filled)), "linear")}
+    assert list(by_label) == ["bicubic", "srcnn", "edsr", "edsr+"]
+    edsr = by_label["edsr"]
     assert (edsr.mean, edsr.subjects) == (1.25, 4)
     assert (edsr.low, edsr.high) == confidence_interval(list(GAINS.values())), (
         "not that of unpaired scores, which is far wider"
     )
     assert edsr.spread == pytest.approx(math.sqrt(2 * 0.25**2))
-    assert found["edsr+"].spread == 0.0
-    bicubic = found["bicubic"]
+    assert by_label["edsr+"].spread == 0.0
+    bicubic = by_label["bicubic"]
     assert (bicubic.mean, bicubic.low, bicubic.high) == (-2.0, -2.0, -2.0)
     assert math.isnan(bicubic.spread)
 
@@ -98,7 +98,7 @@ def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callab
 
 def test_differences_stand_below_the_table_with_a_caption(filled: Plan) -> None:
     table = build_table(view(filled))
-    _, _, block, words, _ = render_table(table, "markdown", "linear").split("\n\n")
+    _, _, block, caption, _ = render_table(table, "markdown", "linear").split("\n\n")
     low, high = confidence_interval(list(GAINS.values()))
     assert lines(block) == [
         ["contrast", "scale", "method", "psnr − linear", "95 % interval", "subjects", "SD over seeds"],
@@ -108,14 +108,14 @@ def test_differences_stand_below_the_table_with_a_caption(filled: Plan) -> None:
         ["T1", "x2", "edsr+", "+1.75", f"[+{low + 0.5:.2f}, +{high + 0.5:.2f}]", "4", "0.00"],
     ]
     for text in ("above 0 is better", "95 % confidence interval", "subjects are resampled 9999 times", "BCa"):
-        assert text in words
+        assert text in caption
     latex = render_table(table, "latex", "linear")
     assert r"psnr $-$ linear & 95 \% interval & subjects & SD over seeds \\" in latex
     assert r"T1 & x2 & bicubic & $-$2.00 & [$-$2.00, $-$2.00] & 4 & -- \\" in latex
     assert r"\label{tab:small-difference}" in latex
 
 
-def test_where_lower_is_better_the_words_say_so(make: Callable[..., Plan]) -> None:
+def test_the_caption_says_where_lower_is_better(make: Callable[..., Plan]) -> None:
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}, "psnr": {"range": "volume_minmax"}}})
     assert "below 0 is better" in render_table(build_table(view(plan)), "markdown", "linear")
 
@@ -124,7 +124,7 @@ def test_the_baseline_is_linear_where_there_is_one_unless_another_or_none_is_ask
     make: Callable[..., Plan],
 ) -> None:
     table = build_table(view(make()))
-    assert [find_baseline(table, asked) for asked in (None, "edsr", "none")] == ["linear", "edsr", None]
+    assert [find_baseline(table, request) for request in (None, "edsr", "none")] == ["linear", "edsr", None]
     assert find_baseline(build_table(view(make(methods={"bicubic": {}}))), None) is None
     with pytest.raises(UsageError, match=r"no column 'ersd'\. Did you mean 'edsr'"):
         find_baseline(table, "ersd")
@@ -173,8 +173,8 @@ def counted(make: Callable[..., Plan]) -> Plan:
 BUDGET = {"steps": 1000, "batch": 8, "lr_patch": 48, "augment": "dihedral", "lr": 1e-3}
 
 
-def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_are_marked(counted: Plan) -> None:
-    *_, block, words, records = render_table(build_table(view(counted)), "markdown", flops=True).split("\n\n")
+def test_quality_against_computation_is_sorted_by_computation_and_marks_the_optimal_methods(counted: Plan) -> None:
+    *_, block, caption, records = render_table(build_table(view(counted)), "markdown", flops=True).split("\n\n")
     assert lines(block) == [
         ["contrast", "scale", "method", "psnr", "MACs (LR 24×24)", "training MACs", "parameters", "Pareto"],
         ["T1", "x2", "srcnn", "32.00", "7.25 M", "696 G", "1.23 M", "yes"],
@@ -183,9 +183,9 @@ def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_ar
         ["T1", "x2", "edsr+", "33.60", "800 M", "9.60 T", "1.23 M", "yes"],
         ["T1", "x2", "linear", "34.00", "–", "–", "–", "–"],
     ]
-    assert "an estimate for one seed, 3 forward passes × steps × batch × LR pixels" in words
-    assert "MACs are not counted for linear; the Pareto column leaves them out." in words
-    assert "second" not in words + block
+    assert "an estimate for one seed, 3 forward passes × steps × batch × LR pixels" in caption
+    assert "MACs are not counted for linear; the Pareto column leaves them out." in caption
+    assert "second" not in caption + block
     assert ["T1 x2", "edsr+", "0", "33.60", "1,234,567", "800,000,000"] in [line[:6] for line in lines(records)]
     latex = render_table(build_table(view(counted)), "latex", flops=True)
     assert r"T1 & x2 & edsr & 33.50$\pm$0.71 & 100 M & 9.60 T & 1.23 M & yes \\" in latex
@@ -212,10 +212,10 @@ def test_the_optimal_points_are_those_that_no_other_beats_and_every_other_is_bea
     optimal = [point for point, best in zip(points, pareto_optimal(points), strict=True) if best]
     rest = [point for point, best in zip(points, pareto_optimal(points), strict=True) if not best]
     assert bool(optimal) == bool(points)
-    for one in optimal:
-        assert not any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in points)
-    for one in rest:
-        assert any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in optimal)
+    for point in optimal:
+        assert not any(rival != point and rival[0] <= point[0] and rival[1] <= point[1] for rival in points)
+    for point in rest:
+        assert any(rival != point and rival[0] <= point[0] and rival[1] <= point[1] for rival in optimal)
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
@@ -231,9 +231,9 @@ def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: P
 
 def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: Path) -> None:
     draw_figure(build_table(view(counted)), tmp_path / "quality.svg")
-    text = (tmp_path / "quality.svg").read_text(encoding="utf-8")
-    for words in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
-        assert (f">{words}</text>" in text) == (words != "bicubic"), words
+    svg = (tmp_path / "quality.svg").read_text(encoding="utf-8")
+    for text in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
+        assert (f">{text}</text>" in svg) == (text != "bicubic"), text
 
 
 def test_a_picture_without_a_network_or_of_another_kind_is_refused(counted: Plan, make: Callable[..., Plan]) -> None:
@@ -252,8 +252,8 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
     plan = make(methods=methods, training={"track": "equal", **BUDGET, **training})
     for label in methods:
         fill(plan, label, "x2", 30.0, 0.9)
-    said = caption_of(build_table(view(plan))).splitlines()
-    for line in (
+    statements = caption_of(build_table(view(plan))).splitlines()
+    for statement in (
         "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
         "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
         "precision 32-true.",
@@ -263,7 +263,7 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
         "best mean PSNR on these crops are kept. The test set is read once, after training.",
         "Inference: whole slices.",
     ):
-        assert line in said
+        assert statement in statements
 
 
 def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan]) -> None:
@@ -289,7 +289,7 @@ def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., P
     ) in caption_of(build_table(view(plan))).splitlines()
 
 
-def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..., Plan]) -> None:
+def test_without_a_trained_network_the_caption_gives_no_training_settings(make: Callable[..., Plan]) -> None:
     plan = make()
     fill(plan, "linear", "x2", 30.0, 0.9)
     caption = caption_of(build_table(view(plan)))
@@ -317,7 +317,7 @@ def test_the_command_prints_differences_by_default_and_the_rest_when_asked(fille
     assert "Pareto" in call("--flops", "--figure", str(picture))[1]
     assert picture.is_file()
     assert call("--format", "csv")[0] == 0
-    for asked in (["--flops"], ["--against", "edsr"]):
-        code, text = call("--format", "csv", *asked)
+    for options in (["--flops"], ["--against", "edsr"]):
+        code, text = call("--format", "csv", *options)
         assert code == 2, text
         assert "CSV holds the main table alone" in text
