@@ -75,10 +75,6 @@ def run(
     return outcomes
 
 
-_NO_GAP = ("Skipped", "The method's file has changed since")
-"""What a caption says about cells that no further run fills, or that have their figure."""
-
-
 def table(protocol: str | None = None, results: str | Path = "results") -> pd.DataFrame:
     """The table of a protocol, by default the one run last: rows contrast and scale, columns (method, metric).
 
@@ -88,10 +84,10 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
     nothing has been run.
     """
     from .reporting.frames import frame_of
-    from .reporting.table import build
+    from .reporting.table import build_table
     from .store.results import Store
 
-    built = build(Store(Path(results)).view(protocol))
-    if gaps := [f"{why}: {', '.join(cells)}." for why, cells in built.absent.items() if why not in _NO_GAP]:
+    built = build_table(Store(Path(results)).view(protocol))
+    if gaps := [f"{reason}: {', '.join(cells)}." for reason, cells in built.gaps.items()]:
         warnings.warn("\n".join(gaps), stacklevel=2)
     return frame_of(built)

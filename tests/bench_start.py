@@ -1,8 +1,8 @@
 """CPU seconds until a command has answered: python tests/bench_start.py [--csv PATH].
 
 On results folders with 8 and with 500 records of four columns, without a run: `--help`, `status`, `table` with and
-without distances, and a `run` with nothing to do, answered from its plan and with methods imported. The median of five
-fresh interpreters each; user and system time together, since wall clocks hang on what else the machine does.
+without differences, and a `run` with nothing to do, answered from its plan and with methods imported. The median of
+five fresh interpreters each; user and system time together, since wall clocks hang on what else the machine does.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from test_runs import Ear, bench, cell_folder, record
 
 from mrsr_bench.cli import main
-from mrsr_bench.reporting.table import build
+from mrsr_bench.reporting.table import build_table
 from mrsr_bench.running import runner
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
 from mrsr_bench.store.results import Store
@@ -354,5 +354,5 @@ def test_damaged_states_are_the_state_of_their_cell_and_passed_over(
 
 def test_a_table_shows_what_is_whole(protocol: Path) -> None:
     (cell_folder(protocol, "linear") / SCORES).write_bytes(b"")
-    table = build(Store(protocol.parent / "results").view("small"))
-    assert [label for (_, label) in table.values] == ["bicubic", "network", "network+"]
+    table = build_table(Store(protocol.parent / "results").view("small"))
+    assert [label for (_, label) in table.records] == ["bicubic", "network", "network+"]

@@ -20,8 +20,8 @@ from mrsr_bench.cli import main
 from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
-from mrsr_bench.reporting.render import render
-from mrsr_bench.reporting.table import build
+from mrsr_bench.reporting.render import render_table
+from mrsr_bench.reporting.table import build_table
 from mrsr_bench.store.plan import read_plan, view_of
 from mrsr_bench.store.results import Store
 from mrsr_bench.system.files import read_sealed
@@ -87,14 +87,14 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
     store = plan[0]
     remember(plan, ["bicubic"])
     fill(plan, "bicubic", "x2", 30.0, 0.9)
-    assert "30.00" in render(build(store.view("small")), "markdown")
+    assert "30.00" in render_table(build_table(store.view("small")), "markdown")
     scoring = {"round": "none", "metrics": {"psnr": {"range": "volume_max"}}}
     later = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3], scoring=scoring))))
     remember((store, *later), ["bicubic"])
-    table = build(store.view("small"))
+    table = build_table(store.view("small"))
     assert "Stale: bicubic T1 x2 bicubic seed 0" in caption_of(table)
     assert "range volume_max" in caption_of(table), "metrics are those of the plan asked last"
-    assert "30.00" not in render(table, "markdown")
+    assert "30.00" not in render_table(table, "markdown")
 
 
 WRITER = """

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from mrsr_bench.reporting.statistics import interval, mean, spread
+from mrsr_bench.reporting.statistics import confidence_interval, mean, spread
 
 EIGHTHS = st.integers(-800, 800).map(lambda n: n / 8)
 """Numbers whose sums are exact, so that what is equal on paper is equal here."""
@@ -23,33 +23,35 @@ FEW = settings(max_examples=40, deadline=None)
 @example([0.0] * 11 + [1.0])
 @example([1.0, 1.0])
 def test_the_interval_holds_the_mean_and_stays_within_the_sample(values: list[float]) -> None:
-    low, high = interval(values)
+    low, high = confidence_interval(values)
     assert min(values) <= low <= mean(values) <= high <= max(values)
 
 
 @FEW
 @given(SAMPLES, st.integers(-100, 100))
 def test_what_is_added_to_every_difference_moves_the_interval_by_as_much(values: list[float], shift: int) -> None:
-    low, high = interval(values)
-    assert interval([value + shift for value in values]) == pytest.approx((low + shift, high + shift), abs=1e-9)
+    low, high = confidence_interval(values)
+    assert confidence_interval([value + shift for value in values]) == pytest.approx(
+        (low + shift, high + shift), abs=1e-9
+    )
 
 
 @FEW
 @given(SAMPLES, st.sampled_from([0.125, 4.0]))
 def test_the_unit_of_the_differences_is_that_of_the_interval(values: list[float], unit: float) -> None:
-    low, high = interval(values)
-    assert interval([unit * value for value in values]) == pytest.approx((unit * low, unit * high), abs=1e-9)
+    low, high = confidence_interval(values)
+    assert confidence_interval([unit * value for value in values]) == pytest.approx((unit * low, unit * high), abs=1e-9)
 
 
 @FEW
 @given(SAMPLES.flatmap(lambda values: st.tuples(st.just(values), st.permutations(values))))
-def test_the_order_of_the_subjects_decides_nothing(both: tuple[list[float], list[float]]) -> None:
-    assert interval(both[0]) == interval(both[1])
+def test_the_order_of_the_subjects_decides_nothing(orders: tuple[list[float], list[float]]) -> None:
+    assert confidence_interval(orders[0]) == confidence_interval(orders[1])
 
 
 def test_the_interval_is_that_of_scipy_and_near_that_of_student() -> None:
     values = np.random.default_rng(5).normal(0.3, 1.0, 200)
-    low, high = interval(list(values))
+    low, high = confidence_interval(list(values))
     theirs = bootstrap((np.sort(values),), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     half = 1.972 * values.std(ddof=1) / math.sqrt(200)
@@ -58,17 +60,17 @@ def test_the_interval_is_that_of_scipy_and_near_that_of_student() -> None:
 
 def test_two_and_three_values_have_the_ends_that_all_their_resamples_have() -> None:
     """Of two, a quarter of the resamples are each end; of three, a 27th."""
-    assert interval([1.0, 2.0]) == (1.0, 2.0)
-    assert interval([1.0, 2.0, 3.0]) == (1.0, 3.0)
+    assert confidence_interval([1.0, 2.0]) == (1.0, 2.0)
+    assert confidence_interval([1.0, 2.0, 3.0]) == (1.0, 3.0)
 
 
 def test_equal_differences_are_their_own_interval() -> None:
-    assert interval([0.25] * 30) == (0.25, 0.25)
+    assert confidence_interval([0.25] * 30) == (0.25, 0.25)
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, math.inf], [math.nan, 1.0]])
 def test_what_has_no_interval_has_none_and_no_spread(values: list[float]) -> None:
-    assert all(map(math.isnan, interval(values)))
+    assert all(map(math.isnan, confidence_interval(values)))
     assert math.isnan(spread(values))
 
 

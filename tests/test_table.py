@@ -17,8 +17,8 @@ from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.frames import frame_of
-from mrsr_bench.reporting.render import render
-from mrsr_bench.reporting.table import Table, build
+from mrsr_bench.reporting.render import render_table
+from mrsr_bench.reporting.table import Table, build_table
 from mrsr_bench.store.results import Store
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
@@ -48,7 +48,7 @@ def filled(planned: Plan) -> Plan:
 
 
 def test_the_best_is_bold_the_second_underlined_and_ties_share_their_mark(filled: Plan) -> None:
-    first, second = rows(render(build(view(filled)), "markdown"))
+    first, second = rows(render_table(build_table(view(filled)), "markdown"))
     assert first == [
         "T1",
         "x2",
@@ -63,7 +63,7 @@ def test_the_best_is_bold_the_second_underlined_and_ties_share_their_mark(filled
 def test_values_equal_as_printed_are_a_tie(planned: Plan) -> None:
     fill(planned, "bicubic", "x2", 30.001, 0.9)
     fill(planned, "linear", "x2", 30.004, 0.8)
-    first = rows(render(build(view(planned)), "markdown"))[0]
+    first = rows(render_table(build_table(view(planned)), "markdown"))[0]
     assert first[2:4] == ["**30.00**/**0.9000**", "**30.00**/<u>0.8000</u>"]
 
 
@@ -71,14 +71,14 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
     _, loaded, trainings = filled
     training, cell = find(trainings, "linear", "x3")
     write_undone(training.folder(filled[0], cell), training, cell, "failed", "out of luck\nTraceback")
-    caption = caption_of(build(view(filled)))
+    caption = caption_of(build_table(view(filled)))
     for text in (
         f"Protocol small, version 1, digest {loaded.digest[:12]}",
         "PSNR (dB) with range volume_minmax",
         "SSIM with range volume_minmax, window gaussian11, dims 2, map whole",
         "per volume, border 0, rounding stored",
         "n = 2 test subjects",
-        "Seeds: 0; one seed, so no claim",
+        "Seeds: 0. With one seed, the figures describe these trained networks",
         "track equal; 30 steps of 2 LR patches 8×8 (3,840 LR pixels)",
         "edsr, edsr+ (preset tiny, blocks 8, features 32",
         "Failed: linear T1 x3 bicubic seed 0 (out of luck)",
@@ -88,26 +88,26 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
     assert "uncommitted" not in caption
 
 
-def test_stale_figures_are_left_out_and_said(filled: Plan) -> None:
+def test_stale_figures_are_left_out_and_named(filled: Plan) -> None:
     fill(filled, "linear", "x2", 99.0, 0.99, score_key="another")
-    table = build(view(filled))
-    assert rows(render(table, "markdown"))[0][3] == "–"
+    table = build_table(view(filled))
+    assert rows(render_table(table, "markdown"))[0][3] == "–"
     assert "Stale: linear T1 x2" in caption_of(table)
 
 
 @pytest.mark.parametrize(
-    ("what", "changes"),
+    ("fold", "changes"),
     [
         ("test", {"test_data_digest": "other"}),
         ("training", {"fit": {**FIT, "train_data_digest": "other"}}),
     ],
 )
-def test_figures_on_other_data_are_left_out_and_said(filled: Plan, what: str, changes: dict[str, Any]) -> None:
+def test_figures_on_other_data_are_left_out_and_named(filled: Plan, fold: str, changes: dict[str, Any]) -> None:
     fill(filled, "linear", "x2", 99.0, 0.99, **changes, written="2001-01-01T00:00:00Z")
-    table = build(view(filled))
-    first = rows(render(table, "markdown"))[0]
+    table = build_table(view(filled))
+    first = rows(render_table(table, "markdown"))[0]
     assert [cell == "–" for cell in first[2:]] == [False, True, False, False]
-    assert f"other {what} data than the rest of its row: linear T1 x2" in caption_of(table)
+    assert f"made with other {fold} data than the rest of the row: linear T1 x2" in caption_of(table)
 
 
 @pytest.fixture
@@ -124,38 +124,42 @@ def seeds(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
 
 
 def test_a_figure_of_several_seeds_is_their_mean_with_the_sample_standard_deviation(seeds: Plan) -> None:
-    first, second = rows(render(build(view(seeds)), "markdown"))
+    first, second = rows(render_table(build_table(view(seeds)), "markdown"))
     assert first[2:] == ["<u>30.00</u>/<u>0.9000</u>", "**31.17**±1.26/**0.9100**±0.0100"]
     assert second[3] == "**30.50**±0.71/**0.9050**±0.0071"
-    assert r"\textbf{31.17}$\pm$1.26/\textbf{0.9100}$\pm$0.0100" in render(build(view(seeds)), "latex")
+    assert r"\textbf{31.17}$\pm$1.26/\textbf{0.9100}$\pm$0.0100" in render_table(build_table(view(seeds)), "latex")
 
 
 def test_the_spread_is_in_the_frame_and_in_csv_for_columns_of_several_seeds(seeds: Plan) -> None:
-    frame = frame_of(build(view(seeds)))
+    frame = frame_of(build_table(view(seeds)))
     assert list(frame.columns) == [
         *(("bicubic", "psnr"), ("bicubic", "ssim")),
         *(("edsr", "psnr"), ("edsr", "psnr SD"), ("edsr", "ssim"), ("edsr", "ssim SD")),
     ]
     assert frame.loc[("T1", "x3"), ("edsr", "psnr")] == 30.5
     assert frame.loc[("T1", "x3"), ("edsr", "psnr SD")] == pytest.approx(0.5**0.5)
-    assert render(build(view(seeds)), "csv").splitlines()[0].endswith(",edsr psnr,edsr psnr SD,edsr ssim,edsr ssim SD")
+    assert (
+        render_table(build_table(view(seeds)), "csv")
+        .splitlines()[0]
+        .endswith(",edsr psnr,edsr psnr SD,edsr ssim,edsr ssim SD")
+    )
 
 
 def test_the_caption_says_how_many_seeds_a_figure_is_of_and_where_some_are_missing(seeds: Plan) -> None:
-    lines = caption_of(build(view(seeds))).splitlines()
+    lines = caption_of(build_table(view(seeds))).splitlines()
     assert (
-        "Seeds: 0, 1, 2. A figure of several seeds is their mean ± their sample standard deviation (SD). "
-        "± SD over 3 seeds: edsr T1 x2; ± SD over 2 seeds: edsr T1 x3; one seed, so without ±: bicubic."
+        "Seeds: 0, 1, 2. A figure over several seeds is their mean ± their sample standard deviation (SD). "
+        "3 seeds: edsr T1 x2; 2 seeds: edsr T1 x3; 1 seed, without ±: bicubic."
     ) in lines
-    assert "Fewer seeds than asked for: edsr T1 x3 (2 of 3)." in lines
+    assert "Fewer seeds than planned: edsr T1 x3 (2 of 3)." in lines
     fill(seeds, "edsr", "x3", 32.0, 0.9, seed=2)
-    caption = caption_of(build(view(seeds)))
-    assert "± SD over 3 seeds: edsr; one seed, so without ±: bicubic." in caption
+    caption = caption_of(build_table(view(seeds)))
+    assert "3 seeds: edsr; 1 seed, without ±: bicubic." in caption
     assert "Fewer" not in caption
 
 
 def test_latex_uses_booktabs_and_escapes_what_latex_reads(filled: Plan) -> None:
-    text = render(build(view(filled)), "latex")
+    text = render_table(build_table(view(filled)), "latex")
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert r"\textbf{33.46}/\underline{0.9800}" in text
     assert r"volume\_minmax" in text
@@ -165,7 +169,7 @@ def test_latex_uses_booktabs_and_escapes_what_latex_reads(filled: Plan) -> None:
 
 
 def test_every_record_is_listed_with_its_cost_and_the_commit_that_made_it(filled: Plan) -> None:
-    text = render(build(view(filled)), "markdown")
+    text = render_table(build_table(view(filled)), "markdown")
     listed = [[part.strip() for part in line.strip("|").split("|")] for line in text.split("\n\n")[2].splitlines()]
     assert listed[0][:4] == ["row", "method", "seed", "psnr"]
     cost = ["1,234,567", "5,000,000", "61.23", "0.0123", "512", "a machine", "0123456789"]
@@ -176,7 +180,7 @@ def test_every_record_is_listed_with_its_cost_and_the_commit_that_made_it(filled
 def test_csv_keeps_every_digit(filled: Plan) -> None:
     from io import StringIO
 
-    frame = pd.read_csv(StringIO(render(build(view(filled)), "csv")))
+    frame = pd.read_csv(StringIO(render_table(build_table(view(filled)), "csv")))
     assert list(frame["bicubic psnr"]) == [30.004, 27.0]
     assert frame["edsr+ psnr"].isna().tolist() == [False, True]
 
@@ -191,34 +195,34 @@ def test_a_table_needs_no_argument_after_a_run(filled: Plan, tmp_path: Path) -> 
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "linear"]
     assert frame.attrs["caption"].startswith("Protocol small")
     remember(filled, ["edsr+"], ("3",))
-    assert list(frame_of(build(store.view(None))).index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
+    assert list(frame_of(build_table(store.view(None))).index) == [("T1", "x2"), ("T1", "x3")], "the protocol's order"
 
 
 def test_the_columns_of_the_plan_asked_last_come_first_each_plans_in_the_order_of_the_protocol(filled: Plan) -> None:
     store, _, _ = filled
     remember(filled, ["nlm", "edsr+", "linear"], ("2",))
     remember(filled, ["edsr", "bicubic"])
-    frame = frame_of(build(store.view(None)))
+    frame = frame_of(build_table(store.view(None)))
     assert list(frame.columns.get_level_values("method").unique()) == ["bicubic", "edsr", "linear", "edsr+", "nlm"]
 
 
-def test_a_method_file_that_is_gone_costs_no_table(filled: Plan, tmp_path: Path) -> None:
+def test_a_table_needs_no_method_file(filled: Plan, tmp_path: Path) -> None:
     store, loaded, _ = filled
     [mine] = write(tmp_path, mine=NEAREST)
     remember(filled, [mine, "bicubic"])
     trainings = request_plan(Request(str(loaded.path), [mine]))[1]
     fill((store, loaded, trainings), "mine", "x2", 29.0, 0.9)
-    before = render(build(store.view("small")), "markdown")
+    expected = render_table(build_table(store.view("small")), "markdown")
     Path(mine).unlink()
-    assert render(build(store.view("small")), "markdown") == before
-    assert "29.00" in before
+    assert render_table(build_table(store.view("small")), "markdown") == expected
+    assert "29.00" in expected
 
 
 def test_an_empty_table_is_all_missing(planned: Plan) -> None:
-    table: Table = build(view(planned))
+    table: Table = build_table(view(planned))
     assert frame_of(table).isna().all(axis=None)
     assert "Missing: bicubic T1 x2" in caption_of(table)
-    assert all(cell == "–" for row in rows(render(table, "markdown")) for cell in row[2:])
+    assert all(cell == "–" for row in rows(render_table(table, "markdown")) for cell in row[2:])
 
 
 def test_the_caption_says_once_what_columns_of_one_method_share(
@@ -232,7 +236,7 @@ def test_the_caption_says_once_what_columns_of_one_method_share(
         fill(plan, label, "x2", 30.0, 0.9)
     assert (
         "Options: wide, tiny (preset tiny, blocks 8, res_scale 1.0, slices 1); wide (features 48); tiny (features 32)."
-        in caption_of(build(view(plan))).splitlines()
+        in caption_of(build_table(view(plan))).splitlines()
     )
 
 
@@ -266,7 +270,7 @@ def many(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
 
 
 def test_two_metrics_share_a_cell_and_the_others_have_a_line_each_below(many: Plan) -> None:
-    main, below, _, records = render(build(view(many)), "markdown").split("\n\n")
+    main, below, _, records = render_table(build_table(view(many)), "markdown").split("\n\n")
     assert table_rows(main)[1] == ["T1", "x2", "30.00/**0.9000**", "**32.00**/<u>0.8000</u>", "<u>31.00</u>/0.7000"]
     assert table_rows(below) == [
         ["contrast", "scale", "metric", "bicubic", "linear", "edsr"],
@@ -277,10 +281,10 @@ def test_two_metrics_share_a_cell_and_the_others_have_a_line_each_below(many: Pl
 
 
 def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
-    table = build(view(many), metrics=["psnr_max", "hfen", "psnr"])
-    main, caption, records = render(table, "markdown").split("\n\n")
+    table = build_table(view(many), metrics=["psnr_max", "hfen", "psnr"])
+    main, caption, records = render_table(table, "markdown").split("\n\n")
     assert table_rows(main)[1][2:4] == ["31.00/<u>0.3000</u>/30.00", "**33.00**/**0.2000**/**32.00**"]
-    assert caption.splitlines()[1].startswith("Cells: psnr_max/hfen/psnr. ")
+    assert caption.splitlines()[1].startswith("- Cells: psnr_max/hfen/psnr. ")
     assert "SSIM" not in caption
     assert table_rows(records)[0][3] == "psnr_max"
     assert list(frame_of(table).columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]
@@ -288,33 +292,35 @@ def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
 
 def test_a_metric_that_the_protocol_lacks_is_refused_with_those_it_has(many: Plan) -> None:
     with pytest.raises(UsageError, match=r"no metric 'hfan'\. Did you mean 'hfen'"):
-        build(view(many), metrics=["psnr", "hfan"])
+        build_table(view(many), metrics=["psnr", "hfan"])
 
 
 def test_the_caption_spells_every_convention_and_the_direction_where_lower_is_better(many: Plan) -> None:
-    caption = caption_of(build(view(many)))
+    caption = caption_of(build_table(view(many)))
     assert "; HFEN (lower is better); psnr_max: PSNR (dB) with range volume_max; per volume" in caption
     assert "PSNR (dB) with range volume_minmax; SSIM with range" in caption
 
 
 def test_latex_has_a_second_table_that_refers_to_the_first(many: Plan) -> None:
-    text = render(build(view(many)), "latex")
+    text = render_table(build_table(view(many)), "latex")
     assert text.count(r"\begin{tabular}") == 2
     assert r"\label{tab:small}" in text.split(r"\end{table}")[0]
     assert r"\ref{tab:small}" in text.split(r"\end{table}")[1]
     assert r"T1 & x2 & psnr\_max & 31.00 & \textbf{33.00} & \underline{32.00}" in text
-    assert render(build(view(many), metrics=["psnr"]), "latex").count(r"\begin{tabular}") == 1
+    assert render_table(build_table(view(many), metrics=["psnr"]), "latex").count(r"\begin{tabular}") == 1
 
 
-def test_training_subjects_are_said_where_they_differ(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_caption_gives_the_training_subjects_where_they_differ(
+    write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
     methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
     loaded, trainings = request_plan(Request(str(write_protocol(methods=methods))))
     plan = Store(tmp_path / "results"), loaded, trainings
     fill(plan, "bicubic", "x2", 30.0, 0.9, fit=None)
     fill(plan, "linear", "x2", 30.0, 0.9)
-    assert "Training subjects" not in caption_of(build(view(plan)))
+    assert "Training subjects" not in caption_of(build_table(view(plan)))
     fill(plan, "few", "x2", 30.0, 0.9)
-    assert "Training subjects: 2 (few), 3 (linear)." in caption_of(build(view(plan))).splitlines()
+    assert "Training subjects: 2 (few), 3 (linear)." in caption_of(build_table(view(plan))).splitlines()
 
 
 # --- Quoted figures --------------------------------------------------------------------------------------------------
@@ -336,8 +342,10 @@ def published(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     return plan
 
 
-def test_quoted_figures_stand_in_marked_columns_of_their_own_and_win_no_mark(published: Plan) -> None:
-    headings, *lines = table_rows(render(build(view(published), published=True), "markdown").split("\n\n")[0])
+def test_quoted_figures_have_marked_columns_of_their_own_and_are_never_the_best(published: Plan) -> None:
+    headings, *lines = table_rows(
+        render_table(build_table(view(published), published=True), "markdown").split("\n\n")[0]
+    )
     assert headings == [
         *("degradation", "contrast", "scale"),
         *("bicubic", "Bicubic [quoted: CSN 2019]", "linear"),
@@ -361,50 +369,52 @@ def test_quoted_figures_stand_in_marked_columns_of_their_own_and_win_no_mark(pub
 def test_the_caption_says_whose_the_quoted_figures_are_what_is_wrong_with_them_and_where_none_apply(
     published: Plan,
 ) -> None:
-    caption = caption_of(build(view(published), published=True))
+    caption = caption_of(build_table(view(published), published=True))
     for text in (
-        "Quoted, not run here: the columns marked [quoted: …] repeat what is printed by CSN 2019 (Zhao, ",
-        "; by POAN 2021 (Hu et al., ",
-        "no measured gain",
+        "Quoted, not run here: the columns marked [quoted: …] repeat the printed figures of CSN 2019 (Zhao, ",
+        "; of POAN 2021 (Hu et al., ",
+        "therefore not a measured gain",
         "(1) EDSR (C96) is no plain EDSR",
         "(4) POAN's figures for PD x2",
-        "Nothing is quoted for the columns linear.",
+        "No figures are quoted for the columns linear.",
         "No quoted figure applies to the rows bicubic-noise0.05 PD x2.",
     ):
         assert text in caption
     assert "SRCNN" not in caption, "its error touches nothing that is shown"
-    assert "uoted" not in caption_of(build(view(published)))
+    assert "uoted" not in caption_of(build_table(view(published)))
 
 
 def test_quoted_columns_are_marked_in_csv_and_in_latex_too(published: Plan) -> None:
-    table = build(view(published), published=True)
-    header, first = render(table, "csv").splitlines()[:2]
+    table = build_table(view(published), published=True)
+    header, first = render_table(table, "csv").splitlines()[:2]
     cells = dict(zip(header.split(","), first.split(","), strict=True))
     assert cells["poan psnr"] == "41.0"
     assert cells["POAN [quoted: POAN 2021] psnr"] == "41.59"
-    latex = render(table, "latex")
+    latex = render_table(table, "latex")
     assert r"poan & POAN$^\dagger$ [POAN 2021] \\" in latex
     assert r"the columns marked $^\dagger$ repeat" in latex
 
 
-def test_a_quoted_figure_stands_beside_the_metric_of_that_name_only(
+def test_a_quoted_figure_is_set_beside_the_metric_of_that_name_only(
     write_protocol: Callable[..., Path], tmp_path: Path
 ) -> None:
     metrics = {"psnr_max": MANY["psnr_max"], "hfen": {}, "psnr": MANY["psnr"], "ssim": MANY["ssim"]}
     protocol = write_protocol(data=IXI, scoring={"round": "stored", "metrics": metrics})
-    table = build(view((Store(tmp_path / "results"), *request_plan(Request(str(protocol))))), published=True)
-    main, below, *_ = render(table, "markdown").split("\n\n")
+    table = build_table(view((Store(tmp_path / "results"), *request_plan(Request(str(protocol))))), published=True)
+    main, below, *_ = render_table(table, "markdown").split("\n\n")
     assert "quoted" not in main
     assert table_rows(below)[0][3:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
     assert [line[2:] for line in table_rows(below)[1:]] == [["psnr", "–", "35.04"], ["ssim", "–", "0.9664"]]
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [({}, "is of 'folder'"), ({"data": {**IXI, "grid": "native"}}, "on another grid")]
+    ("data", "reason"), [({}, "uses 'folder'"), ({"data": {**IXI, "grid": "native"}}, "on another grid")]
 )
 def test_nothing_is_quoted_beside_figures_on_other_images(
-    write_protocol: Callable[..., Path], tmp_path: Path, data: dict[str, Any], words: str
+    write_protocol: Callable[..., Path], tmp_path: Path, data: dict[str, Any], reason: str
 ) -> None:
     loaded, trainings = request_plan(Request(str(write_protocol(**data))))
-    with pytest.raises(UsageError, match=f"published figures are of 'ixi' .* {words}.*nothing published compares"):
-        build(view((Store(tmp_path / "results"), loaded, trainings)), published=True)
+    with pytest.raises(
+        UsageError, match=f"no published figure can be compared .* are of 'ixi' .*{reason}.*Remove --published"
+    ):
+        build_table(view((Store(tmp_path / "results"), loaded, trainings)), published=True)

@@ -1,4 +1,4 @@
-"""What stands below a table: distances from a baseline, quality against computation, and their picture."""
+"""The tables below the main one: differences from a baseline, quality against computation, and their picture."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
-from mrsr_bench.reporting.cost import efficiencies, pareto
-from mrsr_bench.reporting.distance import baseline, distances
-from mrsr_bench.reporting.figure import draw
-from mrsr_bench.reporting.render import render
-from mrsr_bench.reporting.statistics import interval
-from mrsr_bench.reporting.table import build
+from mrsr_bench.reporting.differences import differences, find_baseline
+from mrsr_bench.reporting.efficiency import efficiencies, pareto_optimal
+from mrsr_bench.reporting.figure import draw_figure
+from mrsr_bench.reporting.render import render_table
+from mrsr_bench.reporting.statistics import confidence_interval
+from mrsr_bench.reporting.table import build_table
 from mrsr_bench.store.cell_files import SCORES
 from mrsr_bench.store.results import Store
 
@@ -64,18 +64,20 @@ def filled(make: Callable[..., Plan]) -> Plan:
     return plan
 
 
-# --- Distances -------------------------------------------------------------------------------------------------------
+# --- Differences -----------------------------------------------------------------------------------------------------
 
 
-def test_a_distance_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
-    found = {distance.label: distance for distance in distances(build(view(filled)), "linear")}
-    assert list(found) == ["bicubic", "srcnn", "edsr", "edsr+"]
-    edsr = found["edsr"]
+def test_a_difference_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
+    by_label = {difference.label: difference for difference in differences(build_table(view(filled)), "linear")}
+    assert list(by_label) == ["bicubic", "srcnn", "edsr", "edsr+"]
+    edsr = by_label["edsr"]
     assert (edsr.mean, edsr.subjects) == (1.25, 4)
-    assert (edsr.low, edsr.high) == interval(list(GAINS.values())), "not that of unpaired scores, which is far wider"
+    assert (edsr.low, edsr.high) == confidence_interval(list(GAINS.values())), (
+        "not that of unpaired scores, which is far wider"
+    )
     assert edsr.spread == pytest.approx(math.sqrt(2 * 0.25**2))
-    assert found["edsr+"].spread == 0.0
-    bicubic = found["bicubic"]
+    assert by_label["edsr+"].spread == 0.0
+    bicubic = by_label["bicubic"]
     assert (bicubic.mean, bicubic.low, bicubic.high) == (-2.0, -2.0, -2.0)
     assert math.isnan(bicubic.spread)
 
@@ -87,17 +89,17 @@ def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callab
         if seed:
             fill_scores(plan, "edsr", {"anna": 31.0 + 2 * seed}, seed)
     fill_scores(plan, "bicubic", {"anna": 30.0})
-    table = build(view(plan))
-    by_seed = {against: {d.label: d.spread for d in distances(table, against)} for against in ("srcnn", "bicubic")}
+    table = build_table(view(plan))
+    by_seed = {against: {d.label: d.spread for d in differences(table, against)} for against in ("srcnn", "bicubic")}
     assert by_seed["srcnn"]["edsr"] == pytest.approx(math.sqrt(0.5)), "of the differences 2 and 3, seeds 1 and 2"
     assert by_seed["bicubic"]["edsr"] == pytest.approx(math.sqrt(2)), "of 3 and 5"
     assert math.isnan(by_seed["srcnn"]["bicubic"])
 
 
-def test_distances_stand_below_the_table_with_their_method_in_words(filled: Plan) -> None:
-    table = build(view(filled))
-    _, _, block, words, _ = render(table, "markdown", "linear").split("\n\n")
-    low, high = interval(list(GAINS.values()))
+def test_differences_stand_below_the_table_with_a_caption(filled: Plan) -> None:
+    table = build_table(view(filled))
+    _, _, block, caption, _ = render_table(table, "markdown", "linear").split("\n\n")
+    low, high = confidence_interval(list(GAINS.values()))
     assert lines(block) == [
         ["contrast", "scale", "method", "psnr − linear", "95 % interval", "subjects", "SD over seeds"],
         ["T1", "x2", "bicubic", "−2.00", "[−2.00, −2.00]", "4", "–"],
@@ -105,27 +107,27 @@ def test_distances_stand_below_the_table_with_their_method_in_words(filled: Plan
         ["T1", "x2", "edsr", "+1.25", f"[+{low:.2f}, +{high:.2f}]", "4", "0.35"],
         ["T1", "x2", "edsr+", "+1.75", f"[+{low + 0.5:.2f}, +{high + 0.5:.2f}]", "4", "0.00"],
     ]
-    for text in ("above 0 is better", "95 % confidence interval", "subjects resampled 9999 times", "(BCa)"):
-        assert text in words
-    latex = render(table, "latex", "linear")
+    for text in ("above 0 is better", "95 % confidence interval", "subjects are resampled 9999 times", "BCa"):
+        assert text in caption
+    latex = render_table(table, "latex", "linear")
     assert r"psnr $-$ linear & 95 \% interval & subjects & SD over seeds \\" in latex
     assert r"T1 & x2 & bicubic & $-$2.00 & [$-$2.00, $-$2.00] & 4 & -- \\" in latex
-    assert r"\label{tab:small-distance}" in latex
+    assert r"\label{tab:small-difference}" in latex
 
 
-def test_where_lower_is_better_the_words_say_so(make: Callable[..., Plan]) -> None:
+def test_the_caption_says_where_lower_is_better(make: Callable[..., Plan]) -> None:
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}, "psnr": {"range": "volume_minmax"}}})
-    assert "below 0 is better" in render(build(view(plan)), "markdown", "linear")
+    assert "below 0 is better" in render_table(build_table(view(plan)), "markdown", "linear")
 
 
 def test_the_baseline_is_linear_where_there_is_one_unless_another_or_none_is_asked_for(
     make: Callable[..., Plan],
 ) -> None:
-    table = build(view(make()))
-    assert [baseline(table, asked) for asked in (None, "edsr", "none")] == ["linear", "edsr", None]
-    assert baseline(build(view(make(methods={"bicubic": {}}))), None) is None
+    table = build_table(view(make()))
+    assert [find_baseline(table, request) for request in (None, "edsr", "none")] == ["linear", "edsr", None]
+    assert find_baseline(build_table(view(make(methods={"bicubic": {}}))), None) is None
     with pytest.raises(UsageError, match=r"no column 'ersd'\. Did you mean 'edsr'"):
-        baseline(table, "ersd")
+        find_baseline(table, "ersd")
 
 
 @pytest.mark.parametrize("content", [None, "", "subject,metric,value\nanna,psnr,30.0\n", "who,what\n"])
@@ -136,17 +138,19 @@ def test_scores_that_are_not_those_of_the_record_leave_their_figure_out_and_name
     (folder / SCORES).unlink()
     if content is not None:
         (folder / SCORES).write_text(content, encoding="utf-8")
-    table = build(view(filled))
+    table = build_table(view(filled))
     assert f"Damaged: edsr T1 x2 bicubic seed 0 ({folder / SCORES} is damaged: it is " in caption_of(table)
-    assert [record.resolved.seed for record in table.values[("T1", "x2"), "edsr"]] == [1]
-    assert [distance.label for distance in distances(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
+    assert [record.resolved.seed for record in table.records[("T1", "x2"), "edsr"]] == [1]
+    assert [difference.label for difference in differences(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
 
 
 def test_scores_of_other_subjects_are_an_error_that_names_them(filled: Plan) -> None:
     for seed in (0, 1):
         fill_scores(filled, "edsr", {"eva" if name == "dora" else name: value for name, value in LINEAR.items()}, seed)
-    with pytest.raises(BenchError, match="edsr T1 x2: subjects that it or the baseline lacks: dora, eva"):
-        distances(build(view(filled)), "linear")
+    with pytest.raises(
+        BenchError, match=r"edsr T1 x2 and its baseline linear were scored on different subjects: .*dora, eva"
+    ):
+        differences(build_table(view(filled)), "linear")
 
 
 # --- Quality against computation -------------------------------------------------------------------------------------
@@ -169,8 +173,8 @@ def counted(make: Callable[..., Plan]) -> Plan:
 BUDGET = {"steps": 1000, "batch": 8, "lr_patch": 48, "augment": "dihedral", "lr": 1e-3}
 
 
-def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_are_marked(counted: Plan) -> None:
-    *_, block, words, records = render(build(view(counted)), "markdown", flops=True).split("\n\n")
+def test_quality_against_computation_is_sorted_by_computation_and_marks_the_optimal_methods(counted: Plan) -> None:
+    *_, block, caption, records = render_table(build_table(view(counted)), "markdown", flops=True).split("\n\n")
     assert lines(block) == [
         ["contrast", "scale", "method", "psnr", "MACs (LR 24×24)", "training MACs", "parameters", "Pareto"],
         ["T1", "x2", "srcnn", "32.00", "7.25 M", "696 G", "1.23 M", "yes"],
@@ -179,11 +183,11 @@ def test_quality_stands_against_computation_sorted_by_it_and_the_optimal_ones_ar
         ["T1", "x2", "edsr+", "33.60", "800 M", "9.60 T", "1.23 M", "yes"],
         ["T1", "x2", "linear", "34.00", "–", "–", "–", "–"],
     ]
-    assert "an estimate, 3 forward passes × steps × batch × LR pixels" in words
-    assert "No MACs are counted for linear, which take no part in that." in words
-    assert "second" not in words + block
+    assert "an estimate for one seed, 3 forward passes × steps × batch × LR pixels" in caption
+    assert "MACs are not counted for linear; the Pareto column leaves them out." in caption
+    assert "second" not in caption + block
     assert ["T1 x2", "edsr+", "0", "33.60", "1,234,567", "800,000,000"] in [line[:6] for line in lines(records)]
-    latex = render(build(view(counted)), "latex", flops=True)
+    latex = render_table(build_table(view(counted)), "latex", flops=True)
     assert r"T1 & x2 & edsr & 33.50$\pm$0.71 & 100 M & 9.60 T & 1.23 M & yes \\" in latex
     assert r"\label{tab:small-flops}" in latex
 
@@ -192,7 +196,10 @@ def test_where_lower_is_better_the_lowest_are_optimal(make: Callable[..., Plan])
     plan = make(scoring={"round": "stored", "metrics": {"hfen": {}}})
     for label, hfen, macs in (("srcnn", 0.3, 10), ("edsr", 0.2, 20)):
         fill(plan, label, "x2", 0, 0, metrics={"hfen": hfen}, macs_lr24=macs)
-    assert [(cost.label, cost.optimal) for cost in efficiencies(build(view(plan)))] == [("srcnn", True), ("edsr", True)]
+    assert [(cost.label, cost.optimal) for cost in efficiencies(build_table(view(plan)))] == [
+        ("srcnn", True),
+        ("edsr", True),
+    ]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=10)
@@ -202,20 +209,20 @@ POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=10)
 def test_the_optimal_points_are_those_that_no_other_beats_and_every_other_is_beaten_by_one_of_them(
     points: list[tuple[int, int]],
 ) -> None:
-    optimal = [point for point, best in zip(points, pareto(points), strict=True) if best]
-    rest = [point for point, best in zip(points, pareto(points), strict=True) if not best]
+    optimal = [point for point, best in zip(points, pareto_optimal(points), strict=True) if best]
+    rest = [point for point, best in zip(points, pareto_optimal(points), strict=True) if not best]
     assert bool(optimal) == bool(points)
-    for one in optimal:
-        assert not any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in points)
-    for one in rest:
-        assert any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in optimal)
+    for point in optimal:
+        assert not any(rival != point and rival[0] <= point[0] and rival[1] <= point[1] for rival in points)
+    for point in rest:
+        assert any(rival != point and rival[0] <= point[0] and rival[1] <= point[1] for rival in optimal)
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: Path, ending: str) -> None:
     files = [tmp_path / f"{number}.{ending}" for number in (1, 2)]
     for file in files:
-        draw(build(view(counted)), file)
+        draw_figure(build_table(view(counted)), file)
     first, second = (file.read_bytes() for file in files)
     assert first == second
     assert first.startswith(b"<?xml" if ending == "svg" else b"\x89PNG")
@@ -223,17 +230,17 @@ def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: P
 
 
 def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: Path) -> None:
-    draw(build(view(counted)), tmp_path / "quality.svg")
-    text = (tmp_path / "quality.svg").read_text(encoding="utf-8")
-    for words in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
-        assert (f">{words}</text>" in text) == (words != "bicubic"), words
+    draw_figure(build_table(view(counted)), tmp_path / "quality.svg")
+    svg = (tmp_path / "quality.svg").read_text(encoding="utf-8")
+    for text in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
+        assert (f">{text}</text>" in svg) == (text != "bicubic"), text
 
 
 def test_a_picture_without_a_network_or_of_another_kind_is_refused(counted: Plan, make: Callable[..., Plan]) -> None:
-    with pytest.raises(UsageError, match=r"ends in \.svg or \.png, not 'quality\.pdf'"):
-        draw(build(view(counted)), Path("quality.pdf"))
-    with pytest.raises(BenchError, match="no network of 'small' has a figure yet"):
-        draw(build(view(make(scales=[3]))), Path("quality.svg"))
+    with pytest.raises(UsageError, match=r"end in \.svg or \.png: 'quality\.pdf'"):
+        draw_figure(build_table(view(counted)), Path("quality.pdf"))
+    with pytest.raises(BenchError, match="no network of 'small' has a score yet"):
+        draw_figure(build_table(view(make(scales=[3]))), Path("quality.svg"))
 
 
 # --- The caption's budget --------------------------------------------------------------------------------------------
@@ -245,29 +252,29 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
     plan = make(methods=methods, training={"track": "equal", **BUDGET, **training})
     for label in methods:
         fill(plan, label, "x2", 30.0, 0.9)
-    said = caption_of(build(view(plan))).splitlines()
-    for line in (
+    statements = caption_of(build_table(view(plan))).splitlines()
+    for statement in (
         "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
         "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
         "precision 32-true.",
         "By label: loss mse (srcnn); loss l1 (edsr).",
         "Learning rates: srcnn 2.5e-4, edsr 1e-3.",
-        "Validation: every 10 steps, on at most 2 centre crops of 12×12 LR pixels; kept are the weights of the best "
-        "mean PSNR there. The test set is read once, after training.",
+        "Validation: every 10 steps, on at most 2 centre crops of 12×12 LR pixels. The weights with the "
+        "best mean PSNR on these crops are kept. The test set is read once, after training.",
         "Inference: whole slices.",
     ):
-        assert line in said
+        assert statement in statements
 
 
 def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan]) -> None:
     plan = make(inference={"tile": 16, "overlap": 4})
     for label in METHODS:
         fill(plan, label, "x2", 30.0, 0.9)
-    assert "Inference: tiles of 16 with overlap 4 LR pixels." in caption_of(build(view(plan))).splitlines()
+    assert "Inference: tiles of 16 with overlap 4 LR pixels." in caption_of(build_table(view(plan))).splitlines()
     fill(plan, "srcnn", "x2", 30.0, 0.9, inference=None)
     assert (
         "Inference: whole slices (srcnn); tiles of 16 with overlap 4 LR pixels (edsr, edsr+)."
-        in caption_of(build(view(plan))).splitlines()
+        in caption_of(build_table(view(plan))).splitlines()
     )
 
 
@@ -279,14 +286,14 @@ def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., P
     assert (
         "By label: 30 steps of 2 LR patches 8×8 (3,840 LR pixels) (edsr); "
         "30 steps of 2 LR patches 4×8×8 (15,360 LR pixels) (deep)."
-    ) in caption_of(build(view(plan))).splitlines()
+    ) in caption_of(build_table(view(plan))).splitlines()
 
 
-def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..., Plan]) -> None:
+def test_without_a_trained_network_the_caption_gives_no_training_settings(make: Callable[..., Plan]) -> None:
     plan = make()
     fill(plan, "linear", "x2", 30.0, 0.9)
-    caption = caption_of(build(view(plan)))
-    assert "Budget: track equal; nothing trained by the loop." in caption
+    caption = caption_of(build_table(view(plan)))
+    assert "Budget: track equal; the training loop trained no network." in caption
     assert "Learning rate" not in caption
     assert "Inference" not in caption
 
@@ -294,7 +301,7 @@ def test_without_a_trained_network_nothing_is_said_of_training(make: Callable[..
 # --- The command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_distances_by_default_and_the_rest_when_asked(filled: Plan, tmp_path: Path) -> None:
+def test_the_command_prints_differences_by_default_and_the_rest_when_asked(filled: Plan, tmp_path: Path) -> None:
     store, loaded, _ = filled
     remember((store, loaded, []), [])
 
@@ -304,13 +311,13 @@ def test_the_command_prints_distances_by_default_and_the_rest_when_asked(filled:
 
     assert "psnr − linear" in call()[1]
     assert "psnr − edsr" in call("--against", "edsr")[1]
-    assert "Distance from" not in call("--against", "none")[1]
+    assert "Difference from" not in call("--against", "none")[1]
     assert "Pareto" not in call()[1]
     picture = tmp_path / "quality.svg"
     assert "Pareto" in call("--flops", "--figure", str(picture))[1]
     assert picture.is_file()
     assert call("--format", "csv")[0] == 0
-    for asked in (["--flops"], ["--against", "edsr"]):
-        code, text = call("--format", "csv", *asked)
+    for options in (["--flops"], ["--against", "edsr"]):
+        code, text = call("--format", "csv", *options)
         assert code == 2, text
         assert "CSV holds the main table alone" in text

@@ -130,7 +130,7 @@ def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]
 @click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
 @click.option("--metrics", callback=names, help="The protocol's metrics to show, e.g. psnr,hfen. Default: all.")
 @click.option("--published", is_flag=True, help="Set the figures that papers print for IXI beside ours, marked.")
-@click.option("--against", help="Column to measure distances from, or 'none'. Default: linear, where there is one.")
+@click.option("--against", help="Column to compare the others with, or 'none'. Default: linear, where there is one.")
 @click.option("--flops", is_flag=True, help="Add quality against multiply-accumulates, Pareto-optimal ones marked.")
 @click.option(
     "--figure", type=click.Path(path_type=Path, dir_okay=False), help="Also draw that into a file, .svg or .png."
@@ -161,15 +161,15 @@ def table(
     bench table --flops --figure quality.svg   what the quality costs, never in seconds
     """
     from ..errors import UsageError
-    from ..reporting.distance import baseline
-    from ..reporting.figure import draw
-    from ..reporting.render import render
-    from ..reporting.table import build
+    from ..reporting.differences import find_baseline
+    from ..reporting.figure import draw_figure
+    from ..reporting.render import render_table
+    from ..reporting.table import build_table
     from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
         raise UsageError("CSV holds the main table alone; leave --against and --flops out, or choose another --format")
-    built = build(Store(results).view(protocol), metrics, published)
+    built = build_table(Store(results).view(protocol), metrics, published)
     if figure:
-        draw(built, figure)
-    click.echo(render(built, format_, baseline(built, against), flops), nl=False)
+        draw_figure(built, figure)
+    click.echo(render_table(built, format_, find_baseline(built, against), flops), nl=False)

@@ -1,4 +1,4 @@
-"""How the networks of a table were trained, chosen and run: what they share is said once, what differs by label."""
+"""How the networks of a table were trained, validated and run: shared settings once, differing ones by label."""
 
 from __future__ import annotations
 
@@ -7,58 +7,64 @@ from typing import Any
 from ..store.record import DoneRecord, RecipeMark, Resolved
 from .table import Table
 
-_WORDED = {
+_DESCRIBED = {
     "steps", "batch", "lr_patch", "augment", "loss", "optimizer", "optimizer_args", "schedule", "schedule_args",
     "clip_norm", "precision", "lr", "micro_batch",
 }  # fmt: skip
-"""Fields of a recipe that have words of their own, and micro_batch, which changes memory and no step.
+"""Fields of a recipe that `_aspects` and `_rates` describe, and micro_batch, which changes memory and no step.
 
-Any other field stands in the caption as it is recorded."""
+Any other field is printed as it is recorded."""
 
 
-def statements(table: Table) -> list[str]:
-    """Budget, learning rates, validation and inference, a statement each. A self-ensemble is its base's training."""
-    trained = {label: records[0] for (_, label), records in table.values.items() if records[0].resolved.recipe}
+def training_statements(table: Table) -> list[str]:
+    """Budget, learning rates, validation and inference, one statement each.
+
+    A self-ensemble is not named: its training is that of its base.
+    """
+    trained = {label: records[0] for (_, label), records in table.records.items() if records[0].resolved.recipe}
     protocol = table.view.protocol
     side = protocol.validation_lr_patch
     if not trained:
-        return [f"Budget: track {protocol.track}; nothing trained by the loop."]
-    fits = {label.removesuffix("+"): record.resolved for label, record in trained.items()}
-    aspects = {label: _aspects(resolved) for label, resolved in fits.items()}
-    names = dict.fromkeys(name for of in aspects.values() for name in of)
-    texts = {name: {label: of[name] for label, of in aspects.items() if name in of} for name in names}
-    shared = [name for name, of in texts.items() if len(of) == len(fits) and len(set(of.values())) == 1]
-    said = [next(iter(texts[name].values())) for name in shared]
+        return [f"Budget: track {protocol.track}; the training loop trained no network."]
+    trainings = {label.removesuffix("+"): record.resolved for label, record in trained.items()}
+    aspects = {label: _aspects(resolved) for label, resolved in trainings.items()}
+    names = dict.fromkeys(name for texts in aspects.values() for name in texts)
+    by_label = {name: {label: texts[name] for label, texts in aspects.items() if name in texts} for name in names}
+    shared = [
+        name for name, texts in by_label.items() if len(texts) == len(trainings) and len(set(texts.values())) == 1
+    ]
+    shared_texts = [next(iter(by_label[name].values())) for name in shared]
     return [
-        f"Budget: {'; '.join([f'track {protocol.track}', *said])}.",
-        *(f"By label: {_grouped(of, len(fits))}." for name, of in texts.items() if name not in shared),
-        _rates({label: _recipe(resolved).lr for label, resolved in fits.items()}),
+        f"Budget: {'; '.join([f'track {protocol.track}', *shared_texts])}.",
+        *(f"By label: {_grouped(texts, len(trainings))}." for name, texts in by_label.items() if name not in shared),
+        _rates({label: _recipe(resolved).lr for label, resolved in trainings.items()}),
         f"Validation: every {protocol.validation_every} steps, on at most {protocol.validation_patches} "
-        f"centre crops of {side}×{side} LR pixels; kept are the weights of the best mean PSNR there. "
+        f"centre crops of {side}×{side} LR pixels. The weights with the best mean PSNR on these crops are kept. "
         "The test set is read once, after training.",
         f"Inference: {_grouped({label: _inference(record) for label, record in trained.items()}, len(trained))}.",
     ]
 
 
-def pixels(resolved: Resolved) -> int:
-    """The LR pixels that a training sees, those of all slices where the method's option `slices` makes one sample."""
+def training_pixels(resolved: Resolved) -> int:
+    """The LR pixels in all batches of a training; a sample of several slices (option `slices`) counts all of them."""
     recipe, slices = _recipe(resolved), int(resolved.options.get("slices", 1))
     return recipe.steps * recipe.batch * slices * recipe.lr_patch**2
 
 
 def _recipe(resolved: Resolved) -> RecipeMark:
-    """That of a network."""
+    """The recipe of a network."""
     assert resolved.recipe is not None
     return resolved.recipe
 
 
 def _aspects(resolved: Resolved) -> dict[str, str]:
-    """Each aspect of a recipe in words; the learning rate has a line of its own."""
+    """Aspect of a recipe → its description; the learning rate has a statement of its own."""
     recipe, slices = _recipe(resolved), resolved.options.get("slices", 1)
     patch = "×".join(map(str, [*([slices] if slices > 1 else []), recipe.lr_patch, recipe.lr_patch]))
     clip = recipe.clip_norm
-    worded = {
-        "steps": f"{recipe.steps:,} steps of {recipe.batch} LR patches {patch} ({pixels(resolved):,} LR pixels)",
+    described = {
+        "steps": f"{recipe.steps:,} steps of {recipe.batch} LR patches {patch} "
+        f"({training_pixels(resolved):,} LR pixels)",
         "augment": f"augmentation {recipe.augment}",
         "loss": f"loss {recipe.loss}",
         "optimizer": f"optimiser {recipe.optimizer}{_settings(recipe.optimizer_args)}",
@@ -69,15 +75,15 @@ def _aspects(resolved: Resolved) -> dict[str, str]:
     rest = {
         name: f"{name} {value}"
         for name, value in recipe.model_dump().items()
-        if name not in _WORDED and value is not None
+        if name not in _DESCRIBED and value is not None
     }
-    return worded | rest
+    return described | rest
 
 
 def _settings(settings: dict[str, Any]) -> str:
     """' (min_lr 1e-6, warmup_epochs 50)'; timm's epochs are steps here."""
-    said = [f"{key} {_rate(value) if isinstance(value, float) else value}" for key, value in sorted(settings.items())]
-    return f" ({', '.join(said)})" if said else ""
+    texts = [f"{key} {_rate(value) if isinstance(value, float) else value}" for key, value in sorted(settings.items())]
+    return f" ({', '.join(texts)})" if texts else ""
 
 
 def _rates(rates: dict[str, float]) -> str:
@@ -99,11 +105,11 @@ def _inference(record: DoneRecord) -> str:
     return f"tiles of {tiles.tile} with overlap {tiles.overlap} LR pixels" if tiles else "whole slices"
 
 
-def _grouped(texts: dict[str, str], everyone: int) -> str:
-    """'loss l1 (edsr, poan); loss mse (srcnn)'; a text that all of `everyone` labels share stands alone."""
-    labels: dict[str, list[str]] = {}
+def _grouped(texts: dict[str, str], labels: int) -> str:
+    """'loss l1 (edsr, poan); loss mse (srcnn)'; without names for a text that all of the `labels` labels share."""
+    by_text: dict[str, list[str]] = {}
     for label, text in texts.items():
-        labels.setdefault(text, []).append(label)
-    if [len(of) for of in labels.values()] == [everyone]:
-        return next(iter(labels))
-    return "; ".join(f"{text} ({', '.join(of)})" for text, of in labels.items())
+        by_text.setdefault(text, []).append(label)
+    if [len(sharing) for sharing in by_text.values()] == [labels]:
+        return next(iter(by_text))
+    return "; ".join(f"{text} ({', '.join(sharing)})" for text, sharing in by_text.items())

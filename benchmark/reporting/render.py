@@ -9,103 +9,108 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from . import cost, distance, frames
+from . import frames
 from .caption import caption_of
+from .differences import differences, differences_caption
+from .efficiency import efficiencies, efficiency_caption
 from .table import Column, Row, Table
 
 Format = Literal["markdown", "latex", "csv"]
 _MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\underline{{{}}}")}
-_LATEX: dict[str, Any] = {
+_LATEX: dict[int, str] = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
     "†": r"$^\dagger$", "±": r"$\pm$", "−": r"$-$",
-}  # fmt: skip
+})  # fmt: skip
+"""Letter → LaTeX. pandas' Styler escapes the first ten alone, and neither captions nor the parts of a cell."""
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of words."""
+    """A table whose cells are text."""
 
     headings: list[str]
     rows: list[list[str]]
 
 
-def render(table: Table, format: Format, against: str | None = None, flops: bool = False) -> str:
+def render_table(table: Table, format: Format, baseline: str | None = None, flops: bool = False) -> str:
     """The table as Markdown, LaTeX (needs the package booktabs) or CSV.
 
-    Metrics beyond those of the main table's cells have a table below it, a line each. So have the distances from the
-    label `against` and, with `flops`, quality against multiply-accumulates; CSV holds the figures alone.
+    Metrics beyond those of the main table's cells have a table below it, one row per metric. The differences from the
+    label `baseline` and, with `flops`, quality against multiply-accumulates have tables below that. CSV holds the
+    figures alone.
     """
     if format == "csv":
         frame = frames.frame_of(table)
         frame.columns = frame.columns.map(" ".join)
         return frame.to_csv()
-    main = _figures(table, format, {(): table.main})
-    others = _figures(table, format, {(metric,): [metric] for metric in table.others})
+    main = _figure_table(table, format, {(): table.main_metrics})
+    others = _figure_table(table, format, {(metric,): [metric] for metric in table.other_metrics})
     views = []
-    if against:
-        views.append((_distances(table, against), distance.describe(table, against), "distance"))
+    if baseline:
+        views.append((_difference_table(table, baseline), differences_caption(table, baseline), "difference"))
     if flops:
-        views.append((_costs(table), cost.describe(table), "flops"))
+        views.append((_efficiency_table(table), efficiency_caption(table), "flops"))
     if format == "markdown":
-        blocks = [_markdown(main), *([_markdown(others)] if table.others else []), caption_of(table)]
-        for lines, words, _ in views:
-            blocks += [_markdown(lines), words]
-        return "\n\n".join([*blocks, _markdown(_readable(frames.records_of(table)))]) + "\n"
+        statements = "\n".join(f"- {statement}" for statement in caption_of(table).splitlines())
+        blocks = [_markdown(main), *([_markdown(others)] if table.other_metrics else []), statements]
+        for view, caption, _ in views:
+            blocks += [_markdown(view), caption]
+        return "\n\n".join([*blocks, _markdown(_record_table(frames.record_rows(table)))]) + "\n"
     label = f"tab:{table.view.protocol.name}"
     text = _booktabs(main, _latex(caption_of(table, "†").replace("\n", " ")), label)
-    if table.others:
+    if table.other_metrics:
         text += "\n" + _booktabs(others, rf"The other metrics of table~\ref{{{label}}}.", f"{label}-more")
-    for lines, words, name in views:
-        escaped = TextTable([*map(_latex, lines.headings)], [[*map(_latex, row)] for row in lines.rows])
-        text += "\n" + _booktabs(escaped, _latex(words), f"{label}-{name}")
+    for view, caption, name in views:
+        escaped = TextTable([*map(_latex, view.headings)], [[*map(_latex, row)] for row in view.rows])
+        text += "\n" + _booktabs(escaped, _latex(caption), f"{label}-{name}")
     return text
 
 
-def _distances(table: Table, against: str) -> TextTable:
-    """Every distance in words, e.g. '+2.25', '[+2.19, +2.31]'."""
+def _difference_table(table: Table, baseline: str) -> TextTable:
+    """Every difference as text, e.g. '+2.25', '[+2.19, +2.31]'."""
     metric = table.metrics[0]
 
-    def shown(value: float, sign: str = "+") -> str:
+    def text(value: float, sign: str = "+") -> str:
         return "–" if math.isnan(value) else f"{value:{sign}.{table.conventions[metric].decimals}f}".replace("-", "−")
 
-    lines = [
+    rows = [
         [
-            *of.row,
-            of.label,
-            shown(of.mean),
-            "–" if math.isnan(of.low) else f"[{shown(of.low)}, {shown(of.high)}]",
-            str(of.subjects) if of.subjects else "–",
-            shown(of.spread, ""),
+            *difference.row,
+            difference.label,
+            text(difference.mean),
+            "–" if math.isnan(difference.low) else f"[{text(difference.low)}, {text(difference.high)}]",
+            str(difference.subjects) if difference.subjects else "–",
+            text(difference.spread, ""),
         ]
-        for of in distance.distances(table, against)
+        for difference in differences(table, baseline)
     ]
-    names = [f"{metric} − {against}", "95 % interval", "subjects", "SD over seeds"]
-    return TextTable([*table.row_names(), "method", *names], lines)
+    headings = [f"{metric} − {baseline}", "95 % interval", "subjects", "SD over seeds"]
+    return TextTable([*table.row_headings(), "method", *headings], rows)
 
 
-def _costs(table: Table) -> TextTable:
-    """Every cost in words, e.g. '787 M'."""
+def _efficiency_table(table: Table) -> TextTable:
+    """Every efficiency as text, e.g. '787 M'."""
     metric = table.metrics[0]
     optimal = {True: "yes", False: "no", None: "–"}
-    lines = [
+    rows = [
         [
-            *of.row,
-            of.label,
-            table.shown(metric, of.quality) + _plus_minus(table.shown(metric, of.spread)),
-            _count(of.macs),
-            _count(of.training),
-            _count(of.parameters),
-            optimal[of.optimal],
+            *cell.row,
+            cell.label,
+            table.figure_text(metric, cell.quality) + _plus_minus(table.figure_text(metric, cell.spread)),
+            _with_prefix(cell.macs),
+            _with_prefix(cell.training),
+            _with_prefix(cell.parameters),
+            optimal[cell.optimal],
         ]
-        for of in cost.efficiencies(table)
+        for cell in efficiencies(table)
     ]
-    names = ["MACs (LR 24×24)", "training MACs", "parameters", "Pareto"]
-    return TextTable([*table.row_names(), "method", metric, *names], lines)
+    headings = ["MACs (LR 24×24)", "training MACs", "parameters", "Pareto"]
+    return TextTable([*table.row_headings(), "method", metric, *headings], rows)
 
 
-def _count(number: float | None) -> str:
-    """Three digits and a power of a thousand: 787304448 → '787 M'."""
+def _with_prefix(number: float | None) -> str:
+    """Three digits and a prefix for a power of a thousand: 787304448 → '787 M'."""
     if number is None:
         return "–"
     mantissa, exponent = f"{number:.2e}".split("e")
@@ -118,20 +123,20 @@ def _plus_minus(spread: str) -> str:
     return "" if spread == "–" else f"±{spread}"
 
 
-def _figures(table: Table, format: str, lines: dict[Row, list[str]]) -> TextTable:
-    """For each row of the table a line per item of `lines`: what follows the row's names → the metrics of its cells."""
+def _figure_table(table: Table, format: str, lines: dict[Row, list[str]]) -> TextTable:
+    """For each row of the table a line per item of `lines`: cells after the row's own → the metrics of its figures."""
     plain: Callable[[str], str] = _latex if format == "latex" else str
-    printed = any(table.quoted_as(metric) for metrics in lines.values() for metric in metrics)
+    printed = any(table.quoted_metric(metric) for metrics in lines.values() for metric in metrics)
     columns = [column for column in table.columns if printed or not column.source]
-    found = []
+    rows = []
     for row in table.rows:
-        for beside, metrics in lines.items():
+        for names, metrics in lines.items():
             texts = [_marked(table, row, columns, metric, format) for metric in metrics]
             cells = ["/".join(parts) if set(parts) != {"–"} else "–" for parts in zip(*texts, strict=True)]
             cells = [cell.replace("–", plain("–")).replace("±", plain("±")) for cell in cells]
-            found.append([*map(plain, (*row, *beside)), *cells])
-    names = [*table.row_names(), *(["metric"] if () not in lines else [])]
-    return TextTable([plain(name) for name in [*names, *(_heading(c, format) for c in columns)]], found)
+            rows.append([*map(plain, (*row, *names)), *cells])
+    headings = [*table.row_headings(), *(["metric"] if () not in lines else [])]
+    return TextTable([*map(plain, [*headings, *(_heading(column, format) for column in columns)])], rows)
 
 
 def _heading(column: Column, format: str) -> str:
@@ -140,25 +145,21 @@ def _heading(column: Column, format: str) -> str:
 
 def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, format: str) -> list[str]:
     """A row's figures and their spread, the best and the second of ours marked, by the digits shown; ties alike."""
-    shown = [(column, table.shown(metric, table.value(row, column, metric))) for column in columns]
-    ours = {float(text) for column, text in shown if not column.source and text != "–"}
+    figures = [(column, table.figure_text(metric, table.value(row, column, metric))) for column in columns]
+    ours = {float(text) for column, text in figures if not column.source and text != "–"}
     ranked = sorted(ours, reverse=table.conventions[metric].higher_is_better)
     marks = dict(zip(ranked, _MARKS[format], strict=False))
     return [
         text
         if column.source or text == "–"
         else marks.get(float(text), "{}").format(text)
-        + _plus_minus(table.shown(metric, table.spread(row, column, metric)))
-        for column, text in shown
+        + _plus_minus(table.figure_text(metric, table.spread(row, column, metric)))
+        for column, text in figures
     ]
 
 
-def _markdown(lines: TextTable) -> str:
-    return tabulate(lines.rows, lines.headings, "github", disable_numparse=True) if lines.rows else ""
-
-
-def _readable(records: Sequence[dict[str, Any]]) -> TextTable:
-    """Numbers as text: thousands apart, no digits that mean nothing."""
+def _record_table(records: Sequence[dict[str, Any]]) -> TextTable:
+    """Numbers as text: thousands separated, no more digits than mean something."""
 
     def text(value: str | float | None) -> str:
         if isinstance(value, str):
@@ -169,18 +170,21 @@ def _readable(records: Sequence[dict[str, Any]]) -> TextTable:
             return f"{value:,.0f}"
         return f"{value:.3g}" if value < 1 else f"{value:.2f}"
 
-    return TextTable(
-        [*records[0]] if records else [], [[text(value) for value in record.values()] for record in records]
-    )
+    rows = [[text(value) for value in record.values()] for record in records]
+    return TextTable([*records[0]] if records else [], rows)
 
 
-def _booktabs(lines: TextTable, text: str, label: str) -> str:
-    """A LaTeX table; all words are LaTeX."""
+def _markdown(table: TextTable) -> str:
+    return tabulate(table.rows, table.headings, "github", disable_numparse=True) if table.rows else ""
+
+
+def _booktabs(table: TextTable, caption: str, label: str) -> str:
+    """A LaTeX table; headings, cells and caption are LaTeX already."""
     import pandas as pd
 
-    cells = pd.DataFrame(lines.rows, columns=lines.headings)
-    return cells.to_latex(index=False, escape=False, caption=text, label=label, position="tbp")
+    cells = pd.DataFrame(table.rows, columns=table.headings)
+    return cells.to_latex(index=False, escape=False, caption=caption, label=label, position="tbp")
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return text.translate(_LATEX)

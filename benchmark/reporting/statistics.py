@@ -1,4 +1,4 @@
-"""What figures of several trainings and of several subjects say together: means, spreads and intervals."""
+"""Means, spreads and confidence intervals of figures over seeds and over subjects."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """A 95 % confidence interval of the mean of paired differences, one a subject, by resampling the subjects.
+def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
+    """A 95 % confidence interval of the mean of paired differences, one per subject, by resampling the subjects.
 
     Bias-corrected and accelerated bootstrap (BCa; Efron, JASA 1987) with 9999 resamples from a fixed seed, so equal
-    differences give equal intervals, in whatever order. Of a handful of subjects any bootstrap interval is too narrow.
-    NaN for fewer than two subjects, and where a difference is not finite; equal differences are their own interval.
+    differences give equal intervals, in any order. For a handful of subjects every bootstrap interval is too narrow.
+    NaN for fewer than two subjects, and where a difference is not finite. If all differences are equal, both ends are
+    that difference.
     """
     values = np.sort(np.asarray(differences, np.float64))
     if len(values) < 2 or not np.isfinite(values).all():
@@ -46,14 +47,14 @@ def _bca(values: np.ndarray, random: np.random.Generator) -> tuple[float, float]
     from scipy.special import ndtr, ndtri
 
     count = len(values)
-    means = _mean(values[random.integers(0, count, (RESAMPLES, count))])
+    resampled = _mean(values[random.integers(0, count, (RESAMPLES, count))])
     mean = _mean(values)
-    bias = ndtri(((means < mean).mean() + (means <= mean).mean()) / 2)
-    without = _mean(np.stack([np.delete(values, index) for index in range(count)]))
-    influence = (count - 1) * (without.mean() - without)
+    bias = ndtri(((resampled < mean).mean() + (resampled <= mean).mean()) / 2)
+    jackknife = _mean(np.stack([np.delete(values, index) for index in range(count)]))
+    influence = (count - 1) * (jackknife.mean() - jackknife)
     skewness = (influence**3).sum() / count**3 / (6 * ((influence**2).sum() / count**2) ** 1.5)
     tails = ndtri(np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    low, high = np.percentile(means, 100 * ndtr(bias + (bias + tails) / (1 - skewness * (bias + tails))))
+    low, high = np.percentile(resampled, 100 * ndtr(bias + (bias + tails) / (1 - skewness * (bias + tails))))
     return float(low), float(high)
 
 

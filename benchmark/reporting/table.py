@@ -8,22 +8,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import UsageError, did_you_mean
-from ..replication import published as quoted
+from ..replication import published as papers
 from ..replication.published import Quote
 from ..store.cell_files import Scores, Standing, standing_of
-from ..store.plan import MetricPlan, View
+from ..store.plan import CellPlan, MetricPlan, View
 from ..store.record import DoneRecord
 from . import statistics
 
 Row = tuple[str, ...]
 
-_DATA: dict[str, Callable[[DoneRecord], str | None]] = {
+_DATA_DIGESTS: dict[str, Callable[[DoneRecord], str | None]] = {
     "test": lambda record: record.test_data_digest,
     "training": lambda record: record.fit.train_data_digest if record.fit else None,
 }
-"""What must agree in a row → where a record keeps its digest; None where a method does not learn."""
-_IN_A_CELL = 2
+"""Data that must agree in a row → where a record keeps their digest; None where a method does not learn."""
+_METRICS_PER_CELL = 2
 """Metrics that share a cell of the main table where none are chosen; the others have a table of their own."""
+METHOD_CHANGED = "The method's file has changed since the run"
+"""The note on figures that are shown, though the code of their method is no longer the same."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Column:
 
     name: str
     source: str = ""
-    """Who printed it, e.g. 'CSN 2019'; '' for ours."""
+    """The paper that printed it, e.g. 'CSN 2019'; '' for ours."""
 
     def __str__(self) -> str:
         return f"{self.name} [quoted: {self.source}]" if self.source else self.name
@@ -40,40 +42,40 @@ class Column:
 
 @dataclass
 class Table:
-    """The figures of one protocol, and what is not among them."""
+    """The figures of one protocol, and the cells without one."""
 
     view: View
     chosen: tuple[str, ...] = ()
-    """The metrics asked for; none: all of the protocol's."""
+    """The requested metrics; empty for all of the protocol's."""
     rows: list[Row] = field(default_factory=list)
     """(contrast, scale), with the degradation first where the protocol has several."""
     labels: list[str] = field(default_factory=list)
-    values: dict[tuple[Row, str], list[DoneRecord]] = field(default_factory=dict)
-    """(row, label) → one record a seed."""
+    records: dict[tuple[Row, str], list[DoneRecord]] = field(default_factory=dict)
+    """(row, label) → one record per seed."""
     scores: dict[tuple[Row, str], dict[int, Scores]] = field(default_factory=dict)
     """(row, label) → seed → the scores behind the record's means."""
     seeds: dict[tuple[Row, str], set[int]] = field(default_factory=dict)
-    """(row, label) → every seed that was asked for."""
+    """(row, label) → every seed that was planned."""
     quotes: dict[tuple[Row, Column], Quote] = field(default_factory=dict)
     """(row, quoted column) → the printed figure."""
     published: bool = False
-    """Whether quoted figures were asked for."""
+    """Whether quoted figures were requested."""
     absent: dict[str, list[str]] = field(default_factory=dict)
-    """Why → the cells that have no figure here."""
+    """Reason → the cells that have no figure here; `METHOD_CHANGED` → cells that have one."""
 
     @property
     def metrics(self) -> list[str]:
         return list(self.chosen or (metric.label for metric in self.view.last.metrics))
 
     @property
-    def main(self) -> list[str]:
+    def main_metrics(self) -> list[str]:
         """The metrics of the main table's cells."""
-        return self.metrics if self.chosen else self.metrics[:_IN_A_CELL]
+        return self.metrics if self.chosen else self.metrics[:_METRICS_PER_CELL]
 
     @property
-    def others(self) -> list[str]:
+    def other_metrics(self) -> list[str]:
         """The metrics of the second table."""
-        return [] if self.chosen else self.metrics[_IN_A_CELL:]
+        return [] if self.chosen else self.metrics[_METRICS_PER_CELL:]
 
     @cached_property
     def conventions(self) -> dict[str, MetricPlan]:
@@ -82,46 +84,51 @@ class Table:
         return {label: metrics[label] for label in self.metrics}
 
     @property
+    def gaps(self) -> dict[str, list[str]]:
+        """Reason → cells without a figure that another run may fill: `absent` without skipped cells."""
+        return {reason: cells for reason, cells in self.absent.items() if reason not in ("Skipped", METHOD_CHANGED)}
+
+    @property
     def columns(self) -> list[Column]:
-        """Ours in the protocol's order; a quoted one after the last of ours that it stands beside."""
+        """Ours in the protocol's order; a quoted column follows the last of ours that it belongs to."""
         columns: list[Column] = []
-        for number, label in enumerate(self.labels):
+        for index, label in enumerate(self.labels):
             columns.append(Column(label))
-            method = quoted.METHODS.get(label)
-            if method not in [quoted.METHODS.get(later) for later in self.labels[number + 1 :]]:
+            method = papers.METHODS.get(label)
+            if method not in [papers.METHODS.get(later) for later in self.labels[index + 1 :]]:
                 columns += dict.fromkeys(column for _, column in self.quotes if column.name == method)
         return columns
 
-    def quoted_as(self, metric: str) -> str | None:
-        """The printed metric that belongs beside `metric`: psnr and ssim under their own names, None for the others."""
+    def quoted_metric(self, metric: str) -> str | None:
+        """The printed metric to set beside `metric`: psnr and ssim under their own names, None for the others."""
         return metric if metric in ("psnr", "ssim") and self.conventions[metric].metric == metric else None
 
     def value(self, row: Row, column: Column, metric: str) -> float:
         """A figure, ours as the mean over seeds; NaN where there is none."""
         if column.source:
-            quote, kind = self.quotes.get((row, column)), self.quoted_as(metric)
-            return quote.values.get(kind, math.nan) if quote and kind else math.nan
-        return statistics.mean([record.metrics[metric] for record in self.values.get((row, column.name), [])])
+            quote, printed = self.quotes.get((row, column)), self.quoted_metric(metric)
+            return quote.values.get(printed, math.nan) if quote and printed else math.nan
+        return statistics.mean([record.metrics[metric] for record in self.records.get((row, column.name), [])])
 
     def spread(self, row: Row, column: Column, metric: str) -> float:
         """The sample standard deviation over seeds; NaN for one seed, and for a quoted figure."""
-        records = [] if column.source else self.values.get((row, column.name), [])
+        records = [] if column.source else self.records.get((row, column.name), [])
         return statistics.spread([record.metrics[metric] for record in records])
 
-    def shown(self, metric: str, value: float) -> str:
+    def figure_text(self, metric: str, value: float) -> str:
         """A figure with the metric's digits; '–' for NaN."""
         return "–" if math.isnan(value) else f"{value:.{self.conventions[metric].decimals}f}"
 
-    def row_names(self) -> list[str]:
+    def row_headings(self) -> list[str]:
         return ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]
 
 
-def build(view: View, metrics: Sequence[str] = (), published: bool = False) -> Table:
-    """Collect the figures of all plans of a view. Stale and damaged ones, or those on other data than their row's, are
-    left out and said.
+def build_table(view: View, metrics: Sequence[str] = (), published: bool = False) -> Table:
+    """Collect the figures of all plans of a view.
 
-    `metrics` are labels of the protocol's, none for all; with `published`, what papers print stands beside ours.
-    Raises UsageError for a label that is not known, and for a protocol that no published figure applies to.
+    Stale and damaged figures, and those on other data than the rest of their row, are left out and named in `absent`.
+    `metrics` are labels of the protocol's metrics, empty for all; with `published`, figures that papers print are set
+    beside ours. Raises UsageError for an unknown label, and for a protocol that no published figure applies to.
     """
     known = [metric.label for metric in view.last.metrics]
     if unknown := [metric for metric in metrics if metric not in known]:
@@ -135,53 +142,54 @@ def build(view: View, metrics: Sequence[str] = (), published: bool = False) -> T
     for problem in view.damaged:
         table.absent.setdefault("Damaged plans", []).append(problem)
     for planned in view.cells:
-        cell, place = planned.cell, view.place(planned)
-        row = names[cell.row]
-        table.seeds.setdefault((row, cell.label), set()).add(cell.seed)
-        standing = standing_of(place, cell.why or "")
-        if standing.state == "changed":
-            table.absent.setdefault("The method's file has changed since", []).append(str(cell))
-        if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):
-            table.values.setdefault((row, cell.label), []).append(standing.done)
-            table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
-        else:
-            state = "stale" if standing.done else standing.state
-            table.absent.setdefault(state.capitalize(), []).append(_brief(str(cell), standing))
+        row = names[planned.cell.row]
+        table.seeds.setdefault((row, planned.cell.label), set()).add(planned.cell.seed)
+        standing = standing_of(view.place(planned), planned.cell.why or "")
+        _add_cell(table, row, planned.cell, standing)
     _demand_same_data(table)
     if published:
-        _quote(table, {name: row[0] for row, name in names.items()})
+        _add_quotes(table, {name: row[0] for row, name in names.items()})
     return table
 
 
-def _quote(table: Table, titles: dict[Row, str]) -> None:
-    """Look up what is printed for the table's rows and columns."""
+def _add_cell(table: Table, row: Row, cell: CellPlan, standing: Standing) -> None:
+    """Add the figures of a cell, or the reason why it has none."""
+    if standing.state == "changed":
+        table.absent.setdefault(METHOD_CHANGED, []).append(str(cell))
+    if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):
+        table.records.setdefault((row, cell.label), []).append(standing.done)
+        table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
+    else:
+        state = "stale" if standing.done else standing.state
+        why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""
+        reason = f" ({why.splitlines()[0]})" if why else ""
+        table.absent.setdefault(state.capitalize(), []).append(f"{cell}{reason}")
+
+
+def _add_quotes(table: Table, degradations: dict[Row, str]) -> None:
+    """Look up the printed figures for the table's rows and columns; `degradations`: row → title of its degradation."""
     protocol = table.view.protocol
-    if protocol.dataset != quoted.DATASET or protocol.grid != "file":
-        has = f"is of '{protocol.dataset}'" + ("" if protocol.grid == "file" else " on another grid")
+    if protocol.dataset != papers.DATASET or protocol.grid != "file":
+        data = f"'{protocol.dataset}'" + ("" if protocol.grid == "file" else " on another grid")
         raise UsageError(
-            f"published figures are of '{quoted.DATASET}' on the grid of its files, and protocol "
-            f"'{protocol.name}' {has}: nothing published compares with it. Leave --published out"
+            f"no published figure can be compared with protocol '{protocol.name}': published figures are of "
+            f"'{papers.DATASET}' on the grid of its files, the protocol uses {data}. Remove --published"
         )
     for row in table.rows:
         for label in table.labels:
-            if quote := quoted.find(titles[row], row[-2], row[-1], label):
-                table.quotes[row, Column(quote.method, quoted.name(quote.source))] = quote
+            if quote := papers.find(degradations[row], row[-2], row[-1], label):
+                table.quotes[row, Column(quote.method, papers.name(quote.source))] = quote
 
 
 def _demand_same_data(table: Table) -> None:
-    """Every figure of a row must come from the same test volumes and training volumes; the newest record says which."""
+    """Keep in every row only figures from the same test and training volumes, those of the newest record."""
     for row in table.rows:
-        for what, digest_of in _DATA.items():
-            cells = [(label, record) for (where, label), of in table.values.items() if where == row for record in of]
+        for fold, digest_of in _DATA_DIGESTS.items():
+            cells = [(label, record) for label in table.labels for record in table.records.get((row, label), [])]
             dated = [(record.written, digest_of(record)) for _, record in cells if digest_of(record)]
             for label, record in cells:
                 if digest_of(record) and digest_of(record) != max(dated)[1]:
-                    table.values[row, label].remove(record)
-                    reason = f"Left out, made on other {what} data than the rest of its row"
+                    table.records[row, label].remove(record)
+                    reason = f"Left out, made with other {fold} data than the rest of the row"
                     table.absent.setdefault(reason, []).append(f"{label} {' '.join(row)}")
-    table.values = {place: records for place, records in table.values.items() if records}
-
-
-def _brief(cell: str, standing: Standing) -> str:
-    why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""
-    return cell + (f" ({why.splitlines()[0]})" if why else "")
+    table.records = {key: records for key, records in table.records.items() if records}

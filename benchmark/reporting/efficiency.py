@@ -1,0 +1,101 @@
+"""Quality against computation: the multiply-accumulates behind a table's figures, from records alone. Never seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..store.record import DoneRecord
+from .statistics import mean, spread
+from .table import Row, Table
+
+_ENSEMBLE = 8
+"""Forward passes of a self-ensemble (`self_ensemble`)."""
+_LR_SIDE = 24
+"""Side of the LR patch for which a record holds the MACs."""
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """The quality of a cell and the multiply-accumulates it took."""
+
+    row: Row
+    label: str
+    quality: float
+    """The primary metric, the mean over seeds."""
+    spread: float
+    """Its sample standard deviation over seeds; NaN for one seed."""
+    macs: int | None
+    """Multiply-accumulates of the inference of an LR patch of 24×24; None where nothing was counted."""
+    training: float | None
+    """Multiply-accumulates of one training, by the rule of `training_macs`; None where the loop did not train."""
+    parameters: int | None
+    optimal: bool | None = None
+    """Pareto-optimal: nothing in its row is as good for fewer MACs, or better for as many. None without MACs."""
+
+
+def inference_macs(label: str, record: DoneRecord) -> int | None:
+    """The count of `complexity.count_macs` for one LR patch of 24×24, eight times that for a self-ensemble."""
+    return None if record.macs_lr24 is None else record.macs_lr24 * (_ENSEMBLE if label.endswith("+") else 1)
+
+
+def training_macs(record: DoneRecord) -> float | None:
+    """An estimate: three forward passes (one forward, two for the gradients) × steps × batch × pixels of a patch.
+
+    The forward pass is that of LR 24×24, scaled by the pixels of the recipe's patch; attention grows faster than that.
+    """
+    counted, recipe = record.macs_lr24, record.resolved.recipe
+    if counted is None or recipe is None:
+        return None
+    return float(3 * counted * recipe.steps * recipe.batch * recipe.lr_patch**2 / _LR_SIDE**2)
+
+
+def efficiencies(table: Table) -> list[Efficiency]:
+    """Every figure of ours with its MACs: rows in the table's order, in a row by MACs, those without MACs last."""
+    ordered = [efficiency for row in table.rows for efficiency in _with_optimal(table, _row_efficiencies(table, row))]
+    return sorted(ordered, key=lambda cell: (table.rows.index(cell.row), math.inf if cell.macs is None else cell.macs))
+
+
+def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
+    cells = []
+    for label in table.labels:
+        if records := table.records.get((row, label)):
+            scores, first = [record.metrics[table.metrics[0]] for record in records], records[0]
+            macs, training = inference_macs(label, first), training_macs(first)
+            parameters = first.fit.parameters if first.fit else None
+            cells.append(Efficiency(row, label, mean(scores), spread(scores), macs, training, parameters))
+    return cells
+
+
+def _with_optimal(table: Table, cells: Sequence[Efficiency]) -> list[Efficiency]:
+    """The cells of a row, those with MACs told whether they are Pareto-optimal."""
+    sign = -1 if table.conventions[table.metrics[0]].higher_is_better else 1
+    points = {cell.label: (cell.macs, sign * cell.quality) for cell in cells if cell.macs is not None}
+    optimal = dict(zip(points, pareto_optimal(list(points.values())), strict=True))
+    return [replace(cell, optimal=optimal.get(cell.label)) for cell in cells]
+
+
+def pareto_optimal(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each point: whether no other point is at most as large in both coordinates and smaller in one."""
+    return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+
+
+def efficiency_caption(table: Table) -> str:
+    """What the figures of `efficiencies` are."""
+    uncounted = list(dict.fromkeys(cell.label for cell in efficiencies(table) if cell.macs is None))
+    parts = [
+        f"Quality ({table.metrics[0]}) against computation, from the same trainings.",
+        "MACs: multiply-accumulates (two FLOPs each) to upscale one LR patch of 24×24; eight forward passes for a "
+        "self-ensemble. Not counted: the extra cost of attention on a whole slice, and pixels that overlapping tiles "
+        "compute twice.",
+        "Training MACs: an estimate for one seed, 3 forward passes × steps × batch × LR pixels of a patch, without "
+        "validation.",
+        "Pareto: yes where no other method in the row is as good with fewer MACs, or better with as many.",
+        *(
+            [f"MACs are not counted for {', '.join(uncounted)}; the Pareto column leaves them out."]
+            if uncounted
+            else []
+        ),
+    ]
+    return " ".join(parts)
