@@ -12,7 +12,7 @@ from ...dataset import Dataset
 from ...errors import UsageError
 from ...registry import datasets, find, load_dataset
 from ...system.cache import cache_folder
-from ..preparation import data_folder, open_dataset
+from ..folders import data_folder, open_dataset
 from .audit import Entry, audit, flaws, owner
 from .meter import Say
 from .obtain import first_usable, obtain
