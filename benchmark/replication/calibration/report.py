@@ -1,4 +1,4 @@
-"""What the calibration found, as a page in Markdown."""
+"""The result of the calibration, as a page in Markdown."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _data(subjects: Sequence[str], excluded: Sequence[str], left_out: int) -> It
 
 
 def verdict(ranked: Sequence[Agreement], n: int) -> list[str]:
-    """What may be said, in sentences."""
+    """What follows from the ranking, in sentences."""
     best, tied = ranked[0], [fit for fit in ranked if fit.explains]
     if n <= SET:
         return [f"None: {n} subjects are too few. The nearest convention on them is {name(best)}."]
@@ -76,9 +76,9 @@ def verdict(ranked: Sequence[Agreement], n: int) -> list[str]:
 
 
 def name(fit: Agreement) -> str:
-    """The convention in words; where several give the same figures, each setting with all of its words."""
+    """The convention as text; where several give the same figures, each setting with all of its values."""
     return "; ".join(
-        f"{title} {_either(getattr(one, key) for one in fit.names)}"
+        f"{title} {_either(getattr(convention, key) for convention in fit.names)}"
         for title, key in (
             ("PSNR of", "pool"),
             ("range", "range"),
@@ -97,11 +97,12 @@ def _table(ranked: Sequence[Agreement]) -> Iterator[str]:
     yield "| | PSNR of | range | SSIM window | map | LR rounding | distance | p | contrasts | p | Δ dB | Δ SSIM |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for rank, fit in enumerate(ranked, start=1):
-        words = (
-            _either(getattr(one, key) for one in fit.names) for key in ("pool", "range", "window", "map", "rounding")
+        settings = (
+            _either(getattr(convention, key) for convention in fit.names)
+            for key in ("pool", "range", "window", "map", "rounding")
         )
         figures = f"{fit.distance:.2f} | {_p(fit.p)} | {fit.contrast_distance:.2f} | {_p(fit.contrast_p)}"
-        yield f"| {rank} | {' | '.join(words)} | {figures} | {fit.psnr_gap:.3f} | {fit.ssim_gap:.4f} |"
+        yield f"| {rank} | {' | '.join(settings)} | {figures} | {fit.psnr_gap:.3f} | {fit.ssim_gap:.4f} |"
 
 
 def _p(p: float) -> str:
