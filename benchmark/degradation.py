@@ -1,7 +1,7 @@
-"""Degradations: how an HR volume becomes LR, and the resizers that undo them, in numpy and in torch.
+"""Degradations, which make LR from an HR volume, and the resizers that enlarge it again, in numpy and in torch.
 
 All of them are linear and separable: each axis is one small dense matrix (LR voxels × HR voxels). The centre of LR
-voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that nothing is shifted.
+voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that no image is shifted.
 
 Bicubic is MATLAB's `imresize(…, 'bicubic')`: Keys' kernel with a = −0.5, stretched when shrinking (antialiasing),
 pixel centres aligned by u = x/s + (1 − 1/s)/2, edges reflected symmetrically, weights normalised to 1, the axis with

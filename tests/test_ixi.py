@@ -293,7 +293,7 @@ def test_some_subjects_are_read_from_the_start_of_each_tar(call: Call, server: S
     wanted = [name for name in FILES if name.startswith(("IXI002", "IXI012"))]
     assert images(tmp_path / "ixi") == wanted
     assert "Names: all 2 requested subjects are there." in result.output
-    assert "the tars' were not" in result.output
+    assert "those of the tars were not" in result.output
     assert "Counts" not in result.output
     assert list((tmp_path / "ixi").rglob("*.tar*")) == []
     server.requests.clear()

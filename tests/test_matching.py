@@ -394,7 +394,7 @@ def test_folders_that_name_no_fold_are_asked_about_before_any_work(people: Folde
     archive = tmp_path / "archive"
     (archive / "part1").mkdir(parents=True)
     np.save(archive / "part1" / "a.npy", head(0))
-    with pytest.raises(UsageError, match=r"do not say whether they are train, val or test:\n.*part1\n.*rename"):
+    with pytest.raises(UsageError, match=r"do not say whether they are train, val or test:\n.*part1\n.*Rename"):
         run(people, archive)
 
 

@@ -75,14 +75,14 @@ def summary(dataset: Dataset, entries: Sequence[Entry], subjects: int | None = N
         )
     known = [f"{entry.path}: {entry.known}" for entry in entries if entry.known]
     if known:
-        lines += ["", f"Known defects ({len(known)} files):", *_some(known)]
+        lines += ["", f"Known defects ({len(known)} files):", *_shortened(known)]
     problems = [f"{entry.path}: {entry.problem}" for entry in entries if entry.problem]
     heading = f"Other problems ({len(problems)} files):" if problems else "Other problems: none."
-    lines += ["", heading, *_some(problems)]
+    lines += ["", heading, *_shortened(problems)]
     return lines, counts_good and names_good and not problems
 
 
-def _some(lines: Sequence[str]) -> list[str]:
+def _shortened(lines: Sequence[str]) -> list[str]:
     more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return [*(f"  {line}" for line in lines[:_SHOWN]), *more]
 
@@ -103,7 +103,7 @@ def _geometries(entries: Sequence[Entry]) -> list[str]:
 
 
 def count(dataset: Dataset, entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
-    """Numbers of subjects on hand, as in `Dataset.counts`.
+    """Numbers of existing subjects, as in `Dataset.counts`.
 
     Usable are those with all contrasts and no file that is known to be defective or cannot be used.
     """
@@ -156,7 +156,10 @@ def _names(dataset: Dataset, entries: Sequence[Entry], requested: int | None) ->
     existing = {pair for entry in entries if (pair := owner(dataset, entry))}
     missing = sorted("-".join(pair) for pair in listed - existing if pair[0] in chosen)
     extra = sorted("-".join(pair) for pair in existing - listed)
-    lines = [f"Missing of the {'requested' if requested else 'published'} files ({len(missing)}):", *_some(missing)]
-    more = [f"Not on the list of published names ({len(extra)}):", *_some(extra)]
+    lines = [
+        f"Missing of the {'requested' if requested else 'published'} files ({len(missing)}):",
+        *_shortened(missing),
+    ]
+    more = [f"Not on the list of published names ({len(extra)}):", *_shortened(extra)]
     whole = f"Names: all {len(chosen)} requested subjects are there." if requested else "Names: none is missing."
     return [*(lines if missing else [whole]), *(more if extra else [])], not missing and not extra

@@ -45,7 +45,7 @@ def calibrate(
 
     `published`: by default those of `published.load`; `crop`: (slices, rows, columns), each at least 11.
     Writes into `out` calibration.md (the text), calibration.csv (all conventions) and subjects/<subject>-<key>.csv,
-    the figures of a subject; those that are there are kept, so a second run goes on where the first one stopped.
+    the figures of a subject; existing ones are kept, so a second run continues the first.
     Runs on all cores.
     Raises UsageError where no subject has all contrasts, and BenchError where none can be used.
     """

@@ -58,7 +58,7 @@ def conventions() -> list[Convention]:
     """All conventions. A 3-D window reaches over slices, so it is not combined with the ranges of single slices."""
     product = itertools.product(POOLS, RANGES, WINDOWS, MAPS, ROUNDINGS)
     every = [Convention(*settings) for settings in product]
-    return [it for it in every if not (WINDOWS[it.window][1] == 3 and it.range.startswith("slice"))]
+    return [way for way in every if not (WINDOWS[way.window][1] == 3 and way.range.startswith("slice"))]
 
 
 def subject_figures(dataset: Dataset, subject: str, crop: tuple[int, int, int] = CROP) -> pd.DataFrame:

@@ -115,6 +115,6 @@ Distance: Mahalanobis, of the {figures} published figures from the mean over {DR
 site; p: the share of the sets that lie as far out. Contrasts: the same of the differences ×2 − ×3 and ×3 − ×4, in which
 subjects cancel: look at them first. Covariance: that of the sets, shrunk towards its diagonal by k/(k + n) for k
 figures from n subjects, plus the variance of printing 2 and 4 digits. Δ: mean absolute difference of the published
-figures from the mean over all subjects. 'a = b': both give the same figures on these data. LR rounding: the words of a
+figures from the mean over all subjects. 'a = b': both give the same figures on these data. LR rounding: as in a
 protocol; where it clips at 0, predictions are clipped too. PSNR of slices is the mean of their dB; of the volume with a
 range by slices, the dB of the mean normalised error."""

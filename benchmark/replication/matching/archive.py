@@ -114,13 +114,13 @@ def folds_of(volumes: Sequence[ArchivedVolume]) -> dict[str, str]:
     if unclear := sorted({str(volume.path.parent) for volume in volumes if folds[volume.name] is None}):
         raise UsageError(
             f"the names of these folders and files do not say whether they are train, val or test:\n"
-            f"{_some(unclear)}\n"
+            f"{_shortened(unclear)}\n"
             "Rename the folders so that each name has one of these words, or move the files into such folders."
         )
     return {name: fold for name, fold in folds.items() if fold is not None}
 
 
-def _some(names: Sequence[str], most: int = 10) -> str:
+def _shortened(names: Sequence[str], most: int = 10) -> str:
     return "\n".join([*names[:most], *([f"… and {len(names) - most} more"] if len(names) > most else [])])
 
 

@@ -48,7 +48,7 @@ class Match:
     offset: float
     """archive = file × scale + offset."""
     rule: str
-    """The same in words."""
+    """The same as text, e.g. "divided by the volume's maximum"."""
 
 
 @dataclass
@@ -215,7 +215,7 @@ def _compared(
 
 
 def rule(scale: float, offset: float, ranges: dict[str, tuple[float, float]]) -> str:
-    """archive = file × scale + offset in words; `ranges`: whose → its (minimum, maximum) in the file's units."""
+    """archive = file × scale + offset, as text; `ranges`: whose → its (minimum, maximum) in the file's units."""
 
     def near(first: float, second: float) -> bool:
         return abs(first - second) <= 1e-5 * max(abs(first), abs(second))
