@@ -32,7 +32,7 @@ class LrDegradation:
     """HR voxels per LR voxel, by the archive's axes."""
     volumes: int
     exact: int
-    """Volumes that the first recipe reproduces in every voxel."""
+    """Volumes that the first of `recipes` reproduces in every voxel."""
     recipes: tuple[str, ...]
     """All that are equally near on the first volume, e.g. 'bicubic, rounded'."""
     difference: float
@@ -45,17 +45,17 @@ class LrDegradation:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How far an archive's LR volume is from what a recipe makes of its HR volume, in raw units."""
+    """How far an archive's LR volume is from what a candidate makes of its HR volume, in raw units."""
 
     mean: float
-    """The nearest recipe has the smallest. (By the largest, one tie rounded the other way would decide.)"""
+    """The nearest candidate has the smallest. (By the largest, one tie rounded the other way would decide.)"""
     largest: float
     differing: float
     gain: float
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class _RoundedDegradation:
     """One degradation with its options and one rounding."""
 
     name: str
@@ -111,14 +111,16 @@ def _lr_degradation(
     pairs: Sequence[tuple[ArchivedVolume, VolumeOrigin]],
     say: Callable[[str], None],
 ) -> LrDegradation:
-    def compare(pair: tuple[ArchivedVolume, VolumeOrigin], recipes: Sequence[_Recipe]) -> list[_Difference]:
+    def compare(
+        pair: tuple[ArchivedVolume, VolumeOrigin], candidates: Sequence[_RoundedDegradation]
+    ) -> list[_Difference]:
         lr, origin = pair
         assert origin.match is not None
-        return _differences(origin.volume.read(), lr.read(), origin.match, factors, recipes)
+        return _differences(origin.volume.read(), lr.read(), origin.match, factors, candidates)
 
-    first = compare(pairs[0], _recipes())
+    first = compare(pairs[0], _candidates())
     nearest = min(difference.mean for difference in first)
-    best = [recipe for recipe, far in zip(_recipes(), first, strict=True) if far.mean <= nearest + _EXACT]
+    best = [candidate for candidate, far in zip(_candidates(), first, strict=True) if far.mean <= nearest + _EXACT]
     differences = list(in_threads(lambda pair: compare(pair, best[:1])[0], pairs, say, f"LR of {folder} {contrast}"))
     return LrDegradation(
         folder=folder,
@@ -126,16 +128,16 @@ def _lr_degradation(
         factors=factors,
         volumes=len(pairs),
         exact=sum(difference.largest <= _EXACT for difference in differences),
-        recipes=tuple(str(recipe) for recipe in best),
+        recipes=tuple(str(candidate) for candidate in best),
         difference=max(difference.largest for difference in differences),
         differing=float(np.mean([difference.differing for difference in differences])),
         gain=float(np.median([difference.gain for difference in differences])),
     )
 
 
-def _recipes() -> list[_Recipe]:
+def _candidates() -> list[_RoundedDegradation]:
     """Every degradation with every choice that its options offer by name, and every rounding."""
-    recipes = []
+    candidates = []
     for name, settings in DEGRADATIONS.items():
         choices = {
             key: get_args(field.annotation)
@@ -144,24 +146,24 @@ def _recipes() -> list[_Recipe]:
         }
         for values in itertools.product(*choices.values()):
             options = tuple(zip(choices, values, strict=True))
-            recipes += [_Recipe(name, options, rounding) for rounding in get_args(Rounding)]
-    return recipes
+            candidates += [_RoundedDegradation(name, options, rounding) for rounding in get_args(Rounding)]
+    return candidates
 
 
 def _differences(
-    hr: np.ndarray, lr: np.ndarray, match: Match, factors: tuple[int, ...], recipes: Sequence[_Recipe]
+    hr: np.ndarray, lr: np.ndarray, match: Match, factors: tuple[int, ...], candidates: Sequence[_RoundedDegradation]
 ) -> list[_Difference]:
-    """How far the archive's LR is from that of each recipe, after a gain between the two is taken out."""
+    """How far the archive's LR is from that of each candidate, after a gain between the two is taken out."""
     raw_hr, raw_lr = ((np.asarray(array, np.float64) - match.offset) / match.scale for array in (hr, lr))
     raw_hr = np.rint(raw_hr)
     grid = Grid(integer=True, nonnegative=bool(raw_hr.min() >= 0))
     unrounded: dict[tuple[Any, ...], np.ndarray] = {}
     differences = []
-    for recipe in recipes:
-        key = recipe.name, recipe.options
+    for candidate in candidates:
+        key = candidate.name, candidate.options
         if key not in unrounded:
-            unrounded[key] = degrade(raw_hr, recipe.name, factors, **dict(recipe.options))
-        made = grid.apply(unrounded[key], recipe.rounding)
+            unrounded[key] = degrade(raw_hr, candidate.name, factors, **dict(candidate.options))
+        made = grid.apply(unrounded[key], candidate.rounding)
         gain = float(np.vdot(raw_lr, made) / (np.vdot(made, made) or 1.0))
         gain = 1.0 if abs(gain - 1) < 1e-3 else gain
         errors = np.abs(raw_lr / (gain or 1.0) - made)

@@ -159,15 +159,15 @@ class MatchingReport:
         yield "difference: over all voxels of all volumes, in raw units; 0 is exact; 1 in few voxels means that ties"
         yield "were rounded in another way (the suite rounds half away from zero, as MATLAB does)."
         yield ""
-        yield "| folder | contrast | factors | recipe | largest difference | voxels that differ | gain | exact |"
+        yield "| folder | contrast | factors | degradation | largest difference | voxels that differ | gain | exact |"
         yield "|---|---|---|---|---|---|---|---|"
         for lr in self.lr_degradations:
-            recipe = " or ".join(lr.recipes) if lr.exact else f"none found; nearest: {lr.recipes[0]}"
+            degradation = " or ".join(lr.recipes) if lr.exact else f"none found; nearest: {lr.recipes[0]}"
             cells = (
                 lr.folder or ".",
                 lr.contrast,
                 _times(lr.factors),
-                recipe,
+                degradation,
                 f"{lr.difference:.4g}",
                 f"{100 * lr.differing:.2g}%",
             )
