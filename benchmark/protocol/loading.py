@@ -48,7 +48,7 @@ class Loaded:
     def train_subjects(self, number: int | None) -> tuple[str, ...]:
         """The training subjects, or `number` of them: those whose names have the smallest SHA-256.
 
-        So a smaller set is part of every larger one, and the order of the split's file decides nothing.
+        So a smaller set is part of every larger one, and the order of the split's file does not matter.
         """
         names = self.split["train"]
         if number is None:

@@ -90,9 +90,9 @@ def ixi_leave_site_out() -> Folds:
 
 def ixi_small_20_2_12() -> Folds:
     """20, 2 and 12 subjects, each fold drawn from the same fold of `ixi_500_6_70`: no subject changes folds."""
-    whole = ixi_500_6_70()
+    large = ixi_500_6_70()
     return {
-        fold: draw(whole[fold], {fold: size}, SEED)[fold] for fold, size in (("train", 20), ("val", 2), ("test", 12))
+        fold: draw(large[fold], {fold: size}, SEED)[fold] for fold, size in (("train", 20), ("val", 2), ("test", 12))
     }
 
 

@@ -161,5 +161,5 @@ def _names(dataset: Dataset, entries: Sequence[Entry], requested: int | None) ->
         *_shortened(missing),
     ]
     more = [f"Not on the list of published names ({len(extra)}):", *_shortened(extra)]
-    whole = f"Names: all {len(chosen)} requested subjects are there." if requested else "Names: none is missing."
-    return [*(lines if missing else [whole]), *(more if extra else [])], not missing and not extra
+    complete = f"Names: all {len(chosen)} requested subjects are there." if requested else "Names: none is missing."
+    return [*(lines if missing else [complete]), *(more if extra else [])], not missing and not extra

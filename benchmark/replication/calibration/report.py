@@ -48,7 +48,7 @@ def _data(subjects: Sequence[str], excluded: Sequence[str], left_out: int) -> It
     if len(subjects) <= SET:
         yield f"**With {len(subjects)} subjects, sets are drawn with replacement: this only shows that it runs.**"
     elif len(subjects) < _USABLE:
-        yield f"**Not all of the {_USABLE} are here: p holds for these subjects, and the published ones may differ.**"
+        yield f"**Some of the {_USABLE} are missing: p holds for these subjects, and the published ones may differ.**"
     if left_out:
         yield f"{left_out} slices (over contrasts, scales and roundings) have no figure of their own: blank, or exact."
 
