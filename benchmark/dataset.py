@@ -25,30 +25,30 @@ class Archive:
     """Bytes."""
     sha256: str
     contrast: str
-    """What its members show."""
+    """The contrast of its members."""
 
 
 class Dataset(ABC):
     """The contract of a data set: one file in `datasets/` that defines one subclass.
 
-    Subjects are people (or what stands for them); a subject's contrasts stay on one side of a split. Volumes are NIfTI
-    files anywhere below the root, and `identify` says which is whose; a data set that is anything else overrides
-    `subjects`, `contrasts` and `source`. The rest is what is published about it, for download and audit.
+    Subjects are people (or parts of an image that take their place); all contrasts of a subject are in one fold of a
+    split. Volumes are NIfTI files anywhere below the root, and `identify` tells whose each is; any other kind of data
+    set overrides `subjects`, `contrasts` and `source`. The rest is published information, for download and audit.
     """
 
     needs_root: ClassVar[bool] = True
     """False where the volumes come with an installed package."""
     licence: ClassVar[str] = ""
-    """Its licence, and whom to name."""
+    """Its licence, and whom to acknowledge."""
     shareable: ClassVar[bool] = False
-    """Whether the licence lets anyone hand on the images: `bench pack` then takes the slices that records keep."""
+    """Whether the licence allows passing on the images: `bench pack` then includes the slices that records keep."""
     address: ClassVar[str] = ""
-    """Where `archives` are served: the address of each is this and its name."""
+    """Where `archives` are served: the address of an archive is this and its name."""
     archives: ClassVar[tuple[Archive, ...]] = ()
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     """Numbers of subjects as published: a contrast, 'all contrasts' or 'usable' → site, '' for all sites → number."""
     defects: ClassVar[Mapping[tuple[str, str], str]] = {}
-    """(subject, contrast) → what is known to be wrong with it."""
+    """(subject, contrast) → its known defect."""
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
@@ -56,7 +56,7 @@ class Dataset(ABC):
     @classmethod
     @abstractmethod
     def identify(cls, name: str) -> tuple[str, str] | None:
-        """(subject, contrast) of a file's name; None for one that is not of this data set."""
+        """(subject, contrast) of a file's name; None for a file that is not of this data set."""
 
     @classmethod
     def published(cls) -> Mapping[str, tuple[str, ...]]:
@@ -66,37 +66,37 @@ class Dataset(ABC):
     @classmethod
     def usable(cls) -> list[str]:
         """The published subjects that have the contrasts of all archives and no known defect, sorted."""
-        every, defective = {archive.contrast for archive in cls.archives}, {subject for subject, _ in cls.defects}
-        complete = [name for name, contrasts in cls.published().items() if every and every <= {*contrasts}]
+        needed, defective = {archive.contrast for archive in cls.archives}, {subject for subject, _ in cls.defects}
+        complete = [name for name, contrasts in cls.published().items() if needed and needed <= {*contrasts}]
         return sorted(set(complete) - defective)
 
     @classmethod
     def site(cls, subject: str) -> str:
-        """Where the subject was scanned; empty where nobody knows."""
+        """Where the subject was scanned; empty where it is not known."""
         return ""
 
     @classmethod
     def unusual(cls, contrast: str, shape: Sequence[int], zooms: Sequence[float], codes: str) -> str:
-        """What sets a file's shape, voxel distances (mm) and axis codes (e.g. 'PSR') apart from its like, or ''."""
+        """What is unusual in a file's shape, voxel distances (mm) and axis codes (e.g. 'PSR'), or ''."""
         return ""
 
     @cached_property
     def images(self) -> list[Path]:
-        """Every file below the root with the name of a NIfTI image, sorted; hidden files are not among them.
+        """Every file below the root with the name of a NIfTI image, sorted, without hidden files.
 
-        So is a folder with such a name, unless there are images in it. Raises VolumeError for a folder that cannot be
-        listed: what lies in it would be missing without a word.
+        A folder with such a name counts too, unless there are images in it. Raises VolumeError for a folder that cannot
+        be listed: its images would be missing without a message.
         """
 
         def stop(error: OSError) -> None:
             raise VolumeError(error.filename, f"cannot be listed: {error.strerror}") from error
 
-        files, places = [], []
+        files, image_folders = [], []
         for folder, folders, names in os.walk(self.root or Path(), onerror=stop, followlinks=True):
             files += [Path(folder, name) for name in names if _IMAGE.fullmatch(name)]
-            places += [Path(folder, name) for name in folders if _IMAGE.fullmatch(name)]
-        used = {place for path in files for place in path.parents}
-        return sorted([*files, *(place for place in places if place not in used)])
+            image_folders += [Path(folder, name) for name in folders if _IMAGE.fullmatch(name)]
+        parents = {parent for path in files for parent in path.parents}
+        return sorted([*files, *(folder for folder in image_folders if folder not in parents)])
 
     @cached_property
     def _files(self) -> dict[tuple[str, str], list[Path]]:
@@ -107,7 +107,7 @@ class Dataset(ABC):
         return files
 
     def subjects(self) -> list[str]:
-        """Every subject on hand, sorted."""
+        """Every subject that has files, sorted."""
         return sorted({subject for subject, _ in self._files})
 
     def contrasts(self, subject: str) -> list[str]:
@@ -115,16 +115,18 @@ class Dataset(ABC):
         return sorted(contrast for owner, contrast in self._files if owner == subject)
 
     def source(self, subject: str, contrast: str) -> Path:
-        """The file that the volume is read from: a cache entry stands for its bytes.
+        """The file that the volume is read from; the key of a cache entry is over its bytes.
 
-        Raises VolumeError where there is none, or more than one.
+        Raises VolumeError where there is no such file, or more than one.
         """
         paths = self._files.get((subject, contrast), [])
         if not paths:
             expected = (self.root or Path()) / f"{subject}-{contrast}.nii.gz"
-            raise VolumeError(expected, f"does not exist, nor in a subfolder; subject has {self.contrasts(subject)}")
+            raise VolumeError(
+                expected, f"does not exist, nor in a subfolder; the subject has {self.contrasts(subject)}"
+            )
         if len(paths) > 1:
-            raise VolumeError(paths[0], f"stands for the same subject and contrast as {paths[1]}; keep one")
+            raise VolumeError(paths[0], f"has the same subject and contrast as {paths[1]}; remove one of the two")
         return paths[0]
 
     def load(self, subject: str, contrast: str) -> Volume:

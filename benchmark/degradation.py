@@ -1,7 +1,7 @@
-"""Degradations: how an HR volume becomes LR, and the resizers that undo them, in numpy and in torch.
+"""Degradations, which make LR from an HR volume, and the resizers that enlarge it again, in numpy and in torch.
 
 All of them are linear and separable: each axis is one small dense matrix (LR voxels × HR voxels). The centre of LR
-voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that nothing is shifted.
+voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that no image is shifted.
 
 Bicubic is MATLAB's `imresize(…, 'bicubic')`: Keys' kernel with a = −0.5, stretched when shrinking (antialiasing),
 pixel centres aligned by u = x/s + (1 − 1/s)/2, edges reflected symmetrically, weights normalised to 1, the axis with
@@ -76,12 +76,18 @@ def truncation_matrix(n_in: int, n_out: int, n_kept: int) -> np.ndarray:
     """The (n_out, n_in) weights that keep the frequencies |k| < n_kept/2 of n_in voxels and sample them at n_out.
 
     The DFT, its truncation, the ramp that places the samples at the output voxels' centres and the inverse DFT in one
-    real matrix: W[j, i] = 1/n_in Σ_k cos(2πk(u_j − i)/n_in).
+    real matrix: W[j, i] = 1/n_in Σ_k cos(2πk·x/n_in) with x = u_j − i, which is Dirichlet's kernel
+    sin(πm·x/n_in) / (n_in · sin(πx/n_in)) for the m = 2·⌈n_kept/2⌉ − 1 frequencies.
     """
-    u = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    k = np.arange(1, (n_kept - 1) // 2 + 1)
-    phase = 2 * np.pi / n_in * (u[:, None] - np.arange(n_in))
-    return _fixed((1 + 2 * np.cos(phase[:, :, None] * k).sum(axis=-1)) / n_in)
+    frequencies = 2 * ((n_kept - 1) // 2) + 1
+    # x in units of 1/(2·n_out): integers, from which whole periods are taken off without any error.
+    period = 2 * n_out * n_in
+    x = (2 * np.arange(n_out) + 1)[:, None] * n_in - n_out * (2 * np.arange(n_in) + 1)
+    x = (x + period // 2) % period - period // 2
+    turned = (frequencies * x + period) % (2 * period) - period
+    numerator, denominator = np.sin(np.pi / period * turned), n_in * np.sin(np.pi / period * x)
+    at_voxel = np.full(x.shape, frequencies / n_in)
+    return _fixed(np.divide(numerator, denominator, out=at_voxel, where=x != 0))
 
 
 def _fixed(matrix: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How a trained network upscales a volume: whole slices or tiles, several at once."""
+"""A trained network upscales a volume: in whole slices or tiles, several at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _PIXELS = 2**16
-"""LR pixels that a network gets at once, if not more by a single sample: four slices of 120×120."""
+"""LR pixels that a network gets at once, more only where one sample has more: four slices of 120×120."""
 
 
 def enlarge(network: nn.Module, samples: Tensor, scale: int, device: str, tiles: tuple[int, int] | None) -> Tensor:
@@ -31,17 +31,17 @@ def enlarge(network: nn.Module, samples: Tensor, scale: int, device: str, tiles:
             outer = ..., slice(scale * from_row, scale * to_row), slice(scale * from_column, scale * to_column)
             at_once = max(1, _PIXELS // (part.shape[2] * part.shape[3]))
             with torch.inference_mode():
-                for some, into in zip(part.split(at_once), output.split(at_once), strict=True):
-                    into[outer] = network(some.to(device))[inner].float().cpu()
+                for batch, upscaled in zip(part.split(at_once), output.split(at_once), strict=True):
+                    upscaled[outer] = network(batch.to(device))[inner].float().cpu()
     return output
 
 
 def spans(length: int, side: int, overlap: int) -> Iterator[tuple[int, int, int]]:
-    """The tiles along an axis: where each starts, and the first and the last pixel but one that are its own.
+    """The tiles along an axis: the start of each, and the start and end (exclusive) of the pixels that it gives.
 
-    They lie evenly, neighbours share at least `overlap` pixels, and their own pixels are the axis, each once.
+    Tiles are evenly spaced, neighbours share at least `overlap` pixels, and every pixel is given by exactly one tile.
     """
     number = -(-(length - overlap) // (side - overlap)) if length > side else 1
     starts = [round(index * (length - side) / max(1, number - 1)) for index in range(number)]
-    meets = [(before + side + after) // 2 for before, after in pairwise(starts)]
-    yield from zip(starts, [0, *meets], [*meets, length], strict=True)
+    borders = [(start + side + following) // 2 for start, following in pairwise(starts)]
+    yield from zip(starts, [0, *borders], [*borders, length], strict=True)

@@ -41,13 +41,13 @@ class Scan:
 
 @dataclass(frozen=True)
 class Task:
-    """What a cell asks of a method."""
+    """What a method has to do in one cell."""
 
     factors: tuple[int, int, int]
     """HR voxels per LR voxel along (slices, rows, columns), e.g. (1, 2, 2)."""
     degradation: str = "bicubic"
     slices: int | None = None
-    """Slices in every volume where the protocol's crop fixes it, else None."""
+    """Number of slices of every volume where the protocol's crop fixes it, else None."""
     seed: int = 0
     device: str = "cpu"
     precision: str = "32-true"
@@ -80,10 +80,10 @@ class TrainingSet(Protocol):
 
 
 class Run(Protocol):
-    """A method's line to the suite while it fits."""
+    """How a method reports to the suite while it fits."""
 
     scratch: Path
-    """A folder of the cell's own for temporary files."""
+    """A folder for temporary files, used by this cell only."""
 
     @property
     def should_stop(self) -> bool:
@@ -91,7 +91,7 @@ class Run(Protocol):
         ...
 
     def report(self, step: int, **values: float) -> None:
-        """Log figures of `step` (e.g. loss=0.1): they go to the progress line, train.csv and MLflow."""
+        """Log figures of `step` (e.g. loss=0.1) to the progress line, train.csv and MLflow."""
         ...
 
 
@@ -130,7 +130,7 @@ class Recipe(BaseModel):
     steps: int = Field(1_000_000, ge=1)
     batch: int = Field(16, ge=1)
     micro_batch: int | None = Field(None, ge=1)
-    """Most samples at once: a larger batch runs in parts, with the step of the whole and the memory of a part."""
+    """Most samples at once: a larger batch runs in parts. The step is that of the whole batch, the memory of a part."""
     lr_patch: int = Field(48, ge=4)
     """Side of a square LR patch in pixels; a smaller slice gives a patch of its shorter side."""
     augment: Literal["none", "dihedral"] = "dihedral"
@@ -193,16 +193,16 @@ class Method(ABC):
         return {}
 
     def load_state(self, state: dict[str, Array], task: Task) -> None:  # noqa: B027
-        """Take back what `state` gave; afterwards `upscale` gives bit-identical results."""
+        """Restore what `state` returned; afterwards `upscale` gives bit-identical results."""
 
 
 class TorchMethod(Method):
-    """A network and its recipe: give `build` and `recipe`, and the suite's one training loop does the rest."""
+    """A network and its recipe: define `build` and `recipe`; the suite's one training loop does the rest."""
 
     learns: ClassVar[bool] = True
     slice_wise: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-    """By `upscale` below, which divides by the intensity scale; a class with an `upscale` of its own says it again."""
+    """True by `upscale` below, which divides by the intensity scale; a class that overrides it declares this again."""
     idle_parameters: ClassVar[dict[str, str]] = {}
     """Parameters that no gradient can reach: a pattern (fnmatch) of their names → the reason."""
     recipe: ClassVar[Recipe] = Recipe()
@@ -234,7 +234,7 @@ class TorchMethod(Method):
         from .inference import enlarge
 
         if self.network is None:
-            raise RuntimeError("upscale before training or load_state")
+            raise RuntimeError("upscale was called before training or load_state")
         scale, together = intensity_scale(scan.array), self.slices_per_sample
         volume = torch.from_numpy(np.asarray(scan.array, np.float32) / np.float32(scale))
         samples = volume.reshape(-1, together, *volume.shape[1:])

@@ -1,6 +1,6 @@
 """Volumes: reading NIfTI files, orientation by the affine, planes, crops and the stored intensity grid.
 
-Arrays leave this room as (slices, rows, columns). From a volume in RAS axes the slice axis comes first and the other
+Arrays leave this module as (slices, rows, columns). From a volume in RAS axes the slice axis comes first and the other
 two follow in RAS order: axial (S, R, A), sagittal (R, A, S), coronal (A, R, S).
 """
 
@@ -25,7 +25,7 @@ PLANES = {"axial": (2, 0, 1), "sagittal": (0, 1, 2), "coronal": (1, 0, 2)}
 CROP_MULTIPLE = 12
 """Without a crop in the protocol, rows and columns are cropped to a multiple of this: divisible by 2, 3 and 4."""
 _DAMAGE = (ImageFileError, HeaderDataError, EOFError, zlib.error, OSError, ValueError, ArithmeticError)
-"""What nibabel, zlib and numpy raise on a file that is not what it should be."""
+"""What nibabel, zlib and numpy raise on a damaged file."""
 _TIE = 0.5 - 1e-9
 """Fractions from here on round away from zero, so a tie does not depend on the last bits of a sum."""
 
@@ -89,10 +89,10 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     """The image of a NIfTI file, header and stored values, checked to be whole.
 
     Raises VolumeError for a file that is missing, denied, truncated, damaged or no NIfTI. A compressed file is read to
-    its end and its checksum compared, which nibabel by itself does not do: it stops after the last voxel.
+    its end and its checksum compared, which nibabel does not do: it stops after the last voxel.
     """
     try:
-        path.open("rb").close()  # what the system has to say, which nibabel does not tell
+        path.open("rb").close()  # raises the system's own error, which nibabel hides
         image = nib.load(path)
         if path.suffix == ".gz":
             image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
@@ -101,7 +101,7 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     except IsADirectoryError:
         raise VolumeError(path, "is a folder where a file is expected") from None
     except PermissionError:
-        raise VolumeError(path, "may not be read: permission denied") from None
+        raise VolumeError(path, "cannot be read: permission denied") from None
     except _DAMAGE as error:
         raise VolumeError(path, f"cannot be read as NIfTI; it is truncated or damaged ({error})") from error
     return image
@@ -119,7 +119,7 @@ def read_nifti(path: Path) -> Volume:
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) not in (2, 3):
-            raise VolumeError(path, f"has {len(shape)} dimensions {shape}; give one 2-D or 3-D image a file")
+            raise VolumeError(path, f"has {len(shape)} dimensions {shape}; a file must hold one 2-D or 3-D image")
         if min(shape) < 1:
             raise VolumeError(path, f"is empty: shape {shape}")
         stored = image.get_data_dtype()
@@ -133,7 +133,7 @@ def read_nifti(path: Path) -> Volume:
 
     exact = slope == 1 and intercept == 0
     if not exact or (data.dtype.kind == "f" and data.dtype.itemsize > 4):
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is infinite, and refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite, an error below
             data = data.astype(np.float32)
     if not np.isfinite(data).all():
         raise VolumeError(path, f"holds {np.count_nonzero(~np.isfinite(data))} values that are NaN or infinite")
@@ -173,13 +173,13 @@ def centre_crop(volume: Volume, shape: Sequence[int] | None, *, pad: bool = Fals
         shape = (full[0], *(n - n % CROP_MULTIPLE for n in full[1:]))
     if min(shape) == 0 or (not pad and any(n < c for n, c in zip(full, shape, strict=True))):
         raise ValueError(f"shape {full} (slices, rows, columns) is smaller than the crop {tuple(shape)}")
-    lacks = [max(c - n, 0) for n, c in zip(full, shape, strict=True)]
-    before = [lack // 2 for lack in lacks]
+    missing = [max(c - n, 0) for n, c in zip(full, shape, strict=True)]
+    padding = [(n // 2, n - n // 2) for n in missing]
     start = [max(n - c, 0) // 2 for n, c in zip(full, shape, strict=True)]
     window = tuple(slice(s, s + c) for s, c in zip(start, shape, strict=True))
-    data = np.pad(volume.data[window], [(b, lack - b) for b, lack in zip(before, lacks, strict=True)])
+    data = np.pad(volume.data[window], padding)
     affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ (np.array(start) - before)
+    affine[:3, 3] += affine[:3, :3] @ (np.array(start) - [first for first, _ in padding])
     return replace(volume, data=np.ascontiguousarray(data), affine=affine)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from mrsr_bench.data.preparation import open_dataset, prepare
+from mrsr_bench.data.folders import open_dataset
+from mrsr_bench.data.preparation import prepare
 from mrsr_bench.degradation import degrade
 from mrsr_bench.planning.cells import Training, plan
 from mrsr_bench.protocol.loading import Loaded, load

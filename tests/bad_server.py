@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server:
     """`files` by path; `plan` says what becomes of each request, in order: then all goes well.
 
-    (what, n): 'cut' ends the connection after n bytes of body, 'stall' falls silent after them, 'status' answers n,
-    'redirect' sends elsewhere once.
+    (what, n): 'cut' ends the connection after n bytes of body, 'stall' sends no more after them, 'status' answers n,
+    'busy' answers 429 with Retry-After n, 'redirect' sends to another address once.
     """
 
     url: str
@@ -22,7 +22,7 @@ class Server:
     plan: list[tuple[str, int]] = field(default_factory=list)
     ranges: bool = True
     tag: str = '"one"'
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     """(path, Range) of every request so far."""
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -36,12 +36,15 @@ def serving() -> Iterator[Server]:
             pass
 
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range", "")
-            server.asked.append((self.path, wanted))
+            byte_range = self.headers.get("Range", "")
+            server.requests.append((self.path, byte_range))
             what, n = server.plan.pop(0) if server.plan else ("", 0)
             self.close_connection = True
             if what == "redirect":
                 self._answer(302, b"", {"Location": f"{server.url}/moved{self.path}"})
+                return
+            if what == "busy":
+                self._answer(429, b"", {"Retry-After": str(n)})
                 return
             content = server.files.get(self.path.replace("/moved", ""))
             if what == "status" or content is None:
@@ -49,8 +52,8 @@ def serving() -> Iterator[Server]:
                 return
             start, headers = 0, {"ETag": server.tag} if server.tag else {}
             condition = self.headers.get("If-Range")
-            if server.ranges and wanted and condition in (None, server.tag):
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if server.ranges and byte_range and condition in (None, server.tag):
+                start = int(byte_range.removeprefix("bytes=").removesuffix("-"))
                 if start >= len(content):
                     self._answer(416, b"", headers)
                     return

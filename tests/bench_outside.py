@@ -18,7 +18,7 @@ from bench_training import SCANS, scans
 from benching import Row, report
 from loops import Case
 
-from mrsr_bench.data.preparation import Pair
+from mrsr_bench.data.pairs import Pair
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.training import loop as training

@@ -17,7 +17,9 @@ from statistics import mean, stdev
 from benching import Row, report
 from loops import Case
 
-from mrsr_bench.data.preparation import Pair, open_dataset, prepare
+from mrsr_bench.data.folders import open_dataset
+from mrsr_bench.data.pairs import Pair
+from mrsr_bench.data.preparation import prepare
 from mrsr_bench.protocol import loading as protocol
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.training.loop import train

@@ -20,7 +20,8 @@ import numpy as np
 from benching import Row, report, write_scans
 from loops import Case, rounds
 
-from mrsr_bench.data.preparation import Pair, prepare
+from mrsr_bench.data.pairs import Pair
+from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
 from mrsr_bench.training.complexity import count_parameters

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mrsr_bench.data.preparation import Pair
+from mrsr_bench.data.pairs import Pair
 from mrsr_bench.degradation import degrade
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.registry import find, load_method, methods

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ixi_tree import make_tree, volume
 from test_volumes import broken_files
 
-from mrsr_bench.data.acquisition import audit as room
+from mrsr_bench.data.acquisition import audit as auditing
 from mrsr_bench.data.acquisition import inventory
 from mrsr_bench.data.acquisition.audit import Entry, audit, read
 from mrsr_bench.dataset import Dataset
@@ -111,10 +111,10 @@ def test_every_file_that_cannot_be_read_is_a_row_that_says_why(broken: dict[str,
     for path, why in broken.values():
         with pytest.raises(VolumeError, match=why):
             read_nifti(path)
-        flaws = list(room.flaws(entries[path.name]))
+        flaws = list(auditing.flaws(entries[path.name]))
         assert flaws, path
     assert set(entries) == {path.name for path in root.glob("*.nii*")}
-    assert [list(room.flaws(entries[name])) for name in ("good.nii", "good.nii.gz")] == [[], []]
+    assert [list(auditing.flaws(entries[name])) for name in ("good.nii", "good.nii.gz")] == [[], []]
 
 
 def test_a_checksum_at_the_end_of_a_large_file_is_compared(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_duplicates_strange_names_negatives_and_constants_are_reported(tree: Pat
         "T2/IXI012-HH-1211-T2.nii.gz": "same content as T2/IXI013-HH-1212-T2.nii.gz",
         "T2/IXI013-HH-1212-T2.nii.gz": "same content as T2/IXI012-HH-1211-T2.nii.gz",
         "IXI999-HH-9999-T1.nii.gz": "is not among the published names",
-        "ixi-notes.nii": "has negative values, down to -500; its name says no subject and contrast of this data set",
+        "ixi-notes.nii": "has negative values, down to -500; its name has no subject and contrast of this data set",
         "IXI116-Guys-0739-T2.nii": "is constant: every value is 7; is not among the published names",
     }
     known = [entry.path for entry in entries if entry.known]
@@ -165,7 +165,7 @@ def test_a_second_audit_touches_nothing_and_a_changed_file_is_read_again(
     first = run(tree)
     before = (tree / "audit.csv").stat().st_mtime_ns
     opened = []
-    monkeypatch.setattr(room, "open_nifti", lambda path: opened.append(path) or volume("IXI012-HH-1211", "T1", 16))
+    monkeypatch.setattr(auditing, "open_nifti", lambda path: opened.append(path) or volume("IXI012-HH-1211", "T1", 16))
     assert run(tree) == first
     assert opened == []
     assert (tree / "audit.csv").stat().st_mtime_ns == before
@@ -199,11 +199,12 @@ def test_a_table_of_another_kind_is_made_anew(tree: Path, content: bytes) -> Non
 def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
     code = (
         "import time; from pathlib import Path\n"
-        "from mrsr_bench.data.acquisition import audit as room; from test_audit import Small\n"
-        "room._SAVE_SECONDS = 0; slow = room.open_nifti; count = []\n"
+        "from mrsr_bench.data.acquisition import audit as auditing; from test_audit import Small\n"
+        "auditing._SAVE_SECONDS = 0; slow = auditing.open_nifti; count = []\n"
         "def opened(path):\n    count.append(path)\n"
         "    time.sleep(60 if len(count) > 5 else 0)\n    return slow(path)\n"
-        f"room.open_nifti = opened; room.audit(Small(Path({str(tree)!r})), Path({str(tree / 'audit.csv')!r}), print)"
+        "auditing.open_nifti = opened\n"
+        f"auditing.audit(Small(Path({str(tree)!r})), Path({str(tree / 'audit.csv')!r}), print)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
     deadline = time.monotonic() + 60
@@ -216,8 +217,8 @@ def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
     kept = {entry.path for entry in read(tree / "audit.csv")}
     opened: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        whole = room.open_nifti
-        patch.setattr(room, "open_nifti", lambda path: opened.append(str(path.relative_to(tree))) or whole(path))
+        whole = auditing.open_nifti
+        patch.setattr(auditing, "open_nifti", lambda path: opened.append(str(path.relative_to(tree))) or whole(path))
         assert len(run(tree)) == 12
     assert kept
     assert {*opened} == {entry.path for entry in read(tree / "audit.csv")} - kept
@@ -238,7 +239,7 @@ def test_where_nothing_can_be_written_beside_the_files_the_table_lies_in_the_cac
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tree)
     said: list[str] = []
-    inventory.take_stock("ixi", tree, said.append, fetch=False)
+    inventory.obtain_and_audit("ixi", tree, said.append, fetch=False)
     table = Path(said[-1].removeprefix("A row for every file: "))
     assert table.is_relative_to(os.environ["MRSR_CACHE"])
     assert len(read(table)) == 12
@@ -262,7 +263,7 @@ def test_the_summary_says_how_many_of_what_and_what_is_wrong(tree: Path) -> None
         "T2       1 × 16x16x8  15x15x20 mm  RAS  int16",
         "T1             3 of 581  1 of 322  1 of 185  1 of 74",
         "usable         1 of 576  1 of 319  0 of 184  0 of 73",
-        "Missing of the files published (1726):\n  IXI012-HH-1211-T1",
+        "Missing of the published files (1726):\n  IXI012-HH-1211-T1",
         "Known defects (2 files):\n  PD/IXI014-HH-1236-PD.nii.gz: 28 slices of about 5 mm",
         "Other problems (1 files):\n  PD/IXI035-IOP-0873-PD.nii.gz: cannot be read",
     ):
@@ -285,5 +286,5 @@ def test_all_582_subjects_are_counted_as_published(tmp_path: Path) -> None:
     extra = Entry("IXI999-HH-9999-T1.nii.gz", "1", "1", subject="IXI999-HH-9999", contrast="T1")
     lines, good = inventory.summary(Small(tmp_path), [*entries[1:], extra])
     assert not good
-    assert "Missing of the files published (1):" in lines
+    assert "Missing of the published files (1):" in lines
     assert "Not on the list of published names (1):" in lines

@@ -69,7 +69,7 @@ def test_a_file_that_may_not_be_read_is_named_as_such(tmp_path: Path, name: str)
             folder.chmod(0o755)
     os.seteuid(65534)
     try:
-        with pytest.raises(VolumeError, match=rf"{name}: may not be read: permission denied"):
+        with pytest.raises(VolumeError, match=rf"{name}: cannot be read: permission denied"):
             open_nifti(path)
     finally:
         os.seteuid(0)
@@ -112,9 +112,9 @@ def test_bad_files_and_a_full_disk_cost_their_own_cells_and_leave_cache_and_reco
     for words in (
         "4 of 4 volumes cannot be used",
         f"{bert}: cannot be read as NIfTI; it is truncated",
-        f"{carl}: stands for the same subject and contrast as",
+        f"{carl}: has the same subject and contrast as",
         f"{emil}: Is a directory",
-        f"{fine}: does not exist, nor in a subfolder; subject has ['PD', 'T2']",
+        f"{fine}: does not exist, nor in a subfolder; the subject has ['PD', 'T2']",
     ):
         assert words in records["T1-x2"]["error"], records["T1-x2"]["error"]
     assert f"emil-T2.nii.gz: cannot be prepared in {cache}: " in records["T2-x2"]["error"]

@@ -21,7 +21,6 @@ from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import bicubic, degrade
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.protocol.schema import ScoringSpec
-from mrsr_bench.replication import published as quoted
 from mrsr_bench.replication.calibration import calibrate
 from mrsr_bench.replication.calibration.explain import (
     PublishedFigure,
@@ -32,6 +31,7 @@ from mrsr_bench.replication.calibration.explain import (
 )
 from mrsr_bench.replication.calibration.figures import ROUNDINGS, Convention, all_figures, conventions, subject_figures
 from mrsr_bench.replication.calibration.report import name, verdict
+from mrsr_bench.replication.published import load
 from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.volumes import Volume, centre_crop, to_plane
 
@@ -272,7 +272,7 @@ def test_conventions_that_data_cannot_tell_apart_share_a_rank(table: pd.DataFram
 
 
 def test_the_published_figures_are_csns_eighteen() -> None:
-    cells = published_figures(quoted.load())
+    cells = published_figures(load())
     assert list(cells) == CELLS
     assert cells[PublishedFigure("psnr", "PD", 2)] == 35.04
     assert cells[PublishedFigure("ssim", "T2", 4)] == 0.8611
@@ -323,7 +323,7 @@ def test_a_whole_run_finds_the_convention_and_a_second_one_scores_nothing(
     for path in (tmp_path / "small").glob("IXI005*"):
         path.unlink()
     assert "0 left out" in calibrate(Folder(tmp_path / "small"), tmp_path, again.append, published, CROP)
-    assert again == ["4 subjects: figures of 4 are there, 0 to score"]
+    assert again == ["4 subjects: 4 are scored already, 0 are left to score"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "subjects").iterdir()} == kept
 
 
@@ -333,7 +333,7 @@ def test_data_without_the_contrasts_or_sites_are_refused_before_any_work(tmp_pat
         calibrate(Folder(tmp_path), tmp_path / "out", print)
     for contrast in ("PD", "T2"):
         write_image(tmp_path / f"anna-{contrast}.nii.gz", image(1))
-    with pytest.raises(UsageError, match="'anna' names no site"):
+    with pytest.raises(UsageError, match="'anna' has no site"):
         calibrate(Folder(tmp_path), tmp_path / "out", print)
     assert not (tmp_path / "out").exists()
 
@@ -365,6 +365,6 @@ class Deadly(Folder):
 
 
 def test_a_process_that_is_killed_is_said_and_leaves_no_figures(people: Folder, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"ended from outside.*run the same command again"):
+    with pytest.raises(BenchError, match=r"killed from outside.*run the same command again"):
         calibrate(Deadly(people.root), tmp_path, print)
     assert list((tmp_path / "subjects").iterdir()) == []

@@ -298,6 +298,35 @@ def test_kspace_is_the_truncated_dft_shifted_to_the_centres_of_the_lr_pixels(fac
     assert kept.size >= np.count_nonzero(expected)
 
 
+def slow_truncation(n_in: int, n_out: int, n_kept: int) -> np.ndarray:
+    """The definition, cosine by cosine: the oracle for `truncation_matrix`."""
+    centres = np.array([(2 * j + 1) * n_in - n_out for j in range(n_out)])  # in units of 1/(2·n_out) voxels
+    matrix = np.zeros((n_out, n_in), np.longdouble)
+    for k in range(-((n_kept - 1) // 2), (n_kept - 1) // 2 + 1):
+        turns = k * (centres[:, None] - 2 * n_out * np.arange(n_in)) % (2 * n_out * n_in)  # whole ones taken off
+        matrix += np.cos(np.pi * turns / (n_out * n_in)) / n_in
+    return matrix.astype(np.float64)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 96), st.integers(1, 96), st.integers(1, 96))
+def test_an_axis_is_truncated_as_its_sum_of_cosines_defines_it(n_in: int, n_out: int, n_kept: int) -> None:
+    matrix, oracle = (build(n_in, n_out, min(n_kept, n_in)) for build in (truncation_matrix, slow_truncation))
+    np.testing.assert_allclose(matrix, oracle, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "n_kept"), [(448, 112, 112), (448, 448, 149), (150, 600, 150), (449, 449, 449)]
+)
+def test_a_long_axis_is_truncated_as_its_sum_of_cosines_defines_it(n_in: int, n_out: int, n_kept: int) -> None:
+    matrix, oracle = (build(n_in, n_out, n_kept) for build in (truncation_matrix, slow_truncation))
+    np.testing.assert_allclose(matrix, oracle, rtol=0, atol=1e-14)
+
+
+def test_an_axis_that_keeps_its_voxels_and_its_odd_number_of_frequencies_stays_as_it_is() -> None:
+    np.testing.assert_allclose(truncation_matrix(15, 15, 15), np.eye(15), rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("n", [24, 36, 60])
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_a_wave_below_the_nyquist_frequency_lands_at_the_centres_of_the_lr_pixels(n: int, factor: int) -> None:

@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrsr_bench.data import preparation
-from mrsr_bench.data.preparation import Pair, demand_disjoint, prepare, values_digest
+from mrsr_bench.data import cached_arrays, preparation
+from mrsr_bench.data.pairs import Pair, demand_disjoint, values_digest
+from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.errors import BenchError
 from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
@@ -248,7 +249,7 @@ def test_digests_are_over_what_the_arrays_hold(tmp_path: Path) -> None:
 def test_a_second_opening_hashes_no_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "data" / "anna-T1.nii")
     pair = prepared(tmp_path / "data")
-    monkeypatch.setattr(preparation, "values_digest", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr(cached_arrays, "values_digest", lambda _: pytest.fail("hashed again"))
     assert prepared(tmp_path / "data") == pair
 
 
@@ -384,7 +385,7 @@ def test_what_a_gone_process_left_goes_and_a_live_ones_stays(tmp_path: Path) -> 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mrsr_bench.files import atomic_file
+from mrsr_bench.system.files import atomic_file
 
 with atomic_file(Path(sys.argv[1])) as file:
     file.write(b"half")

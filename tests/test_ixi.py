@@ -19,7 +19,7 @@ from conftest import write_image
 from ixi_tree import CONTRASTS, geometry, make_tree
 
 from mrsr_bench.cli import main
-from mrsr_bench.data.acquisition import download as room
+from mrsr_bench.data.acquisition import download as downloading
 from mrsr_bench.data.acquisition import obtain
 from mrsr_bench.dataset import Archive
 from mrsr_bench.datasets.ixi import Ixi
@@ -67,8 +67,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tars: Path) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tars: Path) -> Iterator[Server]:
-    monkeypatch.setattr(room, "TIMEOUT", (2.0, 0.25))
-    monkeypatch.setattr(room, "PAUSE", 0.001)
+    monkeypatch.setattr(downloading, "TIMEOUT", (2.0, 0.25))
+    monkeypatch.setattr(downloading, "PAUSE", 0.001)
     with serving() as one:
         one.files = {f"/{path.name}": path.read_bytes() for path in tars.iterdir()}
         yield one
@@ -232,12 +232,12 @@ def test_everything_is_downloaded_unpacked_and_audited_once(call: Call, server: 
         assert words in first.output
     assert "Known defects (2 files):\n  PD/IXI014-HH-1236-PD.nii.gz: 28 slices" in first.output
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ixi").rglob("*")}
-    server.asked.clear()
+    server.requests.clear()
     assert call().exit_code == 0
     for path in (tmp_path / "ixi").glob("*.tar"):
         path.unlink()
     assert call().exit_code == 0
-    assert server.asked == []
+    assert server.requests == []
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "ixi").rglob("*")}
     assert after == {path: time for path, time in before.items() if path.suffix != ".tar"} | {
         tmp_path / "ixi" / "audit-ixi.csv": before[tmp_path / "ixi" / "audit-ixi.csv"]
@@ -251,7 +251,7 @@ def test_tars_and_files_that_are_there_are_used(call: Call, server: Server, tars
     result = call()
     assert result.exit_code == 0, result.output
     assert images(tmp_path / "ixi") == FILES
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.usefixtures("small")
@@ -260,10 +260,10 @@ def test_a_lost_file_comes_back_from_its_tar(call: Call, server: Server, tmp_pat
     [lost] = (tmp_path / "ixi").rglob(FILES[3])
     content = lost.read_bytes()
     lost.unlink()
-    server.asked.clear()
+    server.requests.clear()
     assert call().exit_code == 0
     assert lost.read_bytes() == content
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.usefixtures("small")
@@ -292,13 +292,13 @@ def test_some_subjects_are_read_from_the_start_of_each_tar(call: Call, server: S
     assert result.exit_code == 0, result.output
     wanted = [name for name in FILES if name.startswith(("IXI002", "IXI012"))]
     assert images(tmp_path / "ixi") == wanted
-    assert "Names: all 2 subjects asked for are there." in result.output
-    assert "the tars' were not" in result.output
+    assert "Names: all 2 requested subjects are there." in result.output
+    assert "those of the tars were not" in result.output
     assert "Counts" not in result.output
     assert list((tmp_path / "ixi").rglob("*.tar*")) == []
-    server.asked.clear()
+    server.requests.clear()
     assert call("--subjects", "2").exit_code == 0
-    assert server.asked == []
+    assert server.requests == []
     third = call("--subjects", "3")
     assert third.exit_code == 0, third.output
     assert "IXI035-IOP-0873-T1.nii.gz" in images(tmp_path / "ixi")
@@ -319,7 +319,7 @@ def test_only_as_much_of_a_tar_is_read_as_its_subjects_need(
     server.plan = [("stall", 100_000)]
     obtain.obtain(Ixi, tmp_path / "ixi", print, server.url, 1)
     assert images(tmp_path / "ixi") == [f"{SUBJECTS[0]}-T1.nii.gz"]
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.usefixtures("small")
@@ -337,9 +337,9 @@ def test_a_wrong_checksum_a_missing_tar_and_no_room_say_what_to_do(
     server.files["/IXI-T1.tar"] = good
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    server.asked.clear()
+    server.requests.clear()
     assert "Make room, or give another folder with --data" in call().output
-    assert server.asked == []
+    assert server.requests == []
     assert images(tmp_path / "ixi") == []
 
 
@@ -349,7 +349,7 @@ def test_without_download_what_is_there_is_audited_and_the_rest_reported(tree: P
     assert result.exit_code == 3
     assert "T1             5 of 581  2 of 322  2 of 185  1 of 74" in result.output
     assert "Counts: 20 differ from the published ones." in result.output
-    assert "Missing of the files published (1724):\n  IXI013-HH-1212-PD" in result.output
+    assert "Missing of the published files (1724):\n  IXI013-HH-1212-PD" in result.output
     assert "… and 1716 more" in result.output
 
 

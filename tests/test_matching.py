@@ -21,7 +21,7 @@ from mrsr_bench.degradation import degrade
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.replication.matching import match_archive
 from mrsr_bench.replication.matching.archive import factors_of, fold_of, read
-from mrsr_bench.replication.matching.fingerprint import NOWHERE, CropPosition, locate, sketch, whole_numbers
+from mrsr_bench.replication.matching.fingerprint import NOWHERE, CropPosition, as_integers, fingerprint, locate
 from mrsr_bench.replication.matching.search import rule
 from mrsr_bench.volumes import Grid, VolumeError
 
@@ -51,7 +51,7 @@ def test_integers_are_found_again_under_any_scale(seed: int, top: int, scale: fl
     counts = np.random.default_rng(seed).integers(0, top, (6, 7, 8))
     counts.flat[:3] = 0, 1, top  # neighbours, so the step is 1
     stored = (counts * scale + (5 * scale if shifted else 0)).astype(np.float32)
-    found = whole_numbers(stored)
+    found = as_integers(stored)
     assert found is not None
     assert np.array_equal(found.values, counts)
     assert found.step == pytest.approx(scale, rel=1e-4)
@@ -61,16 +61,16 @@ def test_integers_are_found_again_under_any_scale(seed: int, top: int, scale: fl
 @pytest.mark.parametrize(("values", "step"), [([0, 4, 6, 10], 2), ([0, 6, 9], 3), ([-5, -2, 10], 3), ([7, 8], 1)])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_the_step_may_be_smaller_than_every_gap(values: list[int], step: int, dtype: Any) -> None:
-    found = whole_numbers(np.array(values, dtype).reshape(1, 1, -1))
+    found = as_integers(np.array(values, dtype).reshape(1, 1, -1))
     assert found is not None
     assert (found.values * found.step + found.offset).ravel().tolist() == values
     assert found.step == step
 
 
 def test_values_on_no_grid_and_constants_are_refused() -> None:
-    assert whole_numbers(np.random.default_rng(0).normal(size=(9, 9, 9)).astype(np.float32)) is None
-    assert whole_numbers(np.ones((3, 3, 3), np.int16)) is None
-    assert whole_numbers(np.ones((3, 3, 3), np.float32)) is None
+    assert as_integers(np.random.default_rng(0).normal(size=(9, 9, 9)).astype(np.float32)) is None
+    assert as_integers(np.ones((3, 3, 3), np.int16)) is None
+    assert as_integers(np.ones((3, 3, 3), np.float32)) is None
 
 
 # --- hashes and places ---------------------------------------------------------------------------------------------
@@ -82,13 +82,13 @@ def test_a_turned_and_shifted_crop_has_the_hashes_of_its_source(
     orientation: tuple[tuple[int, ...], tuple[int, ...]], seed: int, added: int
 ) -> None:
     source = np.random.default_rng(seed).integers(0, 500, (14, 15, 16)).astype(np.int32)
-    whole, part = (sketch(array, 5) for array in (source, turned(source[2:12, 3:14, 1:13], *orientation) + added))
+    whole, part = (fingerprint(array, 5) for array in (source, turned(source[2:12, 3:14, 1:13], *orientation) + added))
     assert len(part.hashes) > 50
     assert set(part.hashes.tolist()) <= set(whole.hashes.tolist())
 
 
 def test_other_volumes_share_no_hash() -> None:
-    one, other = (sketch(head(seed).astype(np.int32), 3) for seed in (1, 2))
+    one, other = (fingerprint(head(seed).astype(np.int32), 3) for seed in (1, 2))
     assert len(one.hashes) > 3000
     assert len(np.intersect1d(one.hashes, other.hashes)) <= 1
 
@@ -96,8 +96,8 @@ def test_other_volumes_share_no_hash() -> None:
 def test_what_is_flat_or_stands_often_is_no_feature() -> None:
     flat = np.zeros((9, 9, 9), np.int32)
     flat[2, 2, 2] = flat[6, 6, 6] = 1
-    assert len(sketch(flat, 1).hashes) == 0
-    assert len(sketch(np.zeros((2, 9, 9), np.int32), 1).hashes) == 0
+    assert len(fingerprint(flat, 1).hashes) == 0
+    assert len(fingerprint(np.zeros((2, 9, 9), np.int32), 1).hashes) == 0
 
 
 @given(orientations, st.tuples(*[st.integers(-9, 40)] * 3), st.integers(0, 2**32 - 1), st.integers(0, 30))
@@ -331,7 +331,7 @@ def test_what_does_not_match_is_listed_with_its_nearest(people: Folder, archive:
     page = (out / "ixi_csn.md").read_text(encoding="utf-8")
     assert "8 of 12 HR volumes match" in page
     assert "- train/changed.npy: nearest IXI012-HH-1211 T1, 91.667 % of voxels equal" in page
-    assert "- train/stranger.npy: shares nothing with any volume of the data set" in page
+    assert "- train/stranger.npy: shares no neighbourhood with any volume of the data set" in page
     assert "- train/resampled.npy: its values are constant or on no integer grid" in page
     assert "- train/padded.npy: nearest IXI012-HH-1211 T2, 83.333 % of voxels equal" in page
     assert f"- {archive / 'train' / 'broken.npy'}: cannot be read" in page
@@ -354,7 +354,7 @@ def test_a_missing_contrast_a_copy_and_a_missing_fold_are_said(people: Folder, a
 
 def test_no_split_is_written_where_a_subject_lies_on_two_sides(people: Folder, archive: Path) -> None:
     (archive / "test" / "again.npy").write_bytes((archive / "train" / "T1" / "0.npy").read_bytes())
-    with pytest.raises(BenchError, match=r"1 subjects lie on two sides in the archive \(IXI002-Guys-0828\)"):
+    with pytest.raises(BenchError, match=r"1 subjects are in two folds of the archive \(IXI002-Guys-0828\)"):
         run(people, archive)
     out = archive.parent / "out"
     assert sorted(path.name for path in out.iterdir()) == ["ixi_csn.json", "ixi_csn.md"]
@@ -394,7 +394,7 @@ def test_folders_that_name_no_fold_are_asked_about_before_any_work(people: Folde
     archive = tmp_path / "archive"
     (archive / "part1").mkdir(parents=True)
     np.save(archive / "part1" / "a.npy", head(0))
-    with pytest.raises(UsageError, match=r"do not say whether they are train, val or test:\n.*part1\n.*rename"):
+    with pytest.raises(UsageError, match=r"do not say whether they are train, val or test:\n.*part1\n.*Rename"):
         run(people, archive)
 
 

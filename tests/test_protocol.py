@@ -162,17 +162,17 @@ WRONG_TYPES = [
     ("split: split.csv", "split: 3", "split: 3", "data.split", "string"),
     ("contrasts: [T1, PD]", "contrasts: T1", "contrasts: T1", "data.contrasts", "tuple"),
     ("contrasts: [T1, PD]", "contrasts: [T1, ../PD]", "contrasts: [T1, ../PD]", "data.contrasts.1", "pattern"),
-    ("contrasts: [T1, PD]", "contrasts: [T1, T1]", "contrasts: [T1, T1]", "data.contrasts", "T1 stands twice"),
+    ("contrasts: [T1, PD]", "contrasts: [T1, T1]", "contrasts: [T1, T1]", "data.contrasts", "T1 appears twice"),
     ("crop: [1, 36, 48]", "crop: [36, 48]", "crop: [36, 48]", "data.crop.2", "required"),
     ("crop: [1, 36, 48]", "crop: [1, 0, 48]", "crop: [1, 0, 48]", "data.crop.1", "greater than 0"),
     ("scales: [2, 3]", "scales: 2", "scales: 2", "scales", "tuple"),
     ("scales: [2, 3]", "scales: [two]", "scales: [two]", "scales.0", "tuple"),
     ("scales: [2, 3]", "scales: [1]", "scales: [1]", "scales", "[1, 1, 1] does not upscale; give 2, 3, 4 or"),
-    ("scales: [2, 3]", "scales: [2, [1, 2, 2]]", "scales: [2, [1, 2, 2]]", "scales", "(1, 2, 2) stands twice"),
+    ("scales: [2, 3]", "scales: [2, [1, 2, 2]]", "scales: [2, [1, 2, 2]]", "scales", "(1, 2, 2) appears twice"),
     ("scales: [2, 3]", "scales: []", "scales: []", "scales", "at least 1 item"),
     ("seeds: [0]", "seeds: [-1]", "seeds: [-1]", "seeds.0", "greater than or equal to 0"),
     ("seeds: [0]", "seeds: [5000000000]", "seeds: [5000000000]", "seeds.0", "less than 2147483648"),
-    ("seeds: [0]", "seeds: [0, 1, 0]", "seeds: [0, 1, 0]", "seeds", "0 stands twice"),
+    ("seeds: [0]", "seeds: [0, 1, 0]", "seeds: [0, 1, 0]", "seeds", "0 appears twice"),
     ("name: small", "name: ..", "name: ..", "name", "pattern"),
     ("name: small", "name: a/b", "name: a/b", "name", "pattern"),
     ("  bicubic:\n", "  ../bicubic:\n", "../bicubic:", "methods.../bicubic.[key]", "pattern"),
@@ -266,7 +266,7 @@ def test_a_file_that_is_no_mapping_is_an_error(protocol: Callable[..., Path], te
 
 def test_bytes_that_are_no_text_and_files_that_are_not_there_are_errors(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe\x00name")
-    with pytest.raises(UsageError, match=r"odd\.yaml: not YAML"):
+    with pytest.raises(UsageError, match=r"odd\.yaml: is not YAML"):
         load(str(tmp_path / "odd.yaml"))
     with pytest.raises(UsageError, match=r"none\.yaml: No such file"):
         load(str(tmp_path / "none.yaml"))
@@ -315,10 +315,10 @@ def test_whatever_is_written_a_file_loads_or_is_a_usage_error(
         (SPLIT + "gina,trian\n", r"split\.csv:8: expected 'subject,fold' with fold one of train, val, test"),
         (SPLIT + "gina\n", r"split\.csv:8: expected"),
         (SPLIT + ",train\n", r"split\.csv:8: expected"),
-        (SPLIT + "anna,test\n", r"split\.csv:8: subject 'anna' stands already in line 2"),
-        (SPLIT + "anna,train\n", r"split\.csv:8: subject 'anna' stands already in line 2"),
-        (SPLIT.replace("dora,val\n", ""), r"split\.csv: no subject in val"),
-        ("subject,fold\nanna,train\n", r"split\.csv: no subject in val and test"),
+        (SPLIT + "anna,test\n", r"split\.csv:8: subject 'anna' is already on line 2"),
+        (SPLIT + "anna,train\n", r"split\.csv:8: subject 'anna' is already on line 2"),
+        (SPLIT.replace("dora,val\n", ""), r"split\.csv: no subject is in val"),
+        ("subject,fold\nanna,train\n", r"split\.csv: no subject is in val and test"),
         (b"subject,fold\n\xff\xfe,train\n", r"split\.csv: cannot be read"),
     ],
 )

@@ -22,7 +22,7 @@ from conftest import SUBJECTS, small_protocol, textured, write_image
 from plugins import HANG, NEAREST, NETWORK, NO_IMPORT, RAISES, SEGFAULT, classical, write
 
 import mrsr_bench
-from mrsr_bench.data.preparation import Pair
+from mrsr_bench.data.pairs import Pair
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
 from mrsr_bench.planning.plans import request_plan

@@ -21,7 +21,8 @@ from conftest import SUBJECTS, textured, write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsr_bench.data.preparation import Pair, demand_disjoint, padded, prepare
+from mrsr_bench.data.pairs import Pair, demand_disjoint, padded
+from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import BenchError
@@ -603,15 +604,16 @@ import sys
 from pathlib import Path
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.method import Recipe
-from mrsr_bench.preparation import prepare
-from mrsr_bench.sampling import TrainingPairs, validation_crops
-from mrsr_bench.schema import Cut, Degradation
+from mrsr_bench.data.preparation import prepare
+from mrsr_bench.training.sampling import TrainingPairs, validation_crops
+from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
 
 def anonymous():
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1000
 
 def use(subjects):
-    pairs = prepare(dataset, subjects, "T1", Cut(plane="axial"), Degradation(name="bicubic", round="stored"), (1, 2, 2))
+    bicubic = DegradationSpec(name="bicubic", round="stored")
+    pairs = prepare(dataset, subjects, "T1", CutSpec(plane="axial"), bicubic, (1, 2, 2))
     data = TrainingPairs(pairs, (1, 2, 2), Recipe(batch=8, lr_patch=24), 1, 0)
     for step in range(100):
         data.batch(step)

@@ -134,10 +134,10 @@ def test_another_seed_draws_other_people() -> None:
 
 
 def test_a_subject_on_two_sides_is_refused() -> None:
-    with pytest.raises(UsageError, match="1 subjects stand twice in the split: a"):
+    with pytest.raises(UsageError, match="1 subjects appear twice in the split: a"):
         splits.as_csv({"train": ["a", "b"], "test": ["a"]})
 
 
 def test_a_name_without_a_site_is_refused() -> None:
-    with pytest.raises(UsageError, match="'sub-01' names no site"):
+    with pytest.raises(UsageError, match="'sub-01' has no site"):
         splits.site("sub-01")

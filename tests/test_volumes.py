@@ -18,7 +18,7 @@ from conftest import write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsr_bench.data import preparation
+from mrsr_bench.data.folders import open_dataset
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.datasets.mni152 import Mni152
 from mrsr_bench.errors import BenchError, UsageError
@@ -526,7 +526,7 @@ def test_cropped_planes_are_written_where_they_were(tmp_path: Path, plane: str) 
 
 
 def test_mni152_works_without_a_folder_and_its_slabs_are_in_place() -> None:
-    dataset = preparation.open_dataset("mni152", None)
+    dataset = open_dataset("mni152", None)
     whole = read_nifti(dataset.source("slab045", "T1"))
     assert dataset.subjects() == sorted(dataset.subjects())
     for subject in dataset.subjects():
@@ -607,17 +607,17 @@ def test_a_folder_that_is_not_given_or_not_there_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="--data DIR"):
-        preparation.open_dataset("folder", None)
+        open_dataset("folder", None)
     with pytest.raises(UsageError, match=r"no such folder: .*nowhere"):
-        preparation.open_dataset("folder", tmp_path / "nowhere")
+        open_dataset("folder", tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"unknown data set 'foldr'.*'folder'"):
-        preparation.open_dataset("foldr", tmp_path)
+        open_dataset("foldr", tmp_path)
     monkeypatch.setenv("MRSR_DATA", str(tmp_path))
     write_image(tmp_path / "folder" / "zoe-T1.nii.gz", ANATOMY)
-    assert preparation.open_dataset("folder", None).subjects() == ["zoe"]
+    assert open_dataset("folder", None).subjects() == ["zoe"]
     shutil.rmtree(tmp_path / "folder")
     with pytest.raises(UsageError, match="no such folder"):
-        preparation.open_dataset("folder", None)
+        open_dataset("folder", None)
 
 
 def test_the_ixi_midslices_are_what_their_protocol_says(shared: Path) -> None:

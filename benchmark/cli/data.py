@@ -57,13 +57,13 @@ def data(
         return
     if clear:
         raise UsageError("--clear empties the whole cache; give it without a name")
-    from ..data.acquisition.inventory import take_stock
+    from ..data.acquisition.inventory import obtain_and_audit
     from ..protocol.loading import load
 
     loaded = load(protocol) if protocol else None
     if loaded and loaded.protocol.data.dataset != name:
         raise UsageError(f"protocol '{protocol}' is over the data set '{loaded.protocol.data.dataset}', not '{name}'")
-    dataset, good = take_stock(name, data, click.echo, fetch=not no_download, **options)
+    dataset, good = obtain_and_audit(name, data, click.echo, fetch=not no_download, **options)
     if loaded:
         from ..data.preparation import prepare_protocol
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .. import registry
-from ..data.preparation import data_folder
+from ..data.folders import data_folder
 from ..method import Task, TorchMethod
 from ..protocol import loading as protocols
 from ..registry import BrokenPlugin

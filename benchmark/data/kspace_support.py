@@ -42,8 +42,8 @@ def acquired_samples(data: np.ndarray, axis: int) -> int:
     half = max(2, round(_HALF * nyquist))
     falls = {}
     for k in range(round(_NEAREST * nyquist), nyquist - half + 1):
-        before, after = power[k - half : k - half // 2 + 1].mean(), power[k + half // 2 : k + half + 1].mean()
-        falls[k] = before - after
+        inside, outside = power[k - half : k - half // 2 + 1].mean(), power[k + half // 2 : k + half + 1].mean()
+        falls[k] = inside - outside
     if not falls:
         return n
     edge = max(falls, key=lambda k: falls[k])
@@ -59,13 +59,13 @@ def to_native_grid(volume: Volume) -> Volume:
     affine, data = volume.affine.copy(), np.asarray(volume.data, np.float64)
     spacing = list(volume.spacing)
     for axis in (1, 2):
-        n, kept = data.shape[axis], acquired_samples(volume.data, axis)
-        if kept == n:
+        n, acquired = data.shape[axis], acquired_samples(volume.data, axis)
+        if acquired == n:
             continue
-        data = np.moveaxis(np.moveaxis(data, axis, -1) @ truncation_matrix(n, kept, kept).T, -1, axis)
-        affine[:3, 3] += affine[:3, axis] * (n / kept - 1) / 2  # the centre of the first of the larger voxels
-        affine[:3, axis] *= n / kept
-        spacing[axis] *= n / kept
+        data = np.moveaxis(np.moveaxis(data, axis, -1) @ truncation_matrix(n, acquired, acquired).T, -1, axis)
+        affine[:3, 3] += affine[:3, axis] * (n / acquired - 1) / 2  # the centre of the first of the larger voxels
+        affine[:3, axis] *= n / acquired
+        spacing[axis] *= n / acquired
     if data.shape == volume.data.shape:
         return volume
     stored = volume.grid.apply(data, "stored").astype(volume.data.dtype if volume.grid.integer else np.float32)

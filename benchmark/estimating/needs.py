@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from ..data.preparation import open_dataset
+from ..data.folders import open_dataset
 from ..dataset import Dataset
 from ..errors import BenchError
 from ..planning.cells import Cell

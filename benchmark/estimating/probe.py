@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.preparation import Pair
+from ..data.pairs import Pair
 from ..errors import BenchError
 from ..method import Batch, Recipe, TorchMethod
 from ..planning.cells import Training

@@ -1,4 +1,4 @@
-"""Protocols: YAML files that fix everything which makes figures comparable. Form is checked here.
+"""Reads and checks protocols: YAML files that fix everything which makes figures comparable.
 
 Every error names the file, the line, the key and the nearest valid word. Files are data only: no expressions, no
 includes. A protocol's digest is the SHA-256 of its resolved content, the split's subjects included.
@@ -48,7 +48,7 @@ class Loaded:
     def train_subjects(self, number: int | None) -> tuple[str, ...]:
         """The training subjects, or `number` of them: those whose names have the smallest SHA-256.
 
-        So a smaller set is part of every larger one, and the order of the split's file decides nothing.
+        So a smaller set is part of every larger one, and the order of the split's file does not matter.
         """
         names = self.split["train"]
         if number is None:
@@ -106,7 +106,7 @@ def load(name_or_path: str) -> Loaded:
     try:
         protocol = Protocol.model_validate(content)
     except ValidationError as error:
-        # A list whose only item is wrong is also said to be too short.
+        # pydantic calls a list too short, too, where its only item is wrong.
         problems = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
         messages = [f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in problems]
         raise UsageError("\n".join(messages)) from None
@@ -122,10 +122,10 @@ def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{where}: {str(error.problem or error).splitlines()[0]}") from None
+        location = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(f"{location}: {str(error.problem or error).splitlines()[0]}") from None
     except (YAMLError, ValueError, TypeError, RecursionError) as error:  # ruamel does not wrap all of its own
-        raise UsageError(f"{path}: not YAML ({error})") from None
+        raise UsageError(f"{path}: is not YAML ({error})") from None
     if not isinstance(content, CommentedMap):
         raise UsageError(f"{path}:1: a protocol is a mapping of keys, e.g. 'name: my_protocol'")
     lines: dict[KeyPath, int] = {}
@@ -164,10 +164,10 @@ def _dotted(path: Sequence[str | int]) -> str:
 def _explain(error: Any, model: type[BaseModel]) -> str:
     """pydantic's message, and for an unknown key the nearest valid one."""
     if error["type"] != "extra_forbidden":
-        got = (
+        given = (
             f" (got {error['input']!r})" if error["type"] != "missing" and not isinstance(error["input"], dict) else ""
         )
-        return f"{error['msg'].removeprefix('Value error, ')}{got}"
+        return f"{error['msg'].removeprefix('Value error, ')}{given}"
     for part in error["loc"][:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         model = next((block for block in Block.__subclasses__() if block.__name__ in repr(annotation)), model)
@@ -176,14 +176,14 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
 
 
 def _read_split(loaded: Loaded) -> tuple[dict[str, tuple[str, ...]], Path]:
-    """Fold → subjects, and the file; every subject stands once, so no two folds share one."""
+    """Fold → subjects, and the file; every subject appears once, so no two folds share one."""
     name = loaded.protocol.data.split
     places = [loaded.path.parent / name, Path(str(files("mrsr_bench.protocols"))) / name]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise loaded.error(("data", "split"), f"no such file: {places[0]}")
     split: dict[str, list[str]] = {fold: [] for fold in FOLDS}
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -193,10 +193,10 @@ def _read_split(loaded: Loaded) -> tuple[dict[str, tuple[str, ...]], Path]:
     for line, row in enumerate(rows[1:], start=2):
         if len(row) != 2 or not row[0] or row[1] not in FOLDS:
             raise UsageError(f"{path}:{line}: expected 'subject,fold' with fold one of {', '.join(FOLDS)}: {row}")
-        if row[0] in seen:
-            raise UsageError(f"{path}:{line}: subject '{row[0]}' stands already in line {seen[row[0]]}")
-        seen[row[0]] = line
+        if row[0] in lines:
+            raise UsageError(f"{path}:{line}: subject '{row[0]}' is already on line {lines[row[0]]}")
+        lines[row[0]] = line
         split[row[1]].append(row[0])
     if empty := [fold for fold in FOLDS if not split[fold]]:
-        raise UsageError(f"{path}: no subject in {' and '.join(empty)}")
+        raise UsageError(f"{path}: no subject is in {' and '.join(empty)}")
     return {fold: tuple(names) for fold, names in split.items()}, path.resolve()

@@ -1,4 +1,4 @@
-"""The keys of a protocol file: their types, defaults and bounds. What the names stand for is resolved in `planning`."""
+"""The keys of a protocol file: their types, defaults and bounds. `planning` looks up the names in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rounding = Literal["stored", "stored_unclipped", "clipped", "none"]
-"""What is done to intensities before they are stored or scored: `volumes.Grid.apply`."""
+"""How intensities are rounded before they are stored or scored: `volumes.Grid.apply`."""
 
 
 def scale_name(factors: tuple[int, int, int]) -> str:
@@ -28,15 +28,15 @@ class Block(BaseModel):
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values, none of which may stand twice: each makes cells of its own."""
+    """The values, none of which may appear twice: each makes cells of its own."""
     for number, value in enumerate(values):
         if value in values[:number]:
-            raise ValueError(f"{value} stands twice")
+            raise ValueError(f"{value} appears twice")
     return values
 
 
 class CutSpec(Block):
-    """What becomes of a volume before it is HR."""
+    """How a volume is cut to HR."""
 
     plane: Plane
     crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
@@ -48,7 +48,7 @@ class CutSpec(Block):
 
 
 class DataSpec(Block):
-    """Which volumes, how they are cut, and who is on which side."""
+    """Which volumes, how they are cut, and which subjects are in which fold."""
 
     dataset: str
     contrasts: tuple[Name, ...] = Field(min_length=1)
@@ -157,14 +157,14 @@ class ValidationSpec(Block):
 class InferenceSpec(Block):
     """Networks upscale a slice in square tiles; without this block, in one piece.
 
-    What a network computes over all of its input (attention, channel statistics) sees in a tile about what it saw in
-    a training patch, and on a whole slice more. Methods that are not networks are not touched.
+    Attention and channel statistics are computed over all of a network's input: a tile is about as large as a training
+    patch, a whole slice is larger. Methods that are not networks do not use tiles.
     """
 
     tile: int = Field(ge=8)
     """Side of a tile in LR pixels; a smaller slice gives tiles of its shorter sides."""
     overlap: int = Field(0, ge=0)
-    """LR pixels that neighbouring tiles share at least; each gives the half that is nearer to its middle."""
+    """Least LR pixels that neighbouring tiles share; each tile gives the half that is nearer to its middle."""
 
     @model_validator(mode="after")
     def _tiles_advance(self) -> Self:
@@ -186,7 +186,7 @@ class ScoringSpec(Block):
 
 
 class ReportSpec(Block):
-    """What the cells of the first seed keep for viewing (`running/exhibits.py`). No figure or key depends on it."""
+    """The slices that cells of the first seed keep (`running/exhibits.py`). No figure or key depends on them."""
 
     subjects: int = Field(4, ge=0, le=16)
     """How many test subjects, evenly spaced in the split's order; 0: nothing is kept."""

@@ -1,4 +1,4 @@
-"""Quoted figures: what papers print for IXI, from whom, and what is known to be wrong with it. Nothing here is ours.
+"""Published figures: what papers print for IXI, who printed it, and its known errors. Nothing here is ours.
 
 The data are `results/published/*.csv`, which ship with the package; their README says what the columns mean.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 Fields = dict[str, str]
 
 DATASET = "ixi"
-"""The data set that every quoted figure is of."""
+"""The data set of all published figures."""
 DEGRADATIONS = {"bicubic": "bicubic", "truncation_csn": "truncation"}
-"""A degradation of ours (its title) → what it is called in the quoted tables."""
+"""A degradation of ours (its title) → its name in the published tables."""
 METHODS = {
     "bicubic": "Bicubic",
     "nlm": "NLM",
@@ -44,9 +44,9 @@ METHODS = {
     "C-spatial": "POAN C",
     "D-both": "POAN D",
 }
-"""A column's label → the quoted method that stands beside it. The last ones are of POAN's tables 2 and 3."""
+"""A column's label → the published method to show beside it. The last ones are of POAN's tables 2 and 3."""
 COPIED = "copied from"
-"""How the note of a figure begins that a paper took from another one; the other one is quoted."""
+"""A figure's note begins with this where the paper took it from another paper; only the original is quoted."""
 _FIGURE = ("source", "degradation", "contrast", "scale", "method")
 
 
@@ -61,11 +61,11 @@ class Quote:
     scale: int
     method: str
     values: dict[str, float]
-    """'psnr' (dB) and 'ssim' → as printed; without the one that is not printed."""
+    """'psnr' (dB) and 'ssim' → as printed; a figure that is not printed is left out."""
 
 
 def load() -> pd.DataFrame:
-    """All quoted figures: source, table, degradation, contrast, scale (int), method, psnr (dB), ssim and note.
+    """All published figures: source, table, degradation, contrast, scale (int), method, psnr (dB), ssim and note.
 
     As printed, mistakes included (`errata` has them); NaN where a table has no SSIM; table and note may be ''.
     """
@@ -78,7 +78,7 @@ def load() -> pd.DataFrame:
 
 
 def errata() -> pd.DataFrame:
-    """What is known to be wrong: number, the figures concerned, what, evidence.
+    """The known errors: number, the figures concerned, what, evidence.
 
     The figures: source, degradation, contrast, scale and method, each '' for any, or several with ' | ' between.
     """
@@ -98,13 +98,13 @@ def name(source: str) -> str:
 
 
 def find(degradation: str, contrast: str, scale: str, label: str) -> Quote | None:
-    """The figure to set beside the column `label` in a row of ours (scale as 'x2'), from the paper that measured it."""
+    """The figure shown beside the column `label` in a row of ours (scale as 'x2'), from the paper that measured it."""
     of_label = _originals().get(METHODS.get(label, ""), {})
     return of_label.get((DEGRADATIONS.get(degradation, ""), contrast, scale.removeprefix("x")))
 
 
 def known_errors(quotes: Iterable[Quote]) -> list[str]:
-    """What `errata` says of these figures, whoever prints them: each as '(number) what'."""
+    """The `errata` of these figures, whoever prints them: each as '(number) what'."""
     figures = list(quotes)
     concerned = [row for row in _read("errata") if any(_concerns(row, quote) for quote in figures)]
     return [f"({row['number']}) {row['what']}" for row in concerned]
@@ -118,14 +118,14 @@ def _concerns(erratum: Fields, quote: Quote) -> bool:
 @cache
 def _originals() -> dict[str, dict[tuple[str, str, str], Quote]]:
     """Method → (degradation, contrast, scale) → its figure; copies left out."""
-    found: dict[str, dict[tuple[str, str, str], Quote]] = {}
+    originals: dict[str, dict[tuple[str, str, str], Quote]] = {}
     for row in _read("figures"):
         if not row["note"].startswith(COPIED):
             source, degradation, contrast, scale, method = (row[field] for field in _FIGURE)
             values = {metric: float(row[metric]) for metric in ("psnr", "ssim") if row[metric]}
             quote = Quote(source, degradation, contrast, int(scale), method, values)
-            found.setdefault(method, {})[degradation, contrast, scale] = quote
-    return found
+            originals.setdefault(method, {})[degradation, contrast, scale] = quote
+    return originals
 
 
 @cache

@@ -29,7 +29,7 @@ def site(subject: str) -> str:
     """Where a subject was scanned, as IXI's names have it: 'HH' of 'IXI012-HH-1211'."""
     parts = subject.split("-")
     if len(parts) != 3:
-        raise UsageError(f"'{subject}' names no site; expected a name like IXI012-HH-1211")
+        raise UsageError(f"the name '{subject}' has no site; expected a name like IXI012-HH-1211")
     return parts[1]
 
 
@@ -43,9 +43,9 @@ def allocate(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
     if not 0 <= total <= everyone:
         raise UsageError(f"cannot draw {total} of {everyone} subjects")
     shares = {name: divmod(total * size, everyone) if everyone else (0, 0) for name, size in sizes.items()}
-    left = total - sum(whole for whole, _ in shares.values())
+    remaining = total - sum(whole for whole, _ in shares.values())
     order = sorted(shares, key=lambda name: (-shares[name][1], -sizes[name], name))
-    return {name: shares[name][0] + (name in order[:left]) for name in sizes}
+    return {name: shares[name][0] + (name in order[:remaining]) for name in sizes}
 
 
 def draw(subjects: Iterable[str], sizes: Mapping[str, int], seed: int) -> Folds:
@@ -53,18 +53,18 @@ def draw(subjects: Iterable[str], sizes: Mapping[str, int], seed: int) -> Folds:
 
     One `numpy.random.default_rng(seed)` permutes the sorted subjects of each site, sites in the order of their names;
     the folds take from the front of each permutation, in the order of `sizes`. A fold's numbers by site are `allocate`d
-    from what the folds before it left.
+    from the subjects that the earlier folds left.
     """
     strata: dict[str, list[str]] = {}
     for subject in sorted(subjects):
         strata.setdefault(site(subject), []).append(subject)
     random = np.random.default_rng(seed)
-    left = {name: [strata[name][i] for i in random.permutation(len(strata[name]))] for name in sorted(strata)}
+    undrawn = {name: [strata[name][i] for i in random.permutation(len(strata[name]))] for name in sorted(strata)}
     folds: Folds = {}
     for fold, size in sizes.items():
-        numbers = allocate(size, {name: len(order) for name, order in left.items()})
-        folds[fold] = sorted(subject for name, order in left.items() for subject in order[: numbers[name]])
-        left = {name: order[numbers[name] :] for name, order in left.items()}
+        numbers = allocate(size, {name: len(order) for name, order in undrawn.items()})
+        folds[fold] = sorted(subject for name, order in undrawn.items() for subject in order[: numbers[name]])
+        undrawn = {name: order[numbers[name] :] for name, order in undrawn.items()}
     return folds
 
 
@@ -89,10 +89,10 @@ def ixi_leave_site_out() -> Folds:
 
 
 def ixi_small_20_2_12() -> Folds:
-    """20, 2 and 12 subjects, each fold drawn from the same fold of `ixi_500_6_70`: nobody changes sides."""
-    whole = ixi_500_6_70()
+    """20, 2 and 12 subjects, each fold drawn from the same fold of `ixi_500_6_70`: no subject changes folds."""
+    large = ixi_500_6_70()
     return {
-        fold: draw(whole[fold], {fold: size}, SEED)[fold] for fold, size in (("train", 20), ("val", 2), ("test", 12))
+        fold: draw(large[fold], {fold: size}, SEED)[fold] for fold, size in (("train", 20), ("val", 2), ("test", 12))
     }
 
 
@@ -105,11 +105,11 @@ SPLITS: Mapping[str, Callable[[], Folds]] = {
 
 
 def as_csv(folds: Mapping[str, Sequence[str]]) -> str:
-    """The text of a split's file: subject,fold, sorted by subject. Raises UsageError for a subject on two sides."""
+    """The text of a split's file: subject,fold, sorted by subject. Raises UsageError for a subject in two folds."""
     rows = sorted((subject, fold) for fold, names in folds.items() for subject in names)
     twice = [subject for subject, number in Counter(subject for subject, _ in rows).items() if number > 1]
     if twice:
-        raise UsageError(f"{len(twice)} subjects stand twice in the split: {', '.join(twice[:5])}")
+        raise UsageError(f"{len(twice)} subjects appear twice in the split: {', '.join(twice[:5])}")
     return "subject,fold\n" + "".join(f"{subject},{fold}\n" for subject, fold in rows)
 
 

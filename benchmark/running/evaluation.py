@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from ..data.preparation import Pair
+from ..data.pairs import Pair
 from ..degradation import degrade
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod

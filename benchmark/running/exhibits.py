@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import nibabel as nib
 import numpy as np
 
-from ..data.preparation import Pair
+from ..data.pairs import Pair
 from ..planning.cells import Cell
 from ..planning.entrants import words
 from ..protocol.loading import Loaded

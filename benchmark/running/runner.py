@@ -38,7 +38,7 @@ def run(
     request = Request(protocol, methods, seeds, scales, limit, steps)
     if (answer := answer_from_plan(Path(results), request, keep_volumes, tracking_uri, listener)) is not None:
         return answer
-    from ..data.preparation import open_dataset
+    from ..data.folders import open_dataset
     from ..planning.plans import make_plan, request_plan
     from ..store.plan import add_plan
     from ..store.results import Store
@@ -72,7 +72,7 @@ def score(
     Predictions come from kept volumes where there are some, else from weights. A cell that has no figure, or one that
     was trained under another key, has nothing to be scored: it is among the outcomes and left alone.
     """
-    from ..data.preparation import open_dataset
+    from ..data.folders import open_dataset
     from ..planning.plans import recall
     from ..store.results import Store
     from .command import Command

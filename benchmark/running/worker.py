@@ -9,7 +9,9 @@ from dataclasses import asdict, replace
 
 import torch
 
-from ..data.preparation import Pair, demand_disjoint, open_dataset, padded, prepare
+from ..data.folders import open_dataset
+from ..data.pairs import Pair, demand_disjoint, padded
+from ..data.preparation import prepare
 from ..errors import BenchError
 from ..method import Method, Recipe, Task, TorchMethod
 from ..planning.cells import Cell

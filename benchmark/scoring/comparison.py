@@ -41,7 +41,7 @@ Range = Annotated[str | float, PlainValidator(_range)]
 
 @dataclass(frozen=True)
 class Slice:
-    """What of a slice counts: two-dimensional views of prediction and truth, less the border."""
+    """The scored part of a slice: two-dimensional views of prediction and truth, without the border."""
 
     prediction: np.ndarray
     truth: np.ndarray
@@ -56,8 +56,9 @@ class Slice:
     @property
     def region(self) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and truth in the region, as lines where it is a part."""
-        whole = self.prediction, self.truth
-        return whole if self.mask is None else (whole[0][self.mask], whole[1][self.mask])
+        if self.mask is None:
+            return self.prediction, self.truth
+        return self.prediction[self.mask], self.truth[self.mask]
 
     @property
     def scaled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +69,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whole volumes. What several metrics need is computed once, and by one thread: not from within `each`."""
+    """Whole volumes. Results that several metrics need are computed once, by one thread: never within `each`."""
 
     prediction: np.ndarray
     """(D, H, W) float64, rounded as the protocol says."""
@@ -167,34 +168,34 @@ class Metric(BaseModel):
             raise ValueError("a slice's range needs scoring.unit 'slice'")
         return value
 
-    def __call__(self, both: Comparison) -> float:
+    def __call__(self, comparison: Comparison) -> float:
         """The figure of a volume. Raises ValueError where it has none."""
-        sums = np.array(self.all_sums(both), np.float64)
-        figure = self.figure(sums.sum(axis=0)) if both.unit == "volume" else self._of_slices(sums)
+        sums = np.array(self.all_sums(comparison), np.float64)
+        figure = self.figure(sums.sum(axis=0)) if comparison.unit == "volume" else self._of_slices(sums)
         if math.isnan(figure):
-            raise ValueError(f"{self.title} has no figure: the truth is blank wherever it looks")
+            raise ValueError(f"{self.title} has no figure: the truth is blank wherever the metric is computed")
         return figure
 
     def _of_slices(self, sums: np.ndarray) -> float:
-        figures = np.array([self.figure(of) for of in sums])
-        kept = ~np.isnan(figures)
-        if kept.any() and not kept.all():
-            message = "%s: the mean over %d of %d slices; the truth of the others says nothing"
-            logging.getLogger(__name__).warning(message, self.title, kept.sum(), kept.size)
-        return self.mean(sums[kept], figures[kept]) if kept.any() else math.nan
+        figures = np.array([self.figure(of_slice) for of_slice in sums])
+        valid = ~np.isnan(figures)
+        if valid.any() and not valid.all():
+            message = "%s: the mean over %d of %d slices; the truth of the others is blank"
+            logging.getLogger(__name__).warning(message, self.title, valid.sum(), valid.size)
+        return self.mean(sums[valid], figures[valid]) if valid.any() else math.nan
 
-    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
         """The sums of every slice; NaN where slices are the unit and this one is blank."""
-        slices = both.slices(getattr(self, "range", None), getattr(self, "region", "whole"))
-        by_slice = both.unit == "slice"
-        return both.each(lambda z: (math.nan, math.nan) if by_slice and slices[z].blank else self.sums(slices[z]))
+        slices = comparison.slices(getattr(self, "range", None), getattr(self, "region", "whole"))
+        by_slice = comparison.unit == "slice"
+        return comparison.each(lambda z: (math.nan, math.nan) if by_slice and slices[z].blank else self.sums(slices[z]))
 
-    def sums(self, of: Slice) -> Sums:
+    def sums(self, image: Slice) -> Sums:
         """The two numbers that a slice adds to the figure's."""
         raise NotImplementedError(f"{type(self).__name__} has no sums of a slice")
 
     def figure(self, sums: np.ndarray) -> float:
-        """The figure that two sums stand for; NaN where they say nothing."""
+        """The figure of two sums; NaN where it would be 0/0."""
         return float(sums[0] / sums[1]) if sums[1] > 0 else math.nan
 
     def mean(self, sums: np.ndarray, figures: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The metrics that a protocol can ask for, each with its settings. What they compute stands in `metrics/`."""
+"""The metrics that a protocol can ask for, each with its settings. `metrics/` computes them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Psnr(Metric):
     @classmethod
     def _slices_are_pooled(cls, value: str, info: ValidationInfo) -> str:
         if value == "mse" and unit_of(info) == "volume":
-            raise ValueError("it says how slices are pooled and needs scoring.unit 'slice'")
+            raise ValueError("pool 'mse' needs scoring.unit 'slice': it is a way to average over slices")
         return value
 
-    def sums(self, of: Slice) -> Sums:
-        prediction, truth = of.region
+    def sums(self, image: Slice) -> Sums:
+        prediction, truth = image.region
         error = prediction - truth
-        return _squares(error) / (of.high - of.low) ** 2, float(error.size)
+        return _squares(error) / (image.high - image.low) ** 2, float(error.size)
 
     def figure(self, sums: np.ndarray) -> float:
         return fidelity.decibels(super().figure(sums))
@@ -53,8 +53,8 @@ class Nrmse(Metric):
     higher_is_better = False
     region: Region = "whole"
 
-    def sums(self, of: Slice) -> Sums:
-        prediction, truth = of.region
+    def sums(self, image: Slice) -> Sums:
+        prediction, truth = image.region
         return _squares(prediction - truth), _squares(truth)
 
     def figure(self, sums: np.ndarray) -> float:
@@ -82,16 +82,16 @@ class Ssim(Metric):
             raise ValueError("SSIM in three dimensions needs scoring.unit 'volume'")
         return value
 
-    def all_sums(self, both: Comparison) -> Sequence[Sums]:
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
         if self.dims == 2:
-            return super().all_sums(both)
-        low, high = both.limits(self.range)[0]
-        prediction, truth = (volume[:, *both.inner] for volume in (both.prediction, both.truth))
-        mask = both.mask[:, *both.inner] if self.region == "foreground" else None
-        return [self._sums(ssim.ssim_map(prediction, truth, high - low, self.window, both.cores.map), mask)]
+            return super().all_sums(comparison)
+        low, high = comparison.limits(self.range)[0]
+        prediction, truth = (volume[:, *comparison.inner] for volume in (comparison.prediction, comparison.truth))
+        mask = comparison.mask[:, *comparison.inner] if self.region == "foreground" else None
+        return [self._sums(ssim.ssim_map(prediction, truth, high - low, self.window, comparison.cores.map), mask)]
 
-    def sums(self, of: Slice) -> Sums:
-        return self._sums(ssim.ssim_map(of.prediction, of.truth, of.high - of.low, self.window), of.mask)
+    def sums(self, image: Slice) -> Sums:
+        return self._sums(ssim.ssim_map(image.prediction, image.truth, image.high - image.low, self.window), image.mask)
 
     def _sums(self, values: np.ndarray, mask: np.ndarray | None) -> Sums:
         if self.map == "cropped":
@@ -111,8 +111,8 @@ class Hfen(Metric):
     title = "HFEN"
     higher_is_better = False
 
-    def sums(self, of: Slice) -> Sums:
-        return edges.hfen_sums(of.prediction, of.truth)
+    def sums(self, image: Slice) -> Sums:
+        return edges.hfen_sums(image.prediction, image.truth)
 
     def figure(self, sums: np.ndarray) -> float:
         return math.sqrt(super().figure(sums))
@@ -130,8 +130,8 @@ class Gmsd(_Scaled):
     title = "GMSD"
     higher_is_better = False
 
-    def sums(self, of: Slice) -> Sums:
-        return edges.gmsd(*of.scaled), 1.0
+    def sums(self, image: Slice) -> Sums:
+        return edges.gmsd(*image.scaled), 1.0
 
 
 class Vif(_Scaled):
@@ -139,8 +139,8 @@ class Vif(_Scaled):
 
     title = "VIF"
 
-    def sums(self, of: Slice) -> Sums:
-        return information.vif_sums(*of.scaled)
+    def sums(self, image: Slice) -> Sums:
+        return information.vif_sums(*image.scaled)
 
 
 class HaarPsi(_Scaled):
@@ -148,8 +148,8 @@ class HaarPsi(_Scaled):
 
     title = "HaarPSI"
 
-    def sums(self, of: Slice) -> Sums:
-        return information.haarpsi_sums(*of.scaled)
+    def sums(self, image: Slice) -> Sums:
+        return information.haarpsi_sums(*image.scaled)
 
     def figure(self, sums: np.ndarray) -> float:
         return information.haarpsi(super().figure(sums))
@@ -160,8 +160,8 @@ class Fsim(_Scaled):
 
     title = "FSIM"
 
-    def sums(self, of: Slice) -> Sums:
-        return fsim.fsim_sums(*of.scaled)
+    def sums(self, image: Slice) -> Sums:
+        return fsim.fsim_sums(*image.scaled)
 
 
 class LrConsistency(Metric):
@@ -174,9 +174,9 @@ class LrConsistency(Metric):
     title = "LR NRMSE"
     higher_is_better = False
 
-    def all_sums(self, both: Comparison) -> Sequence[Sums]:
-        lr = np.asarray(both.lr, np.float64)
-        return _slice_by_slice(both.degrade(both.prediction) - lr, lr, _left_out(both, lr))
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
+        lr = np.asarray(comparison.lr, np.float64)
+        return _slice_by_slice(comparison.degrade(comparison.prediction) - lr, lr, _left_out(comparison, lr))
 
     def figure(self, sums: np.ndarray) -> float:
         return math.sqrt(super().figure(sums))
@@ -189,8 +189,8 @@ class InbandNmse(Metric):
     higher_is_better = False
     decimals = 5
 
-    def all_sums(self, both: Comparison) -> Sequence[Sums]:
-        return _slice_by_slice(*both.low, _left_out(both, both.truth))
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
+        return _slice_by_slice(*comparison.low, _left_out(comparison, comparison.truth))
 
 
 class OutbandRecovered(Metric):
@@ -201,9 +201,10 @@ class OutbandRecovered(Metric):
 
     title = "out-of-band recovered"
 
-    def all_sums(self, both: Comparison) -> Sequence[Sums]:
-        low_error, low_truth = both.low
-        return _slice_by_slice(both.error - low_error, both.truth - low_truth, _left_out(both, both.truth))
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
+        low_error, low_truth = comparison.low
+        high_error, high_truth = comparison.error - low_error, comparison.truth - low_truth
+        return _slice_by_slice(high_error, high_truth, _left_out(comparison, comparison.truth))
 
     def figure(self, sums: np.ndarray) -> float:
         return 1 - super().figure(sums)
@@ -213,9 +214,9 @@ def _squares(values: np.ndarray) -> float:
     return float(np.vdot(values, values))
 
 
-def _left_out(both: Comparison, volume: np.ndarray) -> list[bool]:
+def _left_out(comparison: Comparison, volume: np.ndarray) -> list[bool]:
     """The slices that have no figure of their own."""
-    return constant_slices(volume) if both.unit == "slice" else [False] * len(volume)
+    return constant_slices(volume) if comparison.unit == "slice" else [False] * len(volume)
 
 
 def _slice_by_slice(error: np.ndarray, truth: np.ndarray, left_out: list[bool]) -> list[Sums]:

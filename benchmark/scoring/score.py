@@ -21,7 +21,7 @@ __all__ = ["METRICS", "Case", "make_metric", "radial_errors", "score"]
 
 @dataclass(frozen=True)
 class Case:
-    """A test volume: its truth, and how the LR that the method saw came of it."""
+    """A test volume: its truth, the LR that the method saw, and how LR was made."""
 
     hr: np.ndarray
     """(D, H, W), in the file's units."""
@@ -39,8 +39,10 @@ def score(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> dict[str,
     Raises ValueError where the shape differs from the truth's, a value is not finite, a border leaves nothing, or the
     truth allows no figure (it is blank).
     """
-    with _compared(prediction, case, scoring) as both:
-        return {label: make_metric(label, settings, scoring.unit)(both) for label, settings in scoring.metrics.items()}
+    with _compared(prediction, case, scoring) as comparison:
+        return {
+            label: make_metric(label, settings, scoring.unit)(comparison) for label, settings in scoring.metrics.items()
+        }
 
 
 def radial_errors(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> np.ndarray:
@@ -50,9 +52,10 @@ def radial_errors(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> n
     the MSE, or the truth's mean square. The bins are those of `metrics.bands.FREQUENCIES`, whatever the shape; LR's
     Nyquist frequency at scale s is 1/(2s). Raises ValueError as `score` does.
     """
-    with _compared(prediction, case, scoring) as both:
-        error = np.mean(both.each(lambda z: bands.radial_energy(both.prediction[z] - both.truth[z])), axis=0)
-        truth = np.mean(both.each(lambda z: bands.radial_energy(both.truth[z])), axis=0)
+    with _compared(prediction, case, scoring) as comparison:
+        prediction, true = comparison.prediction, comparison.truth
+        error = np.mean(comparison.each(lambda z: bands.radial_energy(prediction[z] - true[z])), axis=0)
+        truth = np.mean(comparison.each(lambda z: bands.radial_energy(true[z])), axis=0)
     return np.stack([bands.FREQUENCIES, error, truth], axis=1)
 
 

@@ -95,7 +95,7 @@ class Fit(Part):
     """Steps that the divergence guard did not take."""
     rollbacks: int = 0
     train_data_digest: str
-    """SHA-256 over the training volumes' values (`data.preparation.Pair.digest`)."""
+    """SHA-256 over the training volumes' values (`data.pairs.Pair.digest`)."""
     git: str | None
     """The commit that trained."""
     source_digest: str
@@ -156,7 +156,7 @@ class DoneRecord(Record):
     environment: Environment
     """Where the figures were made."""
     test_data_digest: str
-    """SHA-256 over the test volumes' values: HR, LR and spacing (`data.preparation.Pair.digest`)."""
+    """SHA-256 over the test volumes' values: HR, LR and spacing (`data.pairs.Pair.digest`)."""
     intensity_scales: dict[str, float]
     """Test subject → the 99.9th percentile of its LR."""
     acquired_samples: dict[str, tuple[tuple[int, int], tuple[int, int]]] | None = None

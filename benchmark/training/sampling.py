@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..data.preparation import Pair
+from ..data.pairs import Pair
 from ..method import Batch, Recipe
 from .random_streams import stream
 from .symmetries import dihedral

@@ -1,4 +1,4 @@
-"""How a data set's files come to be there, and what they are: `bench data NAME`.
+"""Acquisition: a data set's files are downloaded, unpacked and audited by `bench data NAME`.
 
-download → unpack → obtain (only what is missing) → audit (every file, whole) → inventory (said in words).
+download → unpack → obtain (only missing files) → audit (reads every file whole) → inventory (the summary as text).
 """

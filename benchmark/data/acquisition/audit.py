@@ -1,7 +1,7 @@
 """The audit of a data set: every file is read whole, measured, and compared with what is known of the data set.
 
-The audit is a CSV, a row per file; it is also the memory of what was measured, so that a second audit reads only files
-whose size or time of change differ.
+The audit is a CSV, a row per file. A second audit takes from it what was measured, and reads only files whose size or
+time of change differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ...volumes import VolumeError, open_nifti
 from .meter import Meter, Say
 
 _SAVE_SECONDS = 10.0
-"""A killed audit loses no more than this."""
+"""A killed audit loses the work of at most this time."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a measurement stays true for."""
+        """A measurement is valid as long as this stays the same."""
         return self.path, self.bytes, self.modified
 
 
@@ -78,27 +78,27 @@ def audit(dataset: Dataset, table: Path, say: Say) -> list[Entry]:
     written. A file that cannot be read is a row too. Raises VolumeError for a folder that cannot be listed.
     """
     root, earlier = dataset.root or Path(), read(table)
-    before = {entry.key: entry for entry in earlier}
-    kept, todo = [], []
+    measured = {entry.key: entry for entry in earlier}
+    entries, todo = [], []
     for path in dataset.images:
-        entry = _seen(path, root)
-        if entry.key in before:
-            kept.append(before[entry.key])
+        entry = _unmeasured(path, root)
+        if entry.key in measured:
+            entries.append(measured[entry.key])
         else:
             todo.append((entry, path))
     saved = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool, Meter(say, "audit", len(todo), "files") as meter:
         try:
             for future in as_completed([pool.submit(_measured, entry, path) for entry, path in todo]):
-                kept.append(future.result())
+                entries.append(future.result())
                 meter.advance()
                 if time.monotonic() - saved > _SAVE_SECONDS:
-                    _write(table, kept)
+                    _write(table, entries)
                     saved = time.monotonic()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    judged = _judged(dataset, sorted(kept, key=lambda entry: entry.path))
+    judged = _judged(dataset, sorted(entries, key=lambda entry: entry.path))
     if judged != earlier:
         _write(table, judged)
     return judged
@@ -126,7 +126,7 @@ def _write(table: Path, entries: Sequence[Entry]) -> None:
     write_text(table, text.getvalue())
 
 
-def _seen(path: Path, root: Path) -> Entry:
+def _unmeasured(path: Path, root: Path) -> Entry:
     name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")  # a name may be in any encoding
     try:
         status = path.stat()
@@ -145,14 +145,14 @@ def _measured(entry: Entry, path: Path) -> Entry:
         facts |= _values(image, path)
     except VolumeError as error:
         facts["unreadable"] = error.reason
-    except Exception as error:  # whatever damage makes a library say: it is this file's, and costs no other row
+    except Exception as error:  # a library's error on a damaged file is this row's alone
         facts["unreadable"] = f"{type(error).__name__}: {error}"
     return replace(entry, **facts)
 
 
 def _header(image: Any) -> dict[str, str]:
-    sound = np.isfinite(image.affine).all()
-    codes = nib.aff2axcodes(image.affine) if sound else (None,) * 3
+    finite = np.isfinite(image.affine).all()
+    codes = nib.aff2axcodes(image.affine) if finite else (None,) * 3
     return {
         "shape": "x".join(map(str, image.shape)),
         "zooms": "x".join(f"{mm:.5g}" for mm in image.header.get_zooms()),
@@ -173,7 +173,7 @@ def _values(image: Any, path: Path) -> dict[str, str]:
     axis, zooms = image.header.get_dim_info()[2], image.header.get_zooms()[:3]
     if axis is None:
         axis = max(range(len(zooms)), key=lambda i: (zooms[i], i))
-    blank = ~data.any(axis=tuple(other for other in range(data.ndim) if other != axis))
+    blank = ~data.any(axis=tuple(index for index in range(data.ndim) if index != axis))
     return {
         "min": f"{finite.min():.7g}" if finite.size else "",
         "max": f"{finite.max():.7g}" if finite.size else "",
@@ -183,41 +183,41 @@ def _values(image: Any, path: Path) -> dict[str, str]:
 
 
 def owner(dataset: Dataset, entry: Entry) -> tuple[str, str] | None:
-    """(subject, contrast) of a row; None where its name says none."""
+    """(subject, contrast) of a row; None where the file's name does not tell."""
     return dataset.identify(entry.path.rpartition("/")[2])
 
 
 def _judged(dataset: Dataset, entries: Sequence[Entry]) -> list[Entry]:
-    """The rows with what names, neighbours and the data set's publisher say about them."""
+    """The rows with subject, site, contrast, known defects and problems filled in."""
     same_owner, same_content = defaultdict[Any, list[str]](list), defaultdict[str, list[str]](list)
     for entry in entries:
         same_owner[owner(dataset, entry)].append(entry.path)
         same_content[entry.sha256].append(entry.path)
     listed, judged = dataset.published(), []
     for entry in entries:
-        one = owner(dataset, entry)
-        known, problems = dataset.defects.get(one, "") if one else "", list(flaws(entry))
-        if one is None:
-            problems.append("its name says no subject and contrast of this data set")
+        image = owner(dataset, entry)
+        known, problems = dataset.defects.get(image, "") if image else "", list(flaws(entry))
+        if image is None:
+            problems.append("its name has no subject and contrast of this data set")
         else:
-            if listed and one[1] not in listed.get(one[0], ()):
+            if listed and image[1] not in listed.get(image[0], ()):
                 problems.append("is not among the published names")
-            if others := [path for path in same_owner[one] if path != entry.path]:
+            if others := [path for path in same_owner[image] if path != entry.path]:
                 problems.append(f"same subject and contrast as {', '.join(others)}")
             if entry.axes and entry.shape.count("x") == 2 and not known:
                 zooms, shape = map(float, entry.zooms.split("x")), map(int, entry.shape.split("x"))
-                problems += filter(None, [dataset.unusual(one[1], tuple(shape), tuple(zooms), entry.axes)])
+                problems += filter(None, [dataset.unusual(image[1], tuple(shape), tuple(zooms), entry.axes)])
         if entry.sha256 and (others := [path for path in same_content[entry.sha256] if path != entry.path]):
             problems.append(f"same content as {', '.join(others)}")
-        subject, contrast = one or ("", "")
-        site = dataset.site(subject) if one else ""
+        subject, contrast = image or ("", "")
+        site = dataset.site(subject) if image else ""
         text = "; ".join(problems)
         judged.append(replace(entry, subject=subject, site=site, contrast=contrast, known=known, problem=text))
     return judged
 
 
 def flaws(entry: Entry) -> Iterator[str]:
-    """What is wrong with a file whatever data set it is of."""
+    """What is wrong with a file in any data set."""
     if entry.unreadable:
         yield entry.unreadable
     shape = entry.shape.split("x")

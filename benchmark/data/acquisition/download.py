@@ -1,4 +1,4 @@
-"""Files from a server: in parts that can be taken up again, checked before they take their name."""
+"""Downloads: an interrupted file is resumed where it ended, and gets its name only after its checksum is right."""
 
 from __future__ import annotations
 
@@ -21,25 +21,31 @@ from .meter import Meter, Say
 TIMEOUT = (20.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
 TRIES = 6
-"""Attempts in a row that bring no byte before it is given up."""
+"""Attempts in a row without a byte before a download is given up."""
 PAUSE = 1.0
-"""Seconds before the second attempt; doubled before each one that follows."""
-_CHUNK = 1 << 16  # small, so that a server that stalls again and again still gets us on
+"""Seconds before the second attempt; doubled before each one that follows. A server's Retry-After may ask for more."""
+_LONGEST_PAUSE = 600.0
+"""Seconds: a longer Retry-After is cut to this."""
+_CHUNK = 1 << 16  # small, so that a server that stalls often still brings us forward
 _RESTARTS = 3
 
 
-class Changed(Exception):
+class FileChanged(Exception):
     """The server's file is no longer the one whose first part was received."""
 
 
-class _Lost(Exception):
-    """An attempt failed; another may not."""
+class _AttemptFailed(Exception):
+    """An attempt failed; another may succeed, `pause` seconds later at the earliest."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 class Remote:
-    """A file on a server, read from `position` on. A lost connection is taken up where it was.
+    """A file on a server, read from `position` on. After a lost connection it is resumed where it ended.
 
-    Raises BenchError where the file cannot be had, Changed where it is replaced on the server meanwhile.
+    Raises BenchError where the file cannot be read, FileChanged where it is replaced on the server meanwhile.
     """
 
     def __init__(self, url: str, size: int, say: Say, position: int = 0, mark: str = "") -> None:
@@ -49,14 +55,14 @@ class Remote:
         self._source = self.chunks()
 
     def read(self, n: int) -> bytes:
-        """The next `n` bytes, fewer at the end: what `tarfile` needs of a stream."""
+        """The next `n` bytes, fewer at the end; `tarfile` calls this of a stream."""
         while len(self._ahead) < n and (chunk := next(self._source, b"")):
             self._ahead += chunk
-        taken, self._ahead = self._ahead[:n], self._ahead[n:]
-        return taken
+        part, self._ahead = self._ahead[:n], self._ahead[n:]
+        return part
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._source.close()
 
     def chunks(self) -> Generator[bytes, None, None]:
@@ -69,20 +75,20 @@ class Remote:
                     failures = 0
                     yield chunk
                 if self.position < self.size:
-                    raise _Lost("the connection ended early")
+                    raise _AttemptFailed("the connection ended early")
             except (
                 requests.exceptions.InvalidURL,
                 requests.exceptions.MissingSchema,
                 requests.exceptions.InvalidSchema,
             ):
-                raise UsageError(f"{self.url} is no address that can be read; give --mirror http://…") from None
-            except (requests.RequestException, _Lost) as error:
+                raise UsageError(f"{self.url} is not a readable address; give one with --mirror http://…") from None
+            except (requests.RequestException, _AttemptFailed) as error:
                 failures += 1
                 if failures == TRIES:
                     raise BenchError(f"{self.url} cannot be read: {_reason(error)}. Is the network up?") from error
-                wait = PAUSE * 2 ** (failures - 1)
-                self._say(f"{self.url}: {_reason(error)}; trying again in {wait:g} s")
-                time.sleep(wait)
+                pause = max(PAUSE * 2 ** (failures - 1), getattr(error, "pause", 0.0))
+                self._say(f"{self.url}: {_reason(error)}; trying again in {pause:g} s")
+                time.sleep(pause)
 
     def _body(self) -> Iterator[bytes]:
         headers = {"Accept-Encoding": "identity"}
@@ -93,23 +99,23 @@ class Remote:
         with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             status = response.status_code
             if status == 429 or status >= 500:
-                raise _Lost(f"the server answers {status} {response.reason}")
+                raise _AttemptFailed(f"the server answers {status} {response.reason}", _retry_after(response))
             if status == 416:
-                raise Changed
+                raise FileChanged
             if status not in (200, 206):
                 raise BenchError(f"{self.url}: the server answers {status} {response.reason}")
             start, total = _extent(response)
             mark = _mark(response)
             if self.mark and mark != self.mark:
-                raise Changed
+                raise FileChanged
             if total not in (self.size, None):
                 raise BenchError(
                     f"{self.url} has {total:,} bytes where {self.size:,} are published: it is another file"
                 )
             if start > self.position:
-                raise BenchError(f"{self.url}: the server sends other bytes than it was asked for")
+                raise BenchError(f"{self.url}: the server sends other bytes than those requested")
             self.mark = mark
-            skip = self.position - start  # all that was received before, where the server knows no ranges
+            skip = self.position - start  # all that was received before, where the server does not support ranges
             for chunk in response.iter_content(_CHUNK):
                 if new := chunk[skip:]:
                     yield new
@@ -122,7 +128,7 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         start = span.partition("-")[0]
         if not start.isdigit():
-            raise _Lost("the server's range makes no sense")
+            raise _AttemptFailed("the server's Content-Range cannot be understood")
         return int(start), int(total) if total.isdigit() else None
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
@@ -134,31 +140,37 @@ def _mark(response: requests.Response) -> str:
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
+def _retry_after(response: requests.Response) -> float:
+    """The seconds that a busy server asks to wait, at most `_LONGEST_PAUSE`; 0 where it gives none, or a date."""
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), _LONGEST_PAUSE) if seconds.isdigit() else 0.0
+
+
 def _reason(error: Exception) -> str:
     inner = error.args[0] if error.args else error
     return str(getattr(inner, "reason", None) or inner)
 
 
 def download(url: str, target: Path, size: int, sha256: str, say: Say) -> None:
-    """Get a file of known size and checksum; the part received before is kept and gone on from.
+    """Download a file of known size and checksum; a part received earlier is kept and resumed.
 
-    Raises BenchError for a file that cannot be had, is not the published one, or finds no room.
+    Raises BenchError for a file that cannot be read, that is not the published one, or that does not fit on the disk.
     """
     part, notes = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
     try:
         with part.open("a+b") as file:
-            _alone(file, part)
+            _lock(file, part)
             for _ in range(_RESTARTS):
                 try:
                     digest = _receive(url, file, notes, size, say)
-                except Changed:
+                except FileChanged:
                     say(f"{url} has changed on the server; starting again")
                     file.truncate(0)
                     notes.unlink(missing_ok=True)
                 else:
                     break
             else:
-                raise BenchError(f"{url} changes all the time")
+                raise BenchError(f"{url} changed {_RESTARTS} times while it was downloaded; try again later")
             os.fsync(file.fileno())
             if digest != sha256:
                 part.unlink()
@@ -171,11 +183,11 @@ def download(url: str, target: Path, size: int, sha256: str, say: Say) -> None:
             notes.unlink(missing_ok=True)
     except OSError as error:
         raise BenchError(
-            f"{part}: {error.strerror}. What was received is kept: mend this and run the same command again"
+            f"{part}: {error.strerror}. The received part is kept: fix the cause and run the same command again"
         ) from error
 
 
-def _alone(file: BinaryIO, part: Path) -> None:
+def _lock(file: BinaryIO, part: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -193,8 +205,8 @@ def _receive(url: str, file: BinaryIO, notes: Path, size: int, say: Say) -> str:
             digest.update(chunk)
             meter.advance(len(chunk))
         if file.tell() and notes.is_file():
-            before = json.loads(notes.read_text(encoding="utf-8"))
-            mark = before["mark"] if before["url"] == url else ""  # another mirror has marks of its own
+            note = json.loads(notes.read_text(encoding="utf-8"))
+            mark = note["mark"] if note["url"] == url else ""  # another mirror has marks of its own
         remote = Remote(url, size, say, file.tell(), mark)
         for chunk in remote.chunks():
             if remote.mark != mark:
@@ -209,11 +221,11 @@ def _receive(url: str, file: BinaryIO, notes: Path, size: int, say: Say) -> str:
     return digest.hexdigest()
 
 
-def require_space(folder: Path, need: int, what: str) -> None:
+def require_space(folder: Path, need: int, purpose: str) -> None:
     """Raises BenchError where the disk of `folder` has less than `need` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < need:
         raise BenchError(
-            f"{folder}: {what} needs {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. Make room, or give another "
-            "folder with --data"
+            f"{folder}: too little room for {purpose}: {need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are "
+            "free. Make room, or give another folder with --data"
         )

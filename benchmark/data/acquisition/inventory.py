@@ -1,4 +1,4 @@
-"""What `bench data NAME` does and says: have the files, audit them, compare with what is published."""
+"""`bench data NAME`: download the files, audit them, compare with what is published, print a summary."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ...dataset import Dataset
 from ...errors import UsageError
 from ...registry import datasets, find, load_dataset
 from ...system.cache import cache_folder
-from ..preparation import data_folder, open_dataset
+from ..folders import data_folder, open_dataset
 from .audit import Entry, audit, flaws, owner
 from .meter import Say
 from .obtain import first_usable, obtain
 
 _SHOWN = 8
-"""So many names or files are printed of a list; all are in the audit."""
+"""At most this many names or files of a list are printed; all are in the audit."""
 
 
-def take_stock(
+def obtain_and_audit(
     name: str, data: Path | None, say: Say, mirror: str | None = None, subjects: int | None = None, fetch: bool = True
 ) -> tuple[Dataset, bool]:
-    """Have the files of a data set, audit them and say what was found.
+    """Download the missing files of a data set, audit all of them and print a summary.
 
-    data, mirror, subjects: as in `bench data`; fetch: download what is missing. Returns the data set, and whether all
-    is there and as it should be. Raises BenchError where files cannot be had, UsageError for an unknown data set and
-    for a folder that is missing.
+    data, mirror, subjects: as in `bench data`; fetch: whether missing files are downloaded. Returns the data set, and
+    whether it is complete and without problems. Raises BenchError where files cannot be downloaded, UsageError for an
+    unknown data set and for a folder that is missing.
     """
     cls = load_dataset(find(name, datasets(), "data set"))
     if subjects:
@@ -36,7 +36,7 @@ def take_stock(
     if fetch and cls.archives:
         root = data_folder(name, data)
         if root is None:
-            raise UsageError(f"say where the files of '{name}' are or shall be: give --data DIR, or set MRSR_DATA")
+            raise UsageError(f"data set '{name}' needs a folder for its files: give --data DIR, or set MRSR_DATA")
         obtain(cls, root, say, mirror, subjects)
     dataset = open_dataset(name, data)
     if not cls.needs_root:
@@ -52,35 +52,37 @@ def take_stock(
 
 
 def _table(name: str, root: Path) -> Path:
-    """The audit lies beside the files, or in the cache where nothing can be written there."""
+    """The path of the audit: beside the files, or in the cache where that folder cannot be written."""
     if os.access(root, os.W_OK):
         return root / f"audit-{name}.csv"
     return cache_folder() / name / f"audit-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.csv"
 
 
 def summary(dataset: Dataset, entries: Sequence[Entry], subjects: int | None = None) -> tuple[list[str], bool]:
-    """An audit in words, and whether all is as it should be. subjects: only so many were asked for."""
+    """An audit as text, and whether all is as it should be. subjects: how many were requested, None for all."""
     size = sum(int(entry.bytes or 0) for entry in entries) / 1e9
     people = {entry.subject for entry in entries if entry.subject}
     lines = [
         f"{len(entries):,} files, {size:.2f} GB, {len(people)} subjects. Licence: {dataset.licence or 'not known'}"
     ]
     lines += ["", *_geometries(entries)]
-    counted, counts_good = _counts(dataset, entries, subjects)
-    named, names_good = _names(dataset, entries, subjects)
-    lines += ["", *counted, *named]
+    counts, counts_good = _counts(dataset, entries, subjects)
+    names, names_good = _names(dataset, entries, subjects)
+    lines += ["", *counts, *names]
     if subjects and dataset.archives:
-        lines.append("Read from the start of each tar: every file's own checksum was verified, the tars' were not.")
+        lines.append(
+            "Only the start of each tar was read: every file's checksum was verified, those of the tars were not."
+        )
     known = [f"{entry.path}: {entry.known}" for entry in entries if entry.known]
     if known:
-        lines += ["", f"Known defects ({len(known)} files):", *_some(known)]
+        lines += ["", f"Known defects ({len(known)} files):", *_shortened(known)]
     problems = [f"{entry.path}: {entry.problem}" for entry in entries if entry.problem]
     heading = f"Other problems ({len(problems)} files):" if problems else "Other problems: none."
-    lines += ["", heading, *_some(problems)]
+    lines += ["", heading, *_shortened(problems)]
     return lines, counts_good and names_good and not problems
 
 
-def _some(lines: Sequence[str]) -> list[str]:
+def _shortened(lines: Sequence[str]) -> list[str]:
     more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return [*(f"  {line}" for line in lines[:_SHOWN]), *more]
 
@@ -89,33 +91,33 @@ def _geometries(entries: Sequence[Entry]) -> list[str]:
     """The commonest shapes of each contrast, with voxel distances, axis codes and types."""
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
-        words = f"{entry.shape}  {entry.zooms} mm  {entry.axes}  {entry.dtype}" if entry.shape else "unreadable"
-        kinds[entry.contrast or "?"][words] += 1
+        geometry = f"{entry.shape}  {entry.zooms} mm  {entry.axes}  {entry.dtype}" if entry.shape else "unreadable"
+        kinds[entry.contrast or "?"][geometry] += 1
     lines = []
     for contrast, counter in sorted(kinds.items()):
         common = counter.most_common(_SHOWN)
-        lines += [f"{contrast:4} {number:5} × {words}" for words, number in common]
+        lines += [f"{contrast:4} {number:5} × {geometry}" for geometry, number in common]
         if rest := sum(counter.values()) - sum(number for _, number in common):
             lines.append(f"{contrast:4} {rest:5} × in {len(counter) - len(common)} other ways")
     return lines
 
 
 def count(dataset: Dataset, entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
-    """Numbers of subjects on hand, as in `Dataset.counts`.
+    """Numbers of existing subjects, as in `Dataset.counts`.
 
     Usable are those with all contrasts and no file that is known to be defective or cannot be used.
     """
     contrasts = {archive.contrast for archive in dataset.archives} or {e.contrast for e in entries if e.contrast}
-    having: dict[str, set[str]] = {contrast: set() for contrast in sorted(contrasts)}
-    spoilt = set()
+    groups: dict[str, set[str]] = {contrast: set() for contrast in sorted(contrasts)}
+    unusable = set()
     for entry in entries:
-        if entry.contrast in having:
-            having[entry.contrast].add(entry.subject)
+        if entry.contrast in groups:
+            groups[entry.contrast].add(entry.subject)
         if entry.known or any("negative" not in flaw for flaw in flaws(entry)):
-            spoilt.add(entry.subject)
-    common = set.intersection(*having.values()) if having else set()
-    groups = {**having, "all contrasts": common, "usable": common - spoilt}
-    return {what: _by_site(dataset, names) for what, names in groups.items()}
+            unusable.add(entry.subject)
+    common = set.intersection(*groups.values()) if groups else set()
+    groups |= {"all contrasts": common, "usable": common - unusable}
+    return {group: _by_site(dataset, names) for group, names in groups.items()}
 
 
 def _by_site(dataset: Dataset, subjects: Iterable[str]) -> dict[str, int]:
@@ -124,19 +126,19 @@ def _by_site(dataset: Dataset, subjects: Iterable[str]) -> dict[str, int]:
     return {**sites, "": total}
 
 
-def _counts(dataset: Dataset, entries: Sequence[Entry], asked: int | None) -> tuple[list[str], bool]:
-    """A table of subjects found and published, and whether they agree."""
-    found, published = count(dataset, entries), {} if asked else dataset.counts
-    rows = [*(published or found), *(what for what in found if published and what not in published)]
-    sites = sorted({site for numbers in [*found.values(), *published.values()] for site in numbers})
+def _counts(dataset: Dataset, entries: Sequence[Entry], requested: int | None) -> tuple[list[str], bool]:
+    """A table of the numbers of subjects, counted and published, and whether they agree."""
+    counted, published = count(dataset, entries), {} if requested else dataset.counts
+    groups = [*(published or counted), *(group for group in counted if published and group not in published)]
+    sites = sorted({site for numbers in [*counted.values(), *published.values()] for site in numbers})
     cells = [["subjects", *(site or "all" for site in sites)]]
     wrong = 0
-    for what in rows:
-        cells.append([what])
+    for group in groups:
+        cells.append([group])
         for site in sites:
-            number, wanted = found.get(what, {}).get(site, 0), published.get(what, {}).get(site)
-            wrong += wanted is not None and number != wanted
-            cells[-1].append(str(number) if wanted is None else f"{number} of {wanted}")
+            number, expected = counted.get(group, {}).get(site, 0), published.get(group, {}).get(site)
+            wrong += expected is not None and number != expected
+            cells[-1].append(str(number) if expected is None else f"{number} of {expected}")
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
     if published:
@@ -144,17 +146,20 @@ def _counts(dataset: Dataset, entries: Sequence[Entry], asked: int | None) -> tu
     return lines, not wrong
 
 
-def _names(dataset: Dataset, entries: Sequence[Entry], asked: int | None) -> tuple[list[str], bool]:
-    """Which of the published names, or of those asked for, are missing; and which are there that nobody published."""
+def _names(dataset: Dataset, entries: Sequence[Entry], requested: int | None) -> tuple[list[str], bool]:
+    """The published (or requested) names that are missing, and the extra ones; and whether there are none of either."""
     published: Mapping[str, Collection[str]] = dataset.published()
     if not published:
         return [], True
     listed = {(subject, contrast) for subject, contrasts in published.items() for contrast in contrasts}
-    chosen = {*first_usable(type(dataset), asked)} if asked else published.keys()
-    found = {pair for entry in entries if (pair := owner(dataset, entry))}
-    missing = sorted("-".join(pair) for pair in listed - found if pair[0] in chosen)
-    extra = sorted("-".join(pair) for pair in found - listed)
-    lines = [f"Missing of the files {'asked for' if asked else 'published'} ({len(missing)}):", *_some(missing)]
-    more = [f"Not on the list of published names ({len(extra)}):", *_some(extra)]
-    whole = f"Names: all {len(chosen)} subjects asked for are there." if asked else "Names: none is missing."
-    return [*(lines if missing else [whole]), *(more if extra else [])], not missing and not extra
+    chosen = {*first_usable(type(dataset), requested)} if requested else published.keys()
+    existing = {pair for entry in entries if (pair := owner(dataset, entry))}
+    missing = sorted("-".join(pair) for pair in listed - existing if pair[0] in chosen)
+    extra = sorted("-".join(pair) for pair in existing - listed)
+    lines = [
+        f"Missing of the {'requested' if requested else 'published'} files ({len(missing)}):",
+        *_shortened(missing),
+    ]
+    more = [f"Not on the list of published names ({len(extra)}):", *_shortened(extra)]
+    complete = f"Names: all {len(chosen)} requested subjects are there." if requested else "Names: none is missing."
+    return [*(lines if missing else [complete]), *(more if extra else [])], not missing and not extra

@@ -1,4 +1,4 @@
-"""How far a long task is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""The progress of a long task: a bar on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 _LINE_SECONDS = 10.0
 Say = Callable[[str], None]
-"""Takes one line for the reader."""
+"""Shows one line to the user."""
 
 
 class Meter:
     """Counts `unit` up to `total` while its block runs."""
 
-    def __init__(self, say: Say, what: str, total: int, unit: Literal["bytes", "files"]) -> None:
-        self._say, self._what, self._total, self._unit = say, what, total, unit
+    def __init__(self, say: Say, title: str, total: int, unit: Literal["bytes", "files"]) -> None:
+        self._say, self._title, self._total, self._unit = say, title, total, unit
         self._done, self._last = 0, time.monotonic()
         count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
@@ -28,7 +28,7 @@ class Meter:
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
-            self._bar.add_task(self._what, total=self._total)
+            self._bar.add_task(self._title, total=self._total)
         return self
 
     def __exit__(
@@ -45,7 +45,7 @@ class Meter:
         elif time.monotonic() - self._last > _LINE_SECONDS:
             self._last = time.monotonic()
             numbers = f"{done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB" if self._unit == "bytes" else ""
-            self._say(f"{self._what}: {numbers or f'{done} of {self._total} files'}")
+            self._say(f"{self._title}: {numbers or f'{done} of {self._total} files'}")
 
     def advance(self, more: int = 1) -> None:
         """`more` than before are done."""

@@ -1,4 +1,4 @@
-"""Images out of a tar that nobody has to trust: known names only, whole files only, nothing outside the target."""
+"""Unpacks images from a tar that is not trusted: known names only, whole files only, nothing outside the target."""
 
 from __future__ import annotations
 
@@ -16,74 +16,75 @@ _CHUNK = 1 << 20
 
 
 class Stream(Protocol):
-    """What is read once, from its start."""
+    """A source of bytes that is read once, from its start."""
 
     def read(self, n: int, /) -> bytes: ...
 
 
 @dataclass
 class Unpacked:
-    """What became of a tar's members, by name."""
+    """A tar's members after unpacking, by name."""
 
     members: list[str] = field(default_factory=list)
-    """All that the data set knows, unpacked now or there before."""
+    """All that the data set knows, unpacked now or earlier."""
     strange: list[str] = field(default_factory=list)
-    """Members with other names; left in the tar."""
+    """Members with other names; not unpacked."""
     replaced: list[Path] = field(default_factory=list)
-    """Files that were there with another size, and were renamed."""
+    """Earlier files of another size, under the names that they were renamed to."""
 
 
 def unpack(
     source: Path | Stream,
     label: str,
     known: Callable[[str], bool],
-    have: Mapping[str, Path],
+    existing: Mapping[str, Path],
     target: Path,
-    wanted: Collection[str] | None = None,
+    chosen: Collection[str] | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Unpacked:
     """Write the members whose name is `known` into `target`, each complete or not at all.
 
-    source: a tar. label: its name, for messages. have: name → file that is there already, anywhere: left alone if it
-    has the member's size, or is not compressed. wanted: only these, each checked by gzip's own checksum, and reading
-    stops after the last; None: all. advance: hears of the bytes that are done.
+    source: a tar. label: its name, for messages. existing: name → a file from earlier, in any folder; it is kept if it
+    has the member's size, or is not compressed. chosen: only these, each checked by gzip's own checksum, and reading
+    stops after the last; None: all. advance: is called with the size of every member.
     Raises BenchError for a tar that is truncated or damaged, for a member that points outside, or is a link or device,
-    and for wanted names that it lacks.
+    and for chosen names that the tar lacks.
     """
-    done, left = Unpacked(), set(wanted or ())
+    result, remaining = Unpacked(), set(chosen or ())
     try:
         with _open(source) as tar:
             for member in tar:
                 name = _safe_name(member, label)
                 advance(member.size)
-                if name is None or (wanted is not None and name not in left):
+                if name is None or (chosen is not None and name not in remaining):
                     continue
                 if not known(name):
-                    done.strange.append(member.name)
+                    result.strange.append(member.name)
                     continue
-                old = have.get(name)
-                if old is None or (old.name == name and old.stat().st_size != member.size):
-                    if old is not None:
-                        done.replaced.append(old.rename(old.with_name(f"{old.name}.replaced")))
-                    _write(tar, member, target / name, checked=wanted is not None)
-                done.members.append(name)
-                left.discard(name)
-                if wanted is not None and not left:
+                earlier = existing.get(name)
+                if earlier is None or (earlier.name == name and earlier.stat().st_size != member.size):
+                    if earlier is not None:
+                        result.replaced.append(earlier.rename(earlier.with_name(f"{earlier.name}.replaced")))
+                    _write(tar, member, target / name, checked=chosen is not None)
+                result.members.append(name)
+                remaining.discard(name)
+                if chosen is not None and not remaining:
                     break
     except tarfile.TarError as error:
-        raise BenchError(f"{label}: truncated or damaged after {len(done.members)} files ({error})") from error
+        raise BenchError(f"{label}: truncated or damaged after {len(result.members)} files ({error})") from error
     except OSError as error:
         raise BenchError(
-            f"{error.filename or target}: {error.strerror or error}. What was unpacked is whole and kept; mend this "
-            "and run the same command again"
+            f"{error.filename or target}: {error.strerror or error}. The files unpacked so far are whole and kept; "
+            "fix the cause and run the same command again"
         ) from error
-    if left:
-        raise BenchError(f"{label} lacks {len(left)} files that it should have: {', '.join(sorted(left)[:5])}")
-    return done
+    if remaining:
+        names = ", ".join(sorted(remaining)[:5])
+        raise BenchError(f"{label} lacks {len(remaining)} files that it should have: {names}")
+    return result
 
 
 class _TarMember(tarfile.TarInfo):
-    """Says that a tar breaks off in a header, or holds nonsense there; by itself tarfile takes that for the end."""
+    """An error for a truncated or damaged header; tarfile by itself takes it for the end of the tar."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
@@ -107,23 +108,23 @@ def _safe_name(member: tarfile.TarInfo, label: str) -> str | None:
     path = PurePosixPath(member.name)
     plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
     if path.is_absolute() or ".." in path.parts or not plain:
-        why = "its path leaves the folder" if plain else "a link, device or other special file"
-        raise BenchError(f"{label} holds the unsafe member '{member.name}' ({why}); it was not unpacked")
+        reason = "its path leaves the folder" if plain else "a link, device or other special file"
+        raise BenchError(f"{label} holds the unsafe member '{member.name}' ({reason}); it was not unpacked")
     return None if member.isdir() else path.name
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, checked: bool) -> None:
     source = tar.extractfile(member)
     assert source is not None
-    gzip, left = zlib.decompressobj(31), member.size
+    gzip, remaining = zlib.decompressobj(31), member.size
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(target) as file:
         while chunk := source.read(_CHUNK):
-            left -= len(chunk)
+            remaining -= len(chunk)
             file.write(chunk)
             try:
                 gzip.decompress(chunk if checked else b"")
             except zlib.error as error:
                 raise tarfile.ReadError(f"{member.name} is damaged: {error}") from error
-        if left or (checked and not gzip.eof):
+        if remaining or (checked and not gzip.eof):
             raise tarfile.ReadError(f"{member.name} ends too early")

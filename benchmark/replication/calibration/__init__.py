@@ -1,7 +1,7 @@
 """Calibration: under which metric convention do our bicubic figures agree with the published ones?
 
 `figures` scores one subject under every convention, `explain` compares sets of subjects with the published figures,
-`report` says what came of it. docs/calibration.md explains the method.
+`report` writes the result. docs/calibration.md explains the method.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ def calibrate(
     published: pd.DataFrame | None = None,
     crop: tuple[int, int, int] = CROP,
 ) -> str:
-    """Score bicubic on every usable subject under all conventions; the text says which explain the published figures.
+    """Score bicubic on every usable subject under all conventions, and find those that explain the published figures.
+
+    Returns the page that says so.
 
     `published`: by default those of `published.load`; `crop`: (slices, rows, columns), each at least 11.
     Writes into `out` calibration.md (the text), calibration.csv (all conventions) and subjects/<subject>-<key>.csv,
-    the figures of a subject; those that are there are kept, so a second run goes on where the first one stopped.
+    the figures of a subject; existing ones are kept, so a second run continues the first.
     Runs on all cores.
     Raises UsageError where no subject has all contrasts, and BenchError where none can be used.
     """
@@ -51,7 +53,7 @@ def calibrate(
     if not subjects:
         raise UsageError(f"no subject has all of {', '.join(PLANES)}; calibration needs them")
     for subject in subjects:
-        site(subject)  # before hours of work
+        site(subject)  # an odd name is an error before hours of work
     folder = out / "subjects"
     folder.mkdir(parents=True, exist_ok=True)
     problems = dict(_missing_figures(dataset, subjects, crop, folder, say))
@@ -80,14 +82,14 @@ def _missing_figures(
         except VolumeError as error:
             yield subject, f"{subject}: {error}"
     todo = [subject for subject, path in paths.items() if not path.is_file()]
-    say(f"{len(subjects)} subjects: figures of {len(subjects) - len(todo)} are there, {len(todo)} to score")
+    say(f"{len(subjects)} subjects: {len(subjects) - len(todo)} are scored already, {len(todo)} are left to score")
     if not todo:
         return
     pool = ProcessPoolExecutor(
         min(len(todo), os.cpu_count() or 1),
         mp_context=forkserver(__name__),
         initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends the children at once and without a word
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends the children at once, without a message
     )
     try:
         running = {pool.submit(_score, dataset, subject, crop, paths[subject]): subject for subject in todo}
@@ -98,8 +100,8 @@ def _missing_figures(
                 yield subject, f"{subject}: {problem}"
     except BrokenProcessPool:
         raise BenchError(
-            "a process that scores subjects was ended from outside, perhaps for want of memory (each needs about "
-            "1 GiB); what is done is kept: run the same command again"
+            "a process that scores subjects was killed from outside, perhaps because memory ran out (each needs "
+            "about 1 GiB). Finished subjects are kept: run the same command again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

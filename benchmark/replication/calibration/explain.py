@@ -1,4 +1,4 @@
-"""Which convention explains published figures: sets of subjects as large as the published test, drawn over and over."""
+"""Which convention explains the published figures: compared with many drawn sets as large as the published test."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Agreement:
 
 def published_figures(published: pd.DataFrame) -> dict[PublishedFigure, float]:
     """The published bicubic figures: source CSN, degradation bicubic, method Bicubic; PSNR first, then SSIM."""
-    of_csn = (published["source"] == "CSN") & (published["degradation"] == "bicubic")
-    rows = published[of_csn & (published["method"] == "Bicubic")].sort_values(["contrast", "scale"])
+    from_csn = (published["source"] == "CSN") & (published["degradation"] == "bicubic")
+    rows = published[from_csn & (published["method"] == "Bicubic")].sort_values(["contrast", "scale"])
     return {
         PublishedFigure(metric, str(row["contrast"]), int(row["scale"])): float(row[metric])
         for metric in PRINTED
@@ -69,23 +69,24 @@ def published_figures(published: pd.DataFrame) -> dict[PublishedFigure, float]:
 def draws(subjects: Sequence[str], number: int = DRAWS, size: int = SET, seed: int = _SEED) -> np.ndarray:
     """(number, subjects): weights whose sums with figures are means over drawn sets; every row adds up to 1.
 
-    The sites' shares in a set are those among `subjects`. A set holds nobody twice; where there are not more than
-    `size` subjects it is drawn with replacement, since else there would be one set only.
+    The sites' shares in a set are those among `subjects`. A set holds nobody twice. Where there are not more than
+    `size` subjects it is drawn with replacement: otherwise there would be only one set.
     """
-    again = len(subjects) <= size
+    with_replacement = len(subjects) <= size
     sites: dict[str, list[int]] = {}
     for index, subject in enumerate(subjects):
         sites.setdefault(site(subject), []).append(index)
-    numbers = allocate(size, {name: len(here) * (size if again else 1) for name, here in sites.items()})
+    strata = {name: len(members) * (size if with_replacement else 1) for name, members in sites.items()}
+    numbers = allocate(size, strata)
     random = np.random.default_rng(seed)
     weights = np.zeros((number, len(subjects)))
     for name in sorted(sites):
-        here, wanted = np.array(sites[name]), numbers[name]
-        if again:
-            chosen = random.integers(len(here), size=(number, wanted))
+        members, count = np.array(sites[name]), numbers[name]
+        if with_replacement:
+            chosen = random.integers(len(members), size=(number, count))
         else:
-            chosen = random.random((number, len(here))).argsort(axis=1)[:, :wanted]
-        np.add.at(weights, (np.arange(number)[:, None], here[chosen]), 1 / size)
+            chosen = random.random((number, len(members))).argsort(axis=1)[:, :count]
+        np.add.at(weights, (np.arange(number)[:, None], members[chosen]), 1 / size)
     return weights
 
 
@@ -98,23 +99,23 @@ def agreements(
     """
     wide = figures.pivot(index="subject", columns=["rounding", "contrast", "scale"])
     values: np.ndarray = wide.to_numpy()
-    where: dict[Any, int] = {column: number for number, column in enumerate(wide.columns)}
+    places: dict[Any, int] = {column: number for number, column in enumerate(wide.columns)}
     names: list[list[Convention]] = []
     chosen: list[list[int]] = []
     for convention in conventions():
-        mine = [where[getattr(convention, c.metric), convention.rounding, c.contrast, c.scale] for c in published]
-        alike = (i for i, other in enumerate(chosen) if np.abs(values[:, other] - values[:, mine]).max() < _SAME)
-        same = next(alike, None)
+        columns = [places[getattr(convention, c.metric), convention.rounding, c.contrast, c.scale] for c in published]
+        equal = (i for i, earlier in enumerate(chosen) if np.abs(values[:, earlier] - values[:, columns]).max() < _SAME)
+        same = next(equal, None)
         if same is None:
             names.append([])
-            chosen.append(mine)
+            chosen.append(columns)
         names[-1 if same is None else same].append(convention)
     drawn = weights @ values
-    found = [
-        _agreement(tuple(alike), published, values[:, columns], drawn[:, columns])
-        for alike, columns in zip(names, chosen, strict=True)
+    fits = [
+        _agreement(tuple(same_figures), published, values[:, columns], drawn[:, columns])
+        for same_figures, columns in zip(names, chosen, strict=True)
     ]
-    return sorted(found, key=lambda fit: fit.distance)
+    return sorted(fits, key=lambda fit: fit.distance)
 
 
 def _agreement(
@@ -123,14 +124,14 @@ def _agreement(
     """The fit of a table (subjects, figures) of which `drawn` (draws, figures) are means."""
     cells, target = list(published), np.array(list(published.values()))
     units = np.array([PRINTED[cell.metric] for cell in cells])
-    of_psnr = np.array([cell.metric == "psnr" for cell in cells])
+    is_psnr = np.array([cell.metric == "psnr" for cell in cells])
     means = np.rint(drawn / units) * units  # as printed
-    apart = _differences(cells)
+    contrasts = _differences(cells)
     n, print_error = len(table), units**2 / 12
     distance, p = mahalanobis(target, means, print_error, n)
-    contrast_distance, contrast_p = mahalanobis(apart @ target, means @ apart.T, apart**2 @ print_error, n)
+    contrast_distance, contrast_p = mahalanobis(contrasts @ target, means @ contrasts.T, contrasts**2 @ print_error, n)
     gaps = np.abs(table.mean(axis=0) - target)
-    psnr_gap, ssim_gap = float(gaps[of_psnr].mean()), float(gaps[~of_psnr].mean())
+    psnr_gap, ssim_gap = float(gaps[is_psnr].mean()), float(gaps[~is_psnr].mean())
     return Agreement(names, distance, p, contrast_distance, contrast_p, psnr_gap, ssim_gap)
 
 

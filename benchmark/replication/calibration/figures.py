@@ -28,10 +28,10 @@ POOLS = ("volume", "slices")
 """PSNR of the volume's mean normalised squared error, or the mean of the slices' PSNR."""
 RANGES = ("volume_minmax", "volume_max", "slice_minmax")
 WINDOWS = {"gaussian11 2-D": ("gaussian11", 2), "gaussian11 3-D": ("gaussian11", 3), "uniform7 2-D": ("uniform7", 2)}
-"""SSIM's window in words → its name in `metrics.ssim` and its dimensions."""
+"""SSIM's window as printed → its name in `metrics.ssim` and its dimensions."""
 MAPS = ("whole", "cropped")
 ROUNDINGS: tuple[str, ...] = get_args(Rounding)
-"""What is done to LR. Where that clips at 0, predictions are clipped too; they are always rounded."""
+"""How LR is rounded. Where that clips at 0, predictions are clipped too; predictions are always rounded."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ class Convention:
 
 
 def conventions() -> list[Convention]:
-    """All of them. A 3-D window reaches over slices, so with it no range of single slices has a meaning."""
+    """All conventions. A 3-D window reaches over slices, so it is not combined with the ranges of single slices."""
     product = itertools.product(POOLS, RANGES, WINDOWS, MAPS, ROUNDINGS)
-    return [Convention(*words) for words in product if not (WINDOWS[words[2]][1] == 3 and words[1].startswith("slice"))]
+    every = [Convention(*settings) for settings in product]
+    return [way for way in every if not (WINDOWS[way.window][1] == 3 and way.range.startswith("slice"))]
 
 
 def subject_figures(dataset: Dataset, subject: str, crop: tuple[int, int, int] = CROP) -> pd.DataFrame:
@@ -86,16 +87,16 @@ def _contrast_figures(
     if truth.min() == truth.max():
         raise VolumeError(dataset.source(subject, contrast), f"{subject} {contrast} is constant inside the crop")
     for scale in SCALES:
-        known: list[tuple[np.ndarray, dict[str, float]]] = []
+        scored: list[tuple[np.ndarray, dict[str, float]]] = []
         for rounding, prediction in _predictions(truth, volume.grid, scale):
-            figures = next((old for one, old in known if np.array_equal(one, prediction)), None)
+            figures = next((figures for earlier, figures in scored if np.array_equal(earlier, prediction)), None)
             figures = figures or all_figures(prediction, truth)
-            known.append((prediction, figures))
+            scored.append((prediction, figures))
             yield scale, rounding, figures
 
 
 def _predictions(truth: np.ndarray, grid: Grid, scale: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Rounding of LR → what bicubic makes of it, rounded to the stored grid."""
+    """Every rounding of LR, with bicubic's prediction from that LR, rounded to the stored grid."""
     low = degrade(truth, "bicubic", (1, scale, scale))
     for rounding in ROUNDINGS:
         enlarged = bicubic(grid.apply(low, rounding), truth.shape)
@@ -109,8 +110,8 @@ def all_figures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     figures: dict[str, float] = {}
     left_out = 0
     for word, span in spans.items():
-        shown = span > 0
-        normalised = errors[shown] / span[shown] ** 2
+        with_range = span > 0
+        normalised = errors[with_range] / span[with_range] ** 2
         finite = [decibels(float(error)) for error in normalised if error > 0]
         figures[f"psnr/volume/{word}"] = decibels(float(normalised.mean()))
         figures[f"psnr/slices/{word}"] = float(np.mean(finite)) if finite else math.inf
@@ -119,18 +120,18 @@ def all_figures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         words = [word for word in RANGES if dims == 2 or not word.startswith("slice")]
         images = zip(prediction, truth, strict=True) if dims == 2 else [(prediction, truth)]
         means: dict[tuple[str, str], list[float]] = {(word, kind): [] for word in words for kind in MAPS}
-        for number, (one, other) in enumerate(images):
-            maps = _maps(one, other, window, {word: float(spans[word][number]) for word in words})
-            for word, whole in maps.items():
-                means[word, "whole"].append(float(whole.mean()))
-                means[word, "cropped"].append(float(whole[inside(window, whole.ndim)].mean()))
+        for number, (predicted, true) in enumerate(images):
+            maps = _maps(predicted, true, window, {word: float(spans[word][number]) for word in words})
+            for word, ssim in maps.items():
+                means[word, "whole"].append(float(ssim.mean()))
+                means[word, "cropped"].append(float(ssim[inside(window, ssim.ndim)].mean()))
         for (word, kind), values in means.items():
             figures[f"ssim/{name}/{word}/{kind}"] = float(np.mean(values))
     return {**figures, "left_out": left_out}
 
 
 def _maps(prediction: np.ndarray, truth: np.ndarray, window: str, spans: dict[str, float]) -> dict[str, np.ndarray]:
-    """Range's word → the SSIM map of one image, without those that have no range."""
+    """Name of a range → the SSIM map of one image; ranges that are 0 are left out."""
     filtered: list[np.ndarray] = []
 
     def run(blur: Callable[[np.ndarray], np.ndarray], images: Iterable[np.ndarray]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What the calibration found, as a page in Markdown."""
+"""The result of the calibration, as a page in Markdown."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def _data(subjects: Sequence[str], excluded: Sequence[str], left_out: int) -> It
     if len(subjects) <= SET:
         yield f"**With {len(subjects)} subjects, sets are drawn with replacement: this only shows that it runs.**"
     elif len(subjects) < _USABLE:
-        yield f"**Not all of the {_USABLE} are here: p holds for these subjects, and the published ones may differ.**"
+        yield f"**Some of the {_USABLE} are missing: p holds for these subjects, and the published ones may differ.**"
     if left_out:
         yield f"{left_out} slices (over contrasts, scales and roundings) have no figure of their own: blank, or exact."
 
 
 def verdict(ranked: Sequence[Agreement], n: int) -> list[str]:
-    """What may be said, in sentences."""
+    """What follows from the ranking, in sentences."""
     best, tied = ranked[0], [fit for fit in ranked if fit.explains]
     if n <= SET:
         return [f"None: {n} subjects are too few. The nearest convention on them is {name(best)}."]
@@ -76,9 +76,9 @@ def verdict(ranked: Sequence[Agreement], n: int) -> list[str]:
 
 
 def name(fit: Agreement) -> str:
-    """The convention in words; where several give the same figures, each setting with all of its words."""
+    """The convention as text; where several give the same figures, each setting with all of its values."""
     return "; ".join(
-        f"{title} {_either(getattr(one, key) for one in fit.names)}"
+        f"{title} {_either(getattr(convention, key) for convention in fit.names)}"
         for title, key in (
             ("PSNR of", "pool"),
             ("range", "range"),
@@ -97,11 +97,12 @@ def _table(ranked: Sequence[Agreement]) -> Iterator[str]:
     yield "| | PSNR of | range | SSIM window | map | LR rounding | distance | p | contrasts | p | Δ dB | Δ SSIM |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for rank, fit in enumerate(ranked, start=1):
-        words = (
-            _either(getattr(one, key) for one in fit.names) for key in ("pool", "range", "window", "map", "rounding")
+        settings = (
+            _either(getattr(convention, key) for convention in fit.names)
+            for key in ("pool", "range", "window", "map", "rounding")
         )
         figures = f"{fit.distance:.2f} | {_p(fit.p)} | {fit.contrast_distance:.2f} | {_p(fit.contrast_p)}"
-        yield f"| {rank} | {' | '.join(words)} | {figures} | {fit.psnr_gap:.3f} | {fit.ssim_gap:.4f} |"
+        yield f"| {rank} | {' | '.join(settings)} | {figures} | {fit.psnr_gap:.3f} | {fit.ssim_gap:.4f} |"
 
 
 def _p(p: float) -> str:
@@ -114,6 +115,6 @@ Distance: Mahalanobis, of the {figures} published figures from the mean over {DR
 site; p: the share of the sets that lie as far out. Contrasts: the same of the differences ×2 − ×3 and ×3 − ×4, in which
 subjects cancel: look at them first. Covariance: that of the sets, shrunk towards its diagonal by k/(k + n) for k
 figures from n subjects, plus the variance of printing 2 and 4 digits. Δ: mean absolute difference of the published
-figures from the mean over all subjects. 'a = b': both give the same figures on these data. LR rounding: the words of a
+figures from the mean over all subjects. 'a = b': both give the same figures on these data. LR rounding: as in a
 protocol; where it clips at 0, predictions are clipped too. PSNR of slices is the mean of their dB; of the volume with a
 range by slices, the dB of the mean normalised error."""

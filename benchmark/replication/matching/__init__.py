@@ -13,8 +13,8 @@ from ...dataset import Dataset
 from ...errors import BenchError, UsageError
 from ...system.files import write_text
 from ...volumes import VolumeError
-from .archive import SUFFIXES, ArchivedVolume, folds_of, items_of, split_by_resolution, volume_files
-from .recipes import lr_degradations
+from .archive import SUFFIXES, ArchivedVolume, folds_of, split_by_resolution, volume_files, volumes_in
+from .lr_degradations import lr_degradations
 from .report import MatchingReport
 from .search import in_threads, search
 
@@ -27,25 +27,25 @@ def match_archive(dataset: Dataset, archive: Path, out: Path, say: Callable[[str
 
     Volumes may be crops in any orientation, scaled by a constant, with negatives clipped; they are matched voxel by
     voxel, by content alone. Folds come from the names of folders. Writes ixi_csn.csv (a protocol's split), ixi_csn.md
-    and ixi_csn.json, each whole or not at all; `say` hears of progress and of what was found.
+    and ixi_csn.json, each whole or not at all; `say` takes a line on the progress or a result.
 
     Raises UsageError where `archive` holds no volumes or its folders do not tell train from test, and BenchError
-    where nothing matches or a subject lies on two sides; the page is written before, the split is not.
+    where nothing matches or a subject is in two folds; the page is written before, the split is not.
     """
-    items, damaged, others = _read(archive, say)
-    high, low = split_by_resolution(items)
-    folds = folds_of(high)
-    say(f"{len(high)} HR and {len(low)} LR volumes; {len(damaged)} files cannot be read")
-    found, unusable = search(dataset, high, say)
-    made, unpaired = lr_degradations(found, low, say)
-    report = MatchingReport(found, folds, made, damaged, unpaired, unusable, others)
+    volumes, damaged, others = _read(archive, say)
+    hr, lr = split_by_resolution(volumes)
+    folds = folds_of(hr)
+    say(f"{len(hr)} HR and {len(lr)} LR volumes; {len(damaged)} files cannot be read")
+    origins, unusable = search(dataset, hr, say)
+    degradations, unpaired = lr_degradations(origins, lr, say)
+    report = MatchingReport(origins, folds, degradations, damaged, unpaired, unusable, others)
 
     out.mkdir(parents=True, exist_ok=True)
     page = out / f"{NAME}.md"
     write_text(page, report.markdown(str(archive)))
     write_text(out / f"{NAME}.json", report.json())
-    exact = sum(one.match is not None for one in found)
-    say(f"{exact} of {len(found)} HR volumes match exactly; see {page}")
+    exact = sum(origin.match is not None for origin in origins)
+    say(f"{exact} of {len(origins)} HR volumes match exactly; see {page}")
     if not exact:
         raise BenchError(f"{archive}: no volume matches the data set exactly; {page} names the nearest of each")
     if report.conflicts():
@@ -65,19 +65,19 @@ def _read(archive: Path, say: Callable[[str], None]) -> tuple[list[ArchivedVolum
     if not paths:
         raise UsageError(f"{archive}: no file below it ends in {', '.join(SUFFIXES)}; unpack the archive first")
 
-    def items(path: Path) -> list[ArchivedVolume] | str:
+    def volumes_or_problem(path: Path) -> list[ArchivedVolume] | str:
         try:
-            return items_of(path, archive)
+            return volumes_in(path, archive)
         except VolumeError as error:
             return str(error)
 
-    found: list[ArchivedVolume] = []
+    volumes: list[ArchivedVolume] = []
     damaged: list[str] = []
-    for result in in_threads(items, paths, say, "files of the archive opened"):
+    for result in in_threads(volumes_or_problem, paths, say, "files of the archive opened"):
         if isinstance(result, str):
             damaged.append(result)
         else:
-            found += result
-    if not found:
+            volumes += result
+    if not volumes:
         raise UsageError(f"{archive}: none of its {len(paths)} volume files can be read, e.g. {damaged[0]}")
-    return found, damaged, [path.relative_to(archive).as_posix() for path in others]
+    return volumes, damaged, [path.relative_to(archive).as_posix() for path in others]

@@ -87,7 +87,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return {"": np.asanyarray(nib.load(path).dataobj)}
 
 
-def items_of(path: Path, archive: Path) -> list[ArchivedVolume]:
+def volumes_in(path: Path, archive: Path) -> list[ArchivedVolume]:
     """The volumes in one file. Raises VolumeError as `read` does."""
     volumes = read(path)
     name = path.relative_to(archive).as_posix()
@@ -98,7 +98,7 @@ def items_of(path: Path, archive: Path) -> list[ArchivedVolume]:
 
 
 def fold_of(name: str) -> str | None:
-    """train, val or test by the words in a path, the innermost part that says one; None where none or several do."""
+    """train, val or test by the words in a path; the innermost part that names one counts; None for none or several."""
     for part in reversed(name.split("/")):
         words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", part)]
         folds = {_WORDS[word] for word in words if word in _WORDS}
@@ -108,19 +108,19 @@ def fold_of(name: str) -> str | None:
     return None
 
 
-def folds_of(items: Sequence[ArchivedVolume]) -> dict[str, str]:
-    """Item's name → fold. Raises UsageError that names the folders which do not say one."""
-    folds = {item.name: fold_of(item.name) for item in items}
-    if unclear := sorted({str(item.path.parent) for item in items if folds[item.name] is None}):
+def folds_of(volumes: Sequence[ArchivedVolume]) -> dict[str, str]:
+    """Volume's name → fold. Raises UsageError that names the folders which do not say one."""
+    folds = {volume.name: fold_of(volume.name) for volume in volumes}
+    if unclear := sorted({str(volume.path.parent) for volume in volumes if folds[volume.name] is None}):
         raise UsageError(
-            f"the folders and files below do not say whether they are train, val or test:\n"
-            f"{_some(unclear)}\n"
-            "Put their files into folders with one of these words in the name, or rename the folders."
+            f"the names of these folders and files do not say whether they are train, val or test:\n"
+            f"{_shortened(unclear)}\n"
+            "Rename the folders so that each name has one of these words, or move the files into such folders."
         )
     return {name: fold for name, fold in folds.items() if fold is not None}
 
 
-def _some(names: Sequence[str], most: int = 10) -> str:
+def _shortened(names: Sequence[str], most: int = 10) -> str:
     return "\n".join([*names[:most], *([f"… and {len(names) - most} more"] if len(names) > most else [])])
 
 
@@ -132,8 +132,9 @@ def factors_of(lr: Sequence[int], hr: Sequence[int]) -> tuple[int, ...] | None:
     return factors if sorted(factors) in ([1, 2, 2], [1, 3, 3], [1, 4, 4]) else None
 
 
-def split_by_resolution(items: Sequence[ArchivedVolume]) -> tuple[list[ArchivedVolume], list[ArchivedVolume]]:
+def split_by_resolution(volumes: Sequence[ArchivedVolume]) -> tuple[list[ArchivedVolume], list[ArchivedVolume]]:
     """The HR volumes, and the LR ones: those whose shape is a fraction of another's (`factors_of`)."""
-    shapes = {item.shape for item in items}
-    low = {shape for shape in shapes if any(factors_of(shape, other) for other in shapes)}
-    return [item for item in items if item.shape not in low], [item for item in items if item.shape in low]
+    shapes = {volume.shape for volume in volumes}
+    lr_shapes = {shape for shape in shapes if any(factors_of(shape, larger) for larger in shapes)}
+    hr = [volume for volume in volumes if volume.shape not in lr_shapes]
+    return hr, [volume for volume in volumes if volume.shape in lr_shapes]

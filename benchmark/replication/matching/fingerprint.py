@@ -1,6 +1,6 @@
-"""What of a volume survives a crop, a turn, a flip and another intensity scale: hashes of voxels' neighbourhoods.
+"""Hashes of voxels' neighbourhoods, which do not change with a crop, a turn, a flip or another intensity scale.
 
-Intensities become integers first (`whole_numbers`). A voxel's hash is over the differences to its 26 neighbours, the
+Intensities become integers first (`as_integers`). A voxel's hash is over the differences to its 26 neighbours, the
 6 faces, 12 edges and 8 corners each as an unordered set: the 48 signed permutations of the axes leave it as it is, and
 so does a constant added. Voxels are sampled by the value of such sums, so a crop samples the same ones as its source.
 """
@@ -16,7 +16,7 @@ import numpy as np
 _WIDEST = 1 << 26
 """A range of more grid steps than this is no grid of stored integers; sums of 27 values stay in 32 bits."""
 NOWHERE = -(1 << 30)
-"""Stands for voxels outside a volume: no value of a `Whole`, nor one less or more than the widest range."""
+"""Stands for voxels outside a volume: no value of an `IntegerVolume`, nor one less or more than the widest range."""
 _NEIGHBOURS = [step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)]
 _LEVELS = 10
 """Different values among a voxel's neighbours below which it is no feature: air's noise looks alike in all volumes."""
@@ -24,7 +24,7 @@ _BATCH = 1 << 14
 
 
 @dataclass(frozen=True)
-class Whole:
+class IntegerVolume:
     """A volume as integers: array = values × step + offset, the smallest value being 0."""
 
     values: np.ndarray
@@ -33,7 +33,7 @@ class Whole:
     offset: float
 
 
-def whole_numbers(array: np.ndarray) -> Whole | None:
+def as_integers(array: np.ndarray) -> IntegerVolume | None:
     """The volume on the coarsest grid that holds all its values; None where it is constant or on no such grid.
 
     Float data may be integers times a constant, plus another: the constant is found from the gaps between values.
@@ -44,13 +44,13 @@ def whole_numbers(array: np.ndarray) -> Whole | None:
         if not 0 < steps.max() < _WIDEST:
             return None
         step = int(np.gcd.reduce(np.flatnonzero(np.bincount(steps.ravel()))))
-        return Whole((steps // step).astype(np.int32), float(step), float(low))
+        return IntegerVolume((steps // step).astype(np.int32), float(step), float(low))
     values = np.unique(array).astype(np.float64)
-    found = _step(values - values[0])
-    if found is None:
+    size = _step(values - values[0])
+    if size is None:
         return None
-    steps = np.rint((np.asarray(array, np.float64) - values[0]) / found).astype(np.int32)
-    return Whole(steps, found, float(values[0]))
+    steps = np.rint((np.asarray(array, np.float64) - values[0]) / size).astype(np.int32)
+    return IntegerVolume(steps, size, float(values[0]))
 
 
 def _step(values: np.ndarray) -> float | None:
@@ -75,8 +75,8 @@ def _step(values: np.ndarray) -> float | None:
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """The sampled voxels of one volume whose hash stands once in it."""
+class Fingerprint:
+    """The sampled voxels of one volume whose hash appears once in it."""
 
     hashes: np.ndarray
     """(n,) uint64, sorted."""
@@ -84,23 +84,23 @@ class Sketch:
     """(n, 3) int32, indices of the voxels."""
 
 
-def sketch(values: np.ndarray, every: int) -> Sketch:
+def fingerprint(values: np.ndarray, every: int) -> Fingerprint:
     """Sample about one in `every` interior voxels of an int32 volume, by what is around them, and hash them."""
     if min(values.shape) < 3:
-        return Sketch(np.zeros(0, np.uint64), np.zeros((0, 3), np.int32))
+        return Fingerprint(np.zeros(0, np.uint64), np.zeros((0, 3), np.int32))
     volume = np.ascontiguousarray(values)
-    faces, corners = _around(volume, 1), _around(volume, 3)
+    faces, corners = _neighbour_sums(volume, 1), _neighbour_sums(volume, 3)
     key = faces.view(np.uint32) * np.uint32(0x9E3779B1) ^ corners.view(np.uint32) * np.uint32(0x85EBCA77)
     key = (key ^ key >> np.uint32(15)) * np.uint32(0x2C1B3C6D)
     chosen = ((key ^ key >> np.uint32(13)) % np.uint32(every) == 0) & ((faces != 0) | (corners != 0))
     positions = np.argwhere(chosen) + 1
-    hashes, telling = _hashed(volume, positions)
-    hashes, positions = hashes[telling], positions[telling]
+    hashes, varied = _hashed(volume, positions)
+    hashes, positions = hashes[varied], positions[varied]
     hashes, first, times = np.unique(hashes, return_index=True, return_counts=True)
-    return Sketch(hashes[times == 1], positions[first[times == 1]].astype(np.int32))
+    return Fingerprint(hashes[times == 1], positions[first[times == 1]].astype(np.int32))
 
 
-def _around(volume: np.ndarray, kind: int) -> np.ndarray:
+def _neighbour_sums(volume: np.ndarray, kind: int) -> np.ndarray:
     """For every interior voxel, the sum over its faces (1), edges (2) or corners (3) of their difference to it."""
     inner = [slice(1, n - 1) for n in volume.shape]
     total = np.zeros([n - 2 for n in volume.shape], np.int32)
@@ -112,22 +112,22 @@ def _around(volume: np.ndarray, kind: int) -> np.ndarray:
 
 
 def _hashed(volume: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The hash of every position's neighbourhood, and whether it is varied enough to tell one place from another."""
+    """The hash of every position's neighbourhood, and whether it is varied enough to tell places apart."""
     strides = np.array([volume.shape[1] * volume.shape[2], volume.shape[2], 1])
     flat, centres = volume.ravel(), positions @ strides
-    around = np.array(_NEIGHBOURS) @ strides
+    offsets = np.array(_NEIGHBOURS) @ strides
     orbits = np.abs(_NEIGHBOURS).sum(axis=1)
-    hashes, telling = np.zeros(len(positions), np.uint64), np.zeros(len(positions), bool)
+    hashes, varied = np.zeros(len(positions), np.uint64), np.zeros(len(positions), bool)
     for start in range(0, len(positions), _BATCH):
         batch = slice(start, start + _BATCH)
-        where = centres[batch, None]
-        differences = (flat[where + around] - flat[where]).astype(np.int64)
+        centre = centres[batch, None]
+        differences = (flat[centre + offsets] - flat[centre]).astype(np.int64)
         mixed = _mixed(differences.view(np.uint64))
         for orbit in (1, 2, 3):
             hashes[batch] = _mixed(hashes[batch] + mixed[:, orbits == orbit].sum(axis=1))
         levels = 1 + np.count_nonzero(np.diff(np.sort(differences, axis=1), axis=1), axis=1)
-        telling[batch] = levels >= _LEVELS
-    return hashes, telling
+        varied[batch] = levels >= _LEVELS
+    return hashes, varied
 
 
 def _mixed(bits: np.ndarray) -> np.ndarray:
@@ -167,10 +167,10 @@ class CropPosition:
     def cut(self, source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The crop of `shape` out of `source`, with the crop's axes; NOWHERE where it reaches beyond."""
         start, size = self.start(shape), dict(zip(self.axes, shape, strict=True))
-        beyond = [(max(0, -start[a]), max(0, start[a] + size[a] - source.shape[a])) for a in range(3)]
-        if np.any(beyond):
-            source = np.pad(source, beyond, constant_values=NOWHERE)
-        first = [start[a] + beyond[a][0] for a in range(3)]
+        padding = [(max(0, -start[a]), max(0, start[a] + size[a] - source.shape[a])) for a in range(3)]
+        if np.any(padding):
+            source = np.pad(source, padding, constant_values=NOWHERE)
+        first = [start[a] + padding[a][0] for a in range(3)]
         window = source[tuple(slice(first[a], first[a] + size[a]) for a in range(3))].transpose(self.axes)
         return window[tuple(slice(None, None, sign) for sign in self.signs)]
 
@@ -180,16 +180,16 @@ def _orientations() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 
 def locate(crop: np.ndarray, source: np.ndarray) -> tuple[CropPosition, np.ndarray]:
-    """The place that most of the paired positions (n, 3) agree on, and which pairs do, (n,) bool.
+    """The crop position that most of the paired voxels (n, 3) agree on, and which pairs do, (n,) bool.
 
     Every orientation is tried on a sample of the pairs; the best is then counted on all.
     """
-    few = slice(None, None, max(1, len(crop) // 256))
-    best, place = 0, CropPosition((0, 1, 2), (1, 1, 1), (0, 0, 0))
+    sample = slice(None, None, max(1, len(crop) // 256))
+    most, position = 0, CropPosition((0, 1, 2), (1, 1, 1), (0, 0, 0))
     for axes, signs in _orientations():
-        origins, votes = np.unique(source[few][:, axes] - crop[few] * signs, axis=0, return_counts=True)
-        if votes.max() > best:
-            best, origin = int(votes.max()), origins[votes.argmax()]
-            place = CropPosition(axes, signs, tuple(int(o) for o in origin))  # type: ignore[arg-type]
-    agree = (source[:, place.axes] - crop * place.signs == place.origin).all(axis=1)
-    return place, agree
+        origins, votes = np.unique(source[sample][:, axes] - crop[sample] * signs, axis=0, return_counts=True)
+        if votes.max() > most:
+            most, origin = int(votes.max()), origins[votes.argmax()]
+            position = CropPosition(axes, signs, tuple(int(o) for o in origin))  # type: ignore[arg-type]
+    agree = (source[:, position.axes] - crop * position.signs == position.origin).all(axis=1)
+    return position, agree

@@ -1,4 +1,4 @@
-"""From which subject and contrast each HR volume of an archive was cut: one pass over the data set."""
+"""The subject and contrast that each HR volume of an archive was cut from: one pass over the data set."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from ...dataset import Dataset
 from ...volumes import VolumeError
 from .archive import ArchivedVolume
-from .fingerprint import NOWHERE, CropPosition, Whole, locate, sketch, whole_numbers
+from .fingerprint import NOWHERE, CropPosition, IntegerVolume, as_integers, fingerprint, locate
 
 _SAMPLES = 4096
 """Voxels hashed of the smallest volume of an archive; larger ones give more."""
 _VOTES = 4
-"""Pairs that must agree on a place before volumes are compared voxel by voxel; chance pairs do not."""
+"""Pairs that must agree on a position before volumes are compared voxel by voxel; chance pairs do not."""
 _COMMON = 8
-"""A hash that stands in more volumes of an archive than these says little, and is not looked up."""
+"""A hash that appears in more volumes of an archive says little and is not looked up."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ class Match:
     subject: str
     contrast: str
     votes: int
-    """Sampled voxels that agree on the place."""
+    """Sampled voxels that agree on the position."""
     agreement: float
     """Share of the crop's voxels that are equal; 1 is exact."""
     clipped: int
@@ -48,14 +48,14 @@ class Match:
     offset: float
     """archive = file × scale + offset."""
     rule: str
-    """The same in words."""
+    """The same as text, e.g. "divided by the volume's maximum"."""
 
 
 @dataclass
 class VolumeOrigin:
-    """All that is known of one HR volume of an archive."""
+    """An HR volume of an archive, and the volumes of the data set that it may be cut from."""
 
-    item: ArchivedVolume
+    volume: ArchivedVolume
     matches: list[Match] = field(default_factory=list)
     """Candidates that were compared voxel by voxel, the best first."""
     problem: str = ""
@@ -72,7 +72,7 @@ class VolumeOrigin:
 
 @dataclass(frozen=True)
 class Index:
-    """The sketches of all volumes of an archive, sorted by hash."""
+    """The fingerprints of all volumes of an archive, sorted by hash."""
 
     hashes: np.ndarray
     positions: np.ndarray
@@ -81,68 +81,70 @@ class Index:
 
     def shared(self, hashes: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For every volume that shares enough of the sorted `hashes`: its number, its positions, indices of hashes."""
-        left, right = (np.searchsorted(self.hashes, hashes, side) for side in ("left", "right"))
-        times = right - left
+        first, end = (np.searchsorted(self.hashes, hashes, side) for side in ("left", "right"))
+        times = end - first
         times[times > _COMMON] = 0
-        which = np.repeat(np.arange(len(hashes)), times)
-        entry = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times) + left[which]
-        owners = self.owners[entry]
+        numbers = np.repeat(np.arange(len(hashes)), times)
+        entries = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times) + first[numbers]
+        owners = self.owners[entries]
         order = np.argsort(owners, kind="stable")
-        for owner, start, number in zip(*np.unique(owners[order], return_index=True, return_counts=True), strict=True):
-            if number >= _VOTES:
-                chosen = order[start : start + number]
-                yield int(owner), self.positions[entry[chosen]], which[chosen]
+        for owner, start, count in zip(*np.unique(owners[order], return_index=True, return_counts=True), strict=True):
+            if count >= _VOTES:
+                chosen = order[start : start + count]
+                yield int(owner), self.positions[entries[chosen]], numbers[chosen]
 
 
-def in_threads(work: Callable[[T], R], jobs: Sequence[T], say: Callable[[str], None], what: str) -> Iterator[R]:
+def in_threads(work: Callable[[T], R], jobs: Sequence[T], say: Callable[[str], None], title: str) -> Iterator[R]:
     """The results in order, with a line at every tenth. Unpacking and whole-volume arithmetic free Python's lock."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         for number, result in enumerate(pool.map(work, jobs), start=1):
             if number * 10 // len(jobs) > (number - 1) * 10 // len(jobs):
-                say(f"{what}: {number} of {len(jobs)}")
+                say(f"{title}: {number} of {len(jobs)}")
             yield result
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun
 
 
 def search(
-    dataset: Dataset, items: Sequence[ArchivedVolume], say: Callable[[str], None]
+    dataset: Dataset, volumes: Sequence[ArchivedVolume], say: Callable[[str], None]
 ) -> tuple[list[VolumeOrigin], list[str]]:
     """Every HR volume of an archive with its candidates, and the data set's files that cannot be used."""
-    found = [VolumeOrigin(item) for item in items]
-    every = max(1, min(int(np.prod(item.shape)) for item in items) // _SAMPLES)
-    index = _index(found, every, say)
+    origins = [VolumeOrigin(volume) for volume in volumes]
+    every = max(1, min(int(np.prod(volume.shape)) for volume in volumes) // _SAMPLES)
+    index = _index(origins, every, say)
     jobs = [(subject, contrast) for subject in dataset.subjects() for contrast in dataset.contrasts(subject)]
 
-    def look(job: tuple[str, str]) -> str | list[tuple[int, Match]]:
+    def compare(job: tuple[str, str]) -> str | list[tuple[int, Match]]:
         try:
-            return _candidates(dataset, *job, found, index, every)
+            return _candidates(dataset, *job, origins, index, every)
         except VolumeError as error:
             return f"{' '.join(job)}: {error}"
 
     problems = []
-    for result in in_threads(look, jobs, say, "volumes of the data set compared"):
+    for result in in_threads(compare, jobs, say, "volumes of the data set compared"):
         if isinstance(result, str):
             problems.append(result)
             continue
         for number, match in result:
-            found[number].matches.append(match)
-    for one in found:
-        one.matches.sort(key=lambda match: (-match.agreement, -match.votes))
-    return found, problems
+            origins[number].matches.append(match)
+    for origin in origins:
+        origin.matches.sort(key=lambda match: (-match.agreement, -match.votes))
+    return origins, problems
 
 
-def _index(found: Sequence[VolumeOrigin], every: int, say: Callable[[str], None]) -> Index:
-    def sketched(one: VolumeOrigin) -> tuple[np.ndarray, np.ndarray]:
-        whole = whole_numbers(one.item.read())
-        if whole is None:
-            one.problem = "its values are constant or on no integer grid: resampled, or rounded anew after scaling"
+def _index(origins: Sequence[VolumeOrigin], every: int, say: Callable[[str], None]) -> Index:
+    def hashed(origin: VolumeOrigin) -> tuple[np.ndarray, np.ndarray]:
+        integers = as_integers(origin.volume.read())
+        if integers is None:
+            origin.problem = (
+                "its values are constant or on no integer grid: it was resampled, or rounded again after scaling"
+            )
             return np.zeros(0, np.uint64), np.zeros((0, 3), np.int32)
-        drawn = sketch(whole.values, every)
-        return drawn.hashes, drawn.positions
+        sampled = fingerprint(integers.values, every)
+        return sampled.hashes, sampled.positions
 
-    parts = list(in_threads(sketched, found, say, "HR volumes of the archive read"))
+    parts = list(in_threads(hashed, origins, say, "HR volumes of the archive read"))
     hashes = np.concatenate([part[0] for part in parts])
     owners = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
     order = np.argsort(hashes, kind="stable")
@@ -150,30 +152,38 @@ def _index(found: Sequence[VolumeOrigin], every: int, say: Callable[[str], None]
 
 
 def _candidates(
-    dataset: Dataset, subject: str, contrast: str, found: Sequence[VolumeOrigin], index: Index, every: int
+    dataset: Dataset, subject: str, contrast: str, origins: Sequence[VolumeOrigin], index: Index, every: int
 ) -> list[tuple[int, Match]]:
-    """(number of an archive's volume, match) for all that share a place with this volume of the data set."""
+    """(number of an archive's volume, match) for all that share a position with this volume of the data set."""
     source = dataset.load(subject, contrast).data
-    whole = whole_numbers(source)
-    if whole is None:
-        raise VolumeError(dataset.source(subject, contrast), "has values on no integer grid; it cannot be matched")
-    drawn = sketch(whole.values, every)
+    integers = as_integers(source)
+    if integers is None:
+        raise VolumeError(
+            dataset.source(subject, contrast), "has values that are on no integer grid; it cannot be matched"
+        )
+    sampled = fingerprint(integers.values, every)
     matches = []
-    for number, positions, which in index.shared(drawn.hashes):
-        place, agree = locate(positions, drawn.positions[which])
+    for number, positions, hash_numbers in index.shared(sampled.hashes):
+        position, agree = locate(positions, sampled.positions[hash_numbers])
         if agree.sum() >= _VOTES:
-            compared = _compared(subject, contrast, whole, found[number].item, place, positions[agree])
-            matches.append((number, compared))
+            volume = origins[number].volume
+            match = _compared(subject, contrast, integers, volume, position, positions[agree])
+            matches.append((number, match))
     return matches
 
 
 def _compared(
-    subject: str, contrast: str, source: Whole, item: ArchivedVolume, place: CropPosition, voters: np.ndarray
+    subject: str,
+    contrast: str,
+    source: IntegerVolume,
+    volume: ArchivedVolume,
+    position: CropPosition,
+    voters: np.ndarray,
 ) -> Match:
-    """The match of an archive's volume with its place in a source, voxel by voxel."""
-    archived = whole_numbers(item.read())
-    assert archived is not None, "what is in the index is on a grid"
-    cut = place.cut(source.values, item.shape)
+    """The match of an archive's volume with its position in a source, voxel by voxel."""
+    archived = as_integers(volume.read())
+    assert archived is not None, "volumes in the index are on a grid"
+    cut = position.cut(source.values, volume.shape)
     voter = tuple(voters[0])
     shift = int(archived.values[voter]) - int(cut[voter])  # the same at all voters: their neighbourhoods are equal
     equal = archived.values == cut + shift
@@ -181,13 +191,13 @@ def _compared(
     clipped = (cut < zero) & (cut > NOWHERE) & (archived.values == round(zero) + shift) & ~equal
     scale = archived.step / source.step
     offset = archived.offset + shift * archived.step - source.offset * scale
-    start = place.start(item.shape)
-    size = dict(zip(place.axes, item.shape, strict=True))
+    start = position.start(volume.shape)
+    size = dict(zip(position.axes, volume.shape, strict=True))
     centre = [(n - size[axis]) // 2 for axis, n in enumerate(source.values.shape)]
     agreement = float(np.count_nonzero(equal | clipped)) / equal.size
-    whole_range, crop_range = (
-        (float(part.min()) * source.step + source.offset, float(part.max()) * source.step + source.offset)
-        for part in (source.values, cut)
+    volume_range, crop_range = (
+        (float(values.min()) * source.step + source.offset, float(values.max()) * source.step + source.offset)
+        for values in (source.values, cut)
     )
     return Match(
         subject=subject,
@@ -195,20 +205,20 @@ def _compared(
         votes=len(voters),
         agreement=agreement,
         clipped=int(clipped.sum()),
-        codes=place.codes,
+        codes=position.codes,
         start=start,
         from_centre=(start[0] - centre[0], start[1] - centre[1], start[2] - centre[2]),
         scale=scale,
         offset=offset,
-        rule=rule(scale, offset, {"the volume's": whole_range, "the crop's": crop_range}),
+        rule=rule(scale, offset, {"the volume's": volume_range, "the crop's": crop_range}),
     )
 
 
 def rule(scale: float, offset: float, ranges: dict[str, tuple[float, float]]) -> str:
-    """archive = file × scale + offset in words; `ranges`: whose → its (minimum, maximum) in the file's units."""
+    """archive = file × scale + offset, as text; `ranges`: whose → its (minimum, maximum) in the file's units."""
 
-    def near(one: float, other: float) -> bool:
-        return abs(one - other) <= 1e-5 * max(abs(one), abs(other))
+    def near(first: float, second: float) -> bool:
+        return abs(first - second) <= 1e-5 * max(abs(first), abs(second))
 
     divisor, shift = 1 / scale, offset / scale
     if abs(shift) < 1e-3 * max(1.0, abs(divisor) * 1e-6):
@@ -217,7 +227,6 @@ def rule(scale: float, offset: float, ranges: dict[str, tuple[float, float]]) ->
         if whose := [name for name, (_, high) in ranges.items() if near(divisor, high)]:
             return f"divided by {' or '.join(whose)} maximum"
         return f"divided by {divisor:.6g}"
-    less = (name for name, (low, high) in ranges.items() if near(divisor, high - low) and abs(shift + low) < 1e-3)
-    if whose := list(less):
+    if whose := [name for name, (low, high) in ranges.items() if near(divisor, high - low) and abs(shift + low) < 1e-3]:
         return f"less {' or '.join(whose)} minimum, divided by its range"
     return f"plus {shift:.6g}, divided by {divisor:.6g}"

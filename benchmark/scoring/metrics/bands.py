@@ -43,7 +43,7 @@ def radial_energy(image: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _bins(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The bin of every frequency of rfft2, and how often it stands in the whole spectrum."""
+    """The bin of every frequency of rfft2, and how often it appears in the whole spectrum."""
     rows, columns = shape
     radius = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
     k = np.arange(columns // 2 + 1)

@@ -7,21 +7,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mrsr_bench.replication import published as quoted
+from mrsr_bench.replication import published
 
 FIGURE = ["degradation", "contrast", "scale", "method"]
 REFERENCE_NAMES = {"edsr": "EDSR (C96)", "bicubic": "Bicubic"}
 
 
 def figures(**chosen: object) -> pd.DataFrame:
-    frame = quoted.load()
+    frame = published.load()
     for column, value in chosen.items():
         frame = frame[frame[column] == value]
     return frame
 
 
 def test_every_figure_of_the_transcribed_tables_is_there_to_the_digit(shared: Path) -> None:
-    ours = {(r.source, *(getattr(r, name) for name in FIGURE)): (r.psnr, r.ssim) for r in quoted.load().itertuples()}
+    ours = {(r.source, *(getattr(r, name) for name in FIGURE)): (r.psnr, r.ssim) for r in published.load().itertuples()}
     one = pd.read_csv(shared / "reference" / "poan_table1.csv")
     for r in one.itertuples():
         method = REFERENCE_NAMES.get(r.method, r.method.upper())
@@ -36,13 +36,13 @@ def test_every_figure_of_the_transcribed_tables_is_there_to_the_digit(shared: Pa
             [row] = figures(table=f"Table {number}", method=f"POAN {r.method}").itertuples()
             assert (row.psnr, row.contrast, row.scale) == (r.psnr_db, r.modality, r.scale)
             ablations += 1
-    assert len(ours) == len(quoted.load()) == len(one) + len(every[every.source != "POAN"]) + ablations
+    assert len(ours) == len(published.load()) == len(one) + len(every[every.source != "POAN"]) + ablations
 
 
 def test_every_figure_is_plausible_and_has_a_known_source() -> None:
-    frame = quoted.load()
-    assert set(frame.source) <= set(quoted.sources())
-    assert set(frame.degradation) == set(quoted.DEGRADATIONS.values())
+    frame = published.load()
+    assert set(frame.source) <= set(published.sources())
+    assert set(frame.degradation) == set(published.DEGRADATIONS.values())
     assert set(frame.contrast) == {"PD", "T1", "T2"}
     assert set(frame.scale) == {2, 3, 4}
     assert frame.psnr.between(26, 42).all()
@@ -59,12 +59,12 @@ def test_bicubic_as_csn_prints_it_has_its_nine_cells() -> None:
 
 
 def test_copies_equal_their_originals_but_for_the_typing_errors_that_are_listed() -> None:
-    frame = quoted.load()
-    copies, originals = (frame[frame.note.str.startswith(quoted.COPIED) == copied] for copied in (True, False))
+    frame = published.load()
+    copies, originals = (frame[frame.note.str.startswith(published.COPIED) == copied] for copied in (True, False))
     both = copies.merge(originals[originals.source == "CSN"], on=FIGURE, suffixes=("", "_original"))
     assert len(both) == len(copies) == 63
     wrong = both[(both.psnr != both.psnr_original) | (both.ssim != both.ssim_original)]
-    errata = quoted.errata()
+    errata = published.errata()
     typed = errata[errata.what.str.contains("prints the SSIM")].astype({"scale": int})
     assert set(wrong[FIGURE].itertuples(index=False)) == set(typed[FIGURE].itertuples(index=False))
     for row in wrong.itertuples():
@@ -74,7 +74,7 @@ def test_copies_equal_their_originals_but_for_the_typing_errors_that_are_listed(
 
 
 def test_a_copied_figure_is_quoted_from_the_paper_that_measured_it() -> None:
-    quote = quoted.find("bicubic", "PD", "x3", "edsr")
+    quote = published.find("bicubic", "PD", "x3", "edsr")
     assert quote is not None
     assert (quote.source, quote.method, quote.values) == ("CSN", "EDSR (C96)", {"psnr": 34.39, "ssim": 0.9578})
 
@@ -99,19 +99,19 @@ def test_a_copied_figure_is_quoted_from_the_paper_that_measured_it() -> None:
 def test_a_figure_is_found_for_the_same_degradation_contrast_scale_and_method_only(
     degradation: str, contrast: str, scale: str, label: str, expected: tuple[str, dict[str, float]] | None
 ) -> None:
-    quote = quoted.find(degradation, contrast, scale, label)
+    quote = published.find(degradation, contrast, scale, label)
     assert (quote and (quote.source, quote.values)) == expected
 
 
 def test_every_label_stands_for_a_method_that_is_quoted() -> None:
-    assert set(quoted.METHODS.values()) <= set(quoted.load().method)
+    assert set(published.METHODS.values()) <= set(published.load().method)
 
 
 def test_known_errors_are_those_of_the_figures_asked_for() -> None:
     def of(contrast: str, scale: str, label: str) -> list[str]:
-        quote = quoted.find("bicubic", contrast, scale, label)
+        quote = published.find("bicubic", contrast, scale, label)
         assert quote is not None
-        return [error.partition(" ")[0] for error in quoted.known_errors([quote])]
+        return [error.partition(" ")[0] for error in published.known_errors([quote])]
 
     assert of("PD", "x2", "bicubic") == []
     assert of("PD", "x2", "srcnn") == ["(2)"]
@@ -121,10 +121,10 @@ def test_known_errors_are_those_of_the_figures_asked_for() -> None:
     assert of("T1", "x4", "A-none") == ["(8)"]
 
 
-@pytest.mark.parametrize("number", list(quoted.errata().number))
+@pytest.mark.parametrize("number", list(published.errata().number))
 def test_an_erratum_concerns_figures_that_are_there_and_says_how_it_is_known(number: str) -> None:
-    [row] = quoted.errata().set_index("number").loc[[number]].itertuples()
-    frame = quoted.load().astype({"scale": str})
+    [row] = published.errata().set_index("number").loc[[number]].itertuples()
+    frame = published.load().astype({"scale": str})
     for column in ("source", *FIGURE):
         if chosen := getattr(row, column):
             assert set(chosen.split(" | ")) <= set(frame[column])
@@ -135,6 +135,6 @@ def test_an_erratum_concerns_figures_that_are_there_and_says_how_it_is_known(num
 
 
 def test_what_is_loaded_may_be_changed() -> None:
-    frame = quoted.load()
+    frame = published.load()
     frame.loc[:, "method"] = "changed"
-    assert "changed" not in set(quoted.load().method)
+    assert "changed" not in set(published.load().method)
