@@ -384,7 +384,7 @@ def test_what_a_gone_process_left_goes_and_a_live_ones_stays(tmp_path: Path) -> 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mrsr_bench.files import atomic_file
+from mrsr_bench.system.files import atomic_file
 
 with atomic_file(Path(sys.argv[1])) as file:
     file.write(b"half")

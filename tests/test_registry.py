@@ -44,7 +44,8 @@ def source(folder: Path, text: str, name: str = "mine") -> Source:
 def test_built_ins_are_found_and_described_without_importing_them() -> None:
     out = python(
         "import sys, json\n"
-        "from mrsr_bench import listing, registry\n"
+        "from mrsr_bench import registry\n"
+        "from mrsr_bench.cli import listing\n"
         "found = sorted(registry.methods()), sorted(registry.datasets())\n"
         "lines = [listing.summaries(what) for what in ('methods', 'datasets', 'protocols')]\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"

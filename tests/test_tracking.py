@@ -236,16 +236,16 @@ def test_a_cell_that_is_stopped_does_not_stay_running_in_mlflow(
 SYNC = """
 import sys
 from pathlib import Path
-from mrsr_bench.cell import Training
-from mrsr_bench.events import Progressed
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking import Item, Mirror
+from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell
 
 results, database = map(Path, sys.argv[1:])
 view = Store(results).view("small")
-items = [Item("small", str(one.cell), one.cell.folder, view.place(one)) for one in view.cells]
+cells = [
+    MirroredCell("small", str(planned.cell), planned.cell.folder, view.place(planned)) for planned in view.cells
+]
 with Mirror(results, f"sqlite:///{database}", lambda text: sys.exit(f"warned: {text}")) as mirror:
-    mirror.sync(items)
+    mirror.sync(cells)
 """
 
 
