@@ -150,7 +150,7 @@ def test_a_changed_figure_makes_no_table(protocol: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace(repr(right), repr(right + 20)), encoding="utf-8")
     text = shown(protocol, "table")
     assert f"{right + 20:.2f}" not in text
-    assert f"Damaged: network T1 x2 bicubic seed 0 ({path} is damaged: its checksum does not fit" in text
+    assert f"Damaged: network T1 x2 bicubic seed 0 ({path} is damaged: its checksum does not match" in text
     assert f"damaged  network T1 x2 bicubic seed 0: {path} is damaged" in shown(protocol, "status")
 
 
@@ -301,7 +301,7 @@ def test_other_tensors_under_the_old_mark_make_no_record(protocol: Path, images:
     (path.parent / RECORD).unlink()
     outcomes, ear = run(protocol, images)
     assert outcomes["network"].state == "done"
-    assert [line for line in ear.lines if "its digest does not fit its tensors" in line]
+    assert [line for line in ear.lines if "its digest does not match its tensors" in line]
     assert figures(protocol, "network") == before
 
 
@@ -311,7 +311,7 @@ def test_a_mark_that_was_changed_makes_no_record(protocol: Path) -> None:
     for old, new in ((b'\\"best_step\\":', b'\\"best_stop\\":'), (b'\\"width\\":8', b'\\"width\\":9')):
         assert content.count(old) == 1
         path.write_bytes(content.replace(old, new))
-        with pytest.raises(DamagedFile, match="its digest does not fit its tensors"):
+        with pytest.raises(DamagedFile, match="its digest does not match its tensors"):
             read_weights(path.parent)
 
 

@@ -20,7 +20,7 @@ from mrsr_bench.errors import UsageError
 from mrsr_bench.method import Method, TorchMethod
 from mrsr_bench.planning.cells import plan
 from mrsr_bench.protocol.loading import load
-from mrsr_bench.registry import BrokenPlugin, Source, find, load_dataset, load_method
+from mrsr_bench.registry import BrokenPlugin, Source, find_source, load_dataset, load_method
 
 HEAVY = ("torch", "timm", "numba", "mlflow", "pandas", "lightning_fabric")
 
@@ -126,9 +126,9 @@ def test_an_unknown_name_is_an_error_with_the_nearest_and_all() -> None:
     with pytest.raises(
         UsageError, match=r"unknown method 'bicubik'\. Did you mean 'bicubic'\? Valid: backprojection, bicubic"
     ):
-        find("bicubik", registry.methods(), "method")
+        find_source("bicubik", registry.methods(), "method")
     with pytest.raises(UsageError) as caught:
-        find("zzz", registry.methods(), "method")
+        find_source("zzz", registry.methods(), "method")
     assert "Did you mean" not in str(caught.value)
 
 

@@ -27,7 +27,7 @@ from ..errors import BenchError, UsageError
 from ..method import Scan, intensity_scale
 from ..protocol.loading import Loaded
 from ..protocol.schema import CutSpec, DegradationSpec
-from ..registry import datasets, find, load_dataset
+from ..registry import datasets, find_source, load_dataset
 from ..system.cache import cache_folder, content_digest
 from ..system.files import DamagedFile, atomic_file, digest, read_sealed, remove_leftovers, sha256_of, write_sealed
 from ..volumes import Grid, Volume, VolumeError, centre_crop, to_plane
@@ -104,7 +104,7 @@ def data_folder(dataset: str, given: Path | None) -> Path | None:
 
 def open_dataset(name: str, given: Path | None) -> Dataset:
     """The data set `name`. Raises UsageError for an unknown name and for a folder that is missing."""
-    cls = load_dataset(find(name, datasets(), "data set"))
+    cls = load_dataset(find_source(name, datasets(), "data set"))
     root = data_folder(name, given)
     if cls.needs_root:
         if root is None:

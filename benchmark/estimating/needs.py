@@ -109,5 +109,6 @@ def _cache(size: float) -> str:
         return f"cache: below {folder}; its size is unknown, since the protocol has no crop and no volume is at hand"
     short = "; too little" if free < size else ""
     return (
-        f"cache: {size_text(size)} below {folder} once all volumes are prepared as int16 ({size_text(free)} free{short})"
+        f"cache: {size_text(size)} below {folder} once all volumes are prepared as int16 "
+        f"({size_text(free)} free{short})"
     )

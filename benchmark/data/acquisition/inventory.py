@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...dataset import Dataset
 from ...errors import UsageError
-from ...registry import datasets, find, load_dataset
+from ...registry import datasets, find_source, load_dataset
 from ...system.cache import cache_folder
 from ..preparation import data_folder, open_dataset
 from .audit import Entry, audit, flaws, owner
@@ -30,7 +30,7 @@ def take_stock(
     is there and as it should be. Raises BenchError where files cannot be had, UsageError for an unknown data set and
     for a folder that is missing.
     """
-    cls = load_dataset(find(name, datasets(), "data set"))
+    cls = load_dataset(find_source(name, datasets(), "data set"))
     if subjects:
         first_usable(cls, subjects)
     if fetch and cls.archives:
