@@ -23,7 +23,7 @@ from test_runs import Ear, bench, cell_folder, record
 from mrsr_bench.cli import main
 from mrsr_bench.reporting.table import build
 from mrsr_bench.running import runner
-from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
+from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, inspect_cell
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 from mrsr_bench.system.files import CHECKSUM, DamagedFile, write_sealed
@@ -79,7 +79,7 @@ def standings(protocol: Path) -> dict[str, Standing]:
     """Label → where its cell stands."""
     view = Store(protocol.parent / "results").view("small")
     places = {planned.cell.label: view.place(planned) for planned in view.cells}
-    return {label: look(place) for label, place in places.items() if place is not None}
+    return {label: inspect_cell(place) for label, place in places.items() if place is not None}
 
 
 def states(protocol: Path) -> dict[str, str]:
@@ -160,7 +160,7 @@ def test_a_record_whose_means_are_not_those_of_its_scores_is_damaged_whatever_it
     write_sealed(path, {**content, "metrics": {**content["metrics"], "psnr": 99.0}})
     standing = standings(protocol)["linear"]
     assert (standing.state, standing.damaged) == ("damaged", (path.with_name(SCORES),))
-    assert "its psnr has another mean" in standing.why
+    assert "its mean or number of subjects of psnr differs from the record" in standing.why
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from faults.setting import Setting, lockless_library, make_setting
 from faults.trials import DRIVERS, Trials
 from faults.verdict import problems_with_text
 
-from mrsr_bench.store import locks as holding
-from mrsr_bench.store.cell_files import Place, look
+from mrsr_bench.store import locks
+from mrsr_bench.store.cell_files import Place, inspect_cell
 from mrsr_bench.store.locks import Held, Holder, LeaseLost, hold, holder_of, read_holder
 from mrsr_bench.system.liveness import Process, process, start_of
 from mrsr_bench.system.states import states_in
@@ -51,8 +51,8 @@ def either(request: pytest.FixtureRequest) -> None:
 def leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without locks, and leases that die soon."""
     monkeypatch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
-    monkeypatch.setattr(holding, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(holding, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(locks, "BEAT_SECONDS", 0.1)
 
 
 def write_holder(path: Path, who: Process) -> Holder:
@@ -99,7 +99,7 @@ def test_a_file_system_that_fails_otherwise_is_an_error_that_names_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
-    with pytest.raises(holding.BenchError, match=r"\.lock cannot be locked: Input/output error"), hold(tmp_path):
+    with pytest.raises(locks.BenchError, match=r"\.lock cannot be locked: Input/output error"), hold(tmp_path):
         pass
 
 
@@ -146,7 +146,7 @@ def test_a_process_number_that_was_given_again_holds_nothing(tmp_path: Path, nam
 def test_a_holder_on_another_machine_is_believed_while_its_lease_is_fresh(tmp_path: Path) -> None:
     holder = write_holder(tmp_path / ".lease", stranger(machine="0" * 12, host="elsewhere"))
     assert holder_of(tmp_path) == holder
-    long_ago = time.time() - holding.LEASE_SECONDS - 1
+    long_ago = time.time() - locks.LEASE_SECONDS - 1
     os.utime(tmp_path / ".lease", (long_ago, long_ago))
     assert holder_of(tmp_path) is None
 
@@ -205,7 +205,7 @@ def test_a_lease_that_is_renewed_in_the_moment_of_taking_is_put_back(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", renew_and_rename)
-    holding._take_away(lease, lease.read_bytes())
+    locks._remove_lease(lease, lease.read_bytes())
     assert list(tmp_path.iterdir()) == [lease]
     assert read_holder(lease) == holder.model_copy(update={"beat": 1})
 
@@ -258,7 +258,7 @@ def test_looking_without_a_pause_never_makes_a_holder_fail(tmp_path: Path) -> No
     child = get_context("spawn").Process(target=hold_and_release, args=(folder, 3000))
     child.start()
     while child.is_alive():
-        look(Place(folder, folder, "", "", ""))
+        inspect_cell(Place(folder, folder, "", "", ""))
         looks += 1
     child.join()
     assert child.exitcode == 0
@@ -354,9 +354,11 @@ def test_a_run_that_was_stopped_beyond_its_lease_is_replaced_and_then_writes_not
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("locks", [True, False], ids=["locks", "leases"])
-def test_three_runs_at_once_make_every_cell_once(tmp_path: Path, locks: bool, request: pytest.FixtureRequest) -> None:
-    trials = Trials(tmp_path / "trials", **({} if locks else request.getfixturevalue("lockless")))
+@pytest.mark.parametrize("has_locks", [True, False], ids=["locks", "leases"])
+def test_three_runs_at_once_make_every_cell_once(
+    tmp_path: Path, has_locks: bool, request: pytest.FixtureRequest
+) -> None:
+    trials = Trials(tmp_path / "trials", **({} if has_locks else request.getfixturevalue("lockless")))
     trial = trials.run()
     assert not trial.problems
     assert trial.counts == trials.counts

@@ -241,7 +241,7 @@ def test_images_go_along_where_a_licence_says_so_or_when_asked(
 def test_a_pack_is_not_written_to(packed: Path, command: tuple[str, ...]) -> None:
     before = packed.read_bytes()
     done = bench(*command, "--results", packed)
-    assert (done.exit_code, "a pack can be looked at, but not written to" in done.stderr) == (2, True)
+    assert (done.exit_code, "a pack can be read, but not written to" in done.stderr) == (2, True)
     assert bench("unpack", packed, packed).exit_code == 2
     with pytest.raises(UsageError, match="not written to"):
         mrsr_bench.run("demo", ["bicubic"], results=packed, tracking_uri="none")
@@ -385,7 +385,7 @@ def test_bounds_refuse_the_pack(
 
 def test_a_member_that_grows_a_thousandfold_refuses_the_pack(packed: Path) -> None:
     declared(packed, f"{ROW}/edsr/seed0/{WEIGHTS}", bytes(2**22))
-    refused(packed, "grows from")
+    refused(packed, "expands from")
 
 
 def test_a_member_that_is_larger_than_it_may_be_refuses_the_pack(packed: Path) -> None:
