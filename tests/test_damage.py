@@ -1,4 +1,4 @@
-"""Damage to any file of a cell is seen, said with its path, costs that cell alone, and is made good by the next run."""
+"""Damage to any file of a cell is detected and named, affects that cell alone, and is repaired by the next run."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def run(protocol: Path, images: Path) -> tuple[dict[str, Any], Ear]:
     return bench(protocol, methods(protocol), images, listener=ear), ear
 
 
-# --- Seen ------------------------------------------------------------------------------------------------------------
+# --- Detected --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -107,11 +107,11 @@ def test_every_damage_to_every_file_is_its_own_cells_state_and_no_other_ones(
 ) -> None:
     path = cell_folder(protocol, "network") / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    found = standings(protocol)
-    assert (found["network"].state, found["network"].damaged) == ("damaged", (path,))
-    assert str(path) in found["network"].why
-    others = {"bicubic": "done", "linear": "done", "network+": "stale" if name == WEIGHTS else "done"}
-    assert {label: standing.state for label, standing in found.items() if label != "network"} == others
+    cells = standings(protocol)
+    assert (cells["network"].state, cells["network"].damaged) == ("damaged", (path,))
+    assert str(path) in cells["network"].why
+    expected = {"bicubic": "done", "linear": "done", "network+": "stale" if name == WEIGHTS else "done"}
+    assert {label: standing.state for label, standing in cells.items() if label != "network"} == expected
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -203,8 +203,8 @@ def test_damage_stops_neither_status_nor_table_nor_a_dry_run(protocol: Path) -> 
         "bicubic": "damaged", "linear": "done", "network": "damaged", "network+": "done"
     }  # fmt: skip
     assert "linear" in shown(protocol, "table").splitlines()[0]
-    said = shown(protocol, "run", "--dry-run", "--protocol", str(protocol))
-    assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in said or "run" in said
+    output = shown(protocol, "run", "--dry-run", "--protocol", str(protocol))
+    assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in output or "run" in output
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -222,7 +222,7 @@ def test_a_damaged_plan_costs_its_own_columns_and_says_so(protocol: Path, images
     assert states(protocol) == dict.fromkeys(("bicubic", "linear", "network", "network+", "nlm"), "done")
 
 
-# --- Made good -------------------------------------------------------------------------------------------------------
+# --- Repaired --------------------------------------------------------------------------------------------------------
 
 
 def figures(protocol: Path, label: str) -> tuple[Any, ...]:

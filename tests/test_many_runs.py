@@ -1,4 +1,4 @@
-"""Several runs on one results folder: who works on a cell is seen, left alone, waited for and, where dead, replaced."""
+"""Several runs on one results folder: the holder of a cell is detected, respected, waited for and, once dead, replaced."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "BEAT_SECONDS", 0.1)
 
 
-def write_holder(path: Path, who: Process) -> Holder:
-    """A lock or lease as `who` would leave it."""
+def write_holder(path: Path, owner: Process) -> Holder:
+    """A lock or lease as `owner` would write it."""
     path.touch()
-    holder = Holder(process=who, driver=who, token="a token", inode=path.stat().st_ino)
+    holder = Holder(process=owner, driver=owner, token="a token", inode=path.stat().st_ino)
     path.write_text(holder.model_dump_json(), encoding="utf-8")
     return holder
 
@@ -152,7 +152,7 @@ def test_a_holder_on_another_machine_is_believed_while_its_lease_is_fresh(tmp_pa
 
 
 @pytest.mark.usefixtures("either")
-def test_a_holder_whose_words_cannot_be_read_is_nobody(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_read_has_no_holder(tmp_path: Path) -> None:
     for content in (b"", b"{}", b"\xff\xfe", b"{" * 2000):
         (tmp_path / ".lock").write_bytes(content)
         (tmp_path / ".lease").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Plans: what was asked is written down once, several are one view, and looking needs nothing else."""
+"""Plans: each request is written down once, several plans are one view, and looking needs nothing else."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def source(folder: Path, text: str, name: str = "mine") -> Source:
     return registry.methods([file])[name]
 
 
-# What there is
+# Finding
 
 
 def test_built_ins_are_found_and_described_without_importing_them() -> None:

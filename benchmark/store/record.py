@@ -103,7 +103,7 @@ class Fit(Part):
 
 
 class Checksums(Part):
-    """SHA-256 of the files that belong to a record. All but the scores may be absent."""
+    """SHA-256 of the files that belong to a record. All these files but the scores may be absent."""
 
     scores: str
     radial: str | None = None
