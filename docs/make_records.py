@@ -40,7 +40,7 @@ MODELS: tuple[type[BaseModel], ...] = (
 
 
 def schema() -> str:
-    """Every model: a heading, its description and a table of its fields. Inherited fields are listed with their base."""
+    """Every model: a heading, its description and a table of its fields; inherited fields are in their base's."""
     return "\n\n".join(_section(model) for model in MODELS) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Several runs on one results folder: the holder of a cell is detected, respected, waited for and, once dead, replaced."""
+"""Several runs on one results folder: a cell's holder is detected, respected, waited for and, once dead, replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from faults.driver import Driver, ended, marked, send, until
+from faults.driver import Driver, ended, marked, send, wait_until
 from faults.setting import Setting, lockless_library, make_setting
 from faults.trials import DRIVERS, Trials
 from faults.verdict import problems_with_text
@@ -240,7 +240,7 @@ def test_who_has_lost_a_lease_writes_nothing_and_leaves_the_new_one_alone(tmp_pa
         for write in (folder.write_text, folder.append_text):
             with pytest.raises(LeaseLost, match="nothing is written"):
                 write("file.txt", "another text")
-        assert until(lost.lost.is_set)
+        assert wait_until(lost.lost.is_set)
         first.close()
         assert holder_of(tmp_path) is not None
     assert holder_of(tmp_path) is None
@@ -277,25 +277,25 @@ def lockless(tmp_path: Path) -> dict[str, str]:
 def one_network(folder: Path, *others: str, **environment: str) -> tuple[Setting, Path]:
     """A bench of one network, and its cell's folder."""
     setting = make_setting(folder, [*others, "network.py"], seeds=[0], **environment)
-    return setting, setting.places[-1]
+    return setting, setting.cell_folders[-1]
 
 
 def in_training(driver: Driver, place: Path) -> int:
     """Wait until a driver's child has written a state; the child."""
-    assert until(lambda: states_in(place) and driver.children()), driver.said
+    assert wait_until(lambda: states_in(place) and driver.children()), driver.output
     return driver.children()[0]
 
 
 def ends_well(driver: Driver, *words: str) -> None:
-    assert driver.wait() == 0, driver.said
-    assert not problems_with_text(driver.said)
+    assert driver.wait() == 0, driver.output
+    assert not problems_with_text(driver.output)
     for word in words:
-        assert word in driver.said
+        assert word in driver.output
 
 
 def test_a_cell_that_another_run_holds_is_running_named_and_left_to_it(tmp_path: Path) -> None:
     setting, place = one_network(tmp_path, "bicubic")
-    other = setting.places[0]
+    other = setting.cell_folders[0]
     with hold(place):
         before = tree(place)
         driver = setting.start()
@@ -306,7 +306,7 @@ def test_a_cell_that_another_run_holds_is_running_named_and_left_to_it(tmp_path:
         status = setting.status()
         with ended(status):
             ends_well(status)
-        cells = {Path(cell["folder"]): cell for cell in json.loads(status.said)["cells"]}
+        cells = {Path(cell["folder"]): cell for cell in json.loads(status.output)["cells"]}
         assert {folder: cell["state"] for folder, cell in cells.items()} == {other: "done", place: "running"}
         assert f"process {os.getpid()}" in cells[place]["why"]
     assert setting.states() == {other: "done", place: "missing"}
@@ -323,7 +323,7 @@ def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_o
         steps = [path.name for path in states_in(place)]
         after = setting.start()
         with ended(after):
-            assert until(lambda: "[1/1]" in after.said and after.children()), after.said
+            assert wait_until(lambda: "[1/1]" in after.output and after.children()), after.output
             holder = holder_of(place)
             assert holder is not None
             assert (holder.process.pid, holder.is_orphan) == (orphan, True)
@@ -331,7 +331,7 @@ def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_o
             ends_well(after, "1 of 1 cells done")
     assert setting.states() == {place: "done"}
     assert steps
-    assert until(lambda: not marked(setting.mark))
+    assert wait_until(lambda: not marked(setting.mark))
 
 
 @pytest.mark.slow
