@@ -41,14 +41,13 @@ class Fault:
 
 @dataclass
 class Victim:
-    """A running driver, its faults, and timers that undo them."""
+    """A running driver and its faults."""
 
     driver: Driver
     rng: random.Random
     longest_stop: float
     """The most seconds for which a process is stopped."""
     faults: list[Fault] = field(default_factory=list)
-    timers: list[threading.Timer] = field(default_factory=list)
 
     @property
     def is_ending(self) -> bool:
@@ -56,9 +55,7 @@ class Victim:
 
     def undo_later(self, action: Callable[[], None]) -> None:
         """Undo a fault after a random time."""
-        timer = threading.Timer(self.rng.uniform(0.1, self.longest_stop), action)
-        timer.start()
-        self.timers.append(timer)
+        threading.Timer(self.rng.uniform(0.1, self.longest_stop), action).start()
 
 
 PROCESS_FAULTS: dict[str, Fault] = {}

@@ -108,7 +108,7 @@ class Rounds:
         return driver.output if status or problems_with_text(driver.output) else None
 
     def _round(self) -> None:
-        """Damage files, unless the next driver shall meet orphans of the last; start drivers, and cause faults in them."""
+        """Damage files, unless the next driver shall meet orphans; start drivers and cause faults in them."""
         self.report.rounds += 1
         if self._rng.random() < 0.7 or set(self._setting.states().values()) == {"done"}:
             self._await_orphans()
@@ -127,7 +127,7 @@ class Rounds:
             self.report.problems.append(f"orphans do not end: {marked(self._setting.mark)}")
 
     def _damage_files(self, number: int) -> None:
-        """Damage files wait_until the next driver has something to train."""
+        """Damage files until the next driver has something to train."""
         targets = list(dict.fromkeys(fault.target for fault in FILE_FAULTS.values()))
         for _ in range(min(number, self._faults_to_go)):
             target = self._rng.choice(targets)
