@@ -571,7 +571,7 @@ def test_a_conflict_is_refused_by_name_and_all_else_comes_over(
         source = tmp_path / "theirs.zip"
     done = bench("unpack", source, tmp_path / "mine")
     assert done.exit_code == 3
-    assert f"refused: small/bicubic/T1-x2/edsr/seed0: the one in {tmp_path / 'mine'} has {words}" in done.stderr
+    assert f"refused: small/bicubic/T1-x2/edsr/seed0: the cell in {tmp_path / 'mine'} has {words}" in done.stderr
     for text in ("commit fedcba9876543210", "commit 0123456789abcdef", "trained by commit unknown"):
         assert text in done.stderr
     ours, others = read_record(folder), read_record(theirs[0].runs / "small/bicubic/T1-x2/edsr/seed0")
@@ -640,7 +640,7 @@ def test_a_self_ensemble_of_other_weights_is_refused(plan: Callable[..., Plan], 
     done = bench("unpack", tmp_path / "theirs", tmp_path / "mine")
     assert done.exit_code == 3
     assert "refused: small/bicubic/T1-x2/edsr+/seed0: bicubic/T1-x2/edsr/seed0 in" in done.stderr
-    assert "is of another training" in done.stderr
+    assert "has the weights of another training" in done.stderr
     assert not (tmp_path / "mine" / ROW / "edsr+" / "seed0" / RECORD).exists()
 
 

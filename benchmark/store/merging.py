@@ -185,12 +185,12 @@ class _Merge:
         if own.state == "running":
             return "held", own.why
         if own.state == "stale":
-            return "refused", f"the one in {self.target.parent.parent} cannot be compared: {own.why}"
+            return "refused", f"the cell in {self.target.parent.parent} cannot be compared: {own.why}"
         if own.done is not None:
             if not isinstance(cell.record, DoneRecord) or (difference := _difference(cell.record, own.done)) is None:
                 return "present", ""
             return "refused", (
-                f"the one in {self.target.parent.parent} has {difference}\n"
+                f"the cell in {self.target.parent.parent} has {difference}\n"
                 f"    {self.source}: {_identity(cell.record)}\n    {self.target}: {_identity(own.done)}"
             )
         if own.state != "missing" and not isinstance(cell.record, DoneRecord):
@@ -207,7 +207,7 @@ class _Merge:
         if len(weights) == 2 and None not in weights and weights[0] != weights[1]:
             assert own is not None
             return "refused", (
-                f"{partner} in {self.target.parent.parent} is of another training\n"
+                f"{partner} in {self.target.parent.parent} has the weights of another training\n"
                 f"    {self.source}: {_identity(cell.record)}\n    {self.target}: {_identity(own)}"
             )
         return "take", ""
@@ -242,11 +242,11 @@ class _Merge:
 def _difference(theirs: DoneRecord, ours: DoneRecord) -> str | None:
     """How two records of the same cell differ; None where they have the same figures."""
     if (theirs.train_key, theirs.score_key) != (ours.train_key, ours.score_key):
-        return "other keys: it is of another protocol, split, recipe, method version or scoring"
+        return "other keys: its protocol, split, recipe, method version or scoring differs"
     if theirs.source_digest != ours.source_digest:
         return "another source digest: the method's files differ"
     if theirs.checksums.scores != ours.checksums.scores:
-        return "other figures under the same keys and of the same source"
+        return "other figures under the same keys and from the same source"
     return None
 
 
