@@ -188,7 +188,7 @@ class Rounds:
             self._count(fault, f"the driver ended with status {status}")
 
     def _count(self, fault: Fault, outcome: str) -> None:
-        self.report.inflicted[fault.name][outcome] += 1
+        self.report.outcomes[fault.name][outcome] += 1
 
     def _files(self, pattern: str) -> dict[Path, int]:
         """The files of cells whose names match, each with the time of its last change."""
