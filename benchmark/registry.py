@@ -1,4 +1,4 @@
-"""What there is: methods and data sets, found by file name and loaded only when used.
+"""The registry of methods and data sets: found by file name, loaded only when used.
 
 Methods come from the package's `methods/` folder, from loose files (`--methods ./mine.py`) and from installed
 packages (entry points in the group `mrsr_bench.methods`). Listing reads files as text and imports nothing.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 ENTRY_POINTS = "mrsr_bench.methods"
 _IMPORT_SECONDS = 60
 _SURVIVED = 77
-"""Exit status of a fork that got through an import, by success or by an exception."""
+"""Exit status of a fork in which the import returned or raised, so that it can be repeated in this process."""
 
 
 class BrokenPlugin(BenchError):
@@ -43,15 +43,15 @@ class BrokenPlugin(BenchError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a method or data set is defined. Picklable: a cell's process loads it anew."""
+    """Where a method or data set is defined. Picklable: each cell's process loads it again."""
 
     name: str
     path: Path
     kind: Literal["built-in", "file", "package"]
     module: str = ""
-    """A package's entry point: the module's own name, so that its relative imports work."""
+    """Of a package's entry point: the module's full name, so that its relative imports work."""
     attribute: str = ""
-    """A package's entry point: the class in that module; empty means the only one."""
+    """Of a package's entry point: the class in that module; empty means the only one."""
 
     @property
     def summary(self) -> str:
@@ -64,7 +64,7 @@ class Source:
 
     @cached_property
     def contents(self) -> dict[str, bytes]:
-        """Name → content of the file and the shared blocks it names, or of its whole package, as they were found."""
+        """Name → content of the file and of the shared blocks that it names, or of its whole package; read once."""
         package = self.module.partition(".")[0]
         if package != self.module or (self.module and self.path.stem == "__init__"):
             folder = next(parent for parent in self.path.parents if parent.name == package)
@@ -76,17 +76,17 @@ class Source:
         while waiting:  # a block may name another
             name, content = waiting.pop(0)
             contents[name] = content
-            named = [block for block in blocks if block.removesuffix(".py").encode() in content]
-            waiting += [(block, blocks.pop(block)) for block in named]
+            referenced = [block for block in blocks if block.removesuffix(".py").encode() in content]
+            waiting += [(block, blocks.pop(block)) for block in referenced]
         return contents
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over `contents`. Recorded, so that an edit without a new version shows as 'changed'."""
+        """SHA-256 over `contents`. It is recorded, so that an edit without a new version shows as 'changed'."""
         return hashlib.sha256(b"\0".join(self.contents.values())).hexdigest()
 
 
-def _scan(folder: str) -> list[Source]:
+def _built_in_sources(folder: str) -> list[Source]:
     spec = importlib.util.find_spec(f"mrsr_bench.{folder}")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -96,7 +96,7 @@ def _scan(folder: str) -> list[Source]:
 
 def datasets() -> dict[str, Source]:
     """Name → source of every data set."""
-    return {source.name: source for source in _scan("datasets")}
+    return {source.name: source for source in _built_in_sources("datasets")}
 
 
 def methods(files: Iterable[str | Path] = ()) -> dict[str, Source]:
@@ -104,25 +104,29 @@ def methods(files: Iterable[str | Path] = ()) -> dict[str, Source]:
 
     Raises UsageError for a missing file and for a name that two sources offer.
     """
-    found: dict[str, Source] = {}
-    for source in [*_scan("methods"), *_installed(), *(_loose(Path(file)) for file in files)]:
-        other = found.setdefault(source.name, source)
-        if other.path.resolve() != source.path.resolve():
-            raise UsageError(f"method '{source.name}' is offered twice: {other.path} and {source.path}; rename one")
-    return found
+    sources: dict[str, Source] = {}
+    for source in [
+        *_built_in_sources("methods"), *_installed_sources(), *(_loose_source(Path(file)) for file in files)
+    ]:  # fmt: skip
+        earlier = sources.setdefault(source.name, source)
+        if earlier.path.resolve() != source.path.resolve():
+            raise UsageError(
+                f"method '{source.name}' is offered twice: by {earlier.path} and by {source.path}. Rename one of them"
+            )
+    return sources
 
 
-def _installed() -> list[Source]:
+def _installed_sources() -> list[Source]:
     sources = []
     for point in entry_points(group=ENTRY_POINTS):
-        spec = _locate(point.module)
+        spec = _find_spec(point.module)
         if spec is not None and spec.origin is not None:
             sources.append(Source(point.name, Path(spec.origin), "package", point.module, point.attr))
     return sources
 
 
-def _locate(module: str) -> ModuleSpec | None:
-    """Where a module lies. Unlike `importlib.util.find_spec` it imports no parent package, which might be broken."""
+def _find_spec(module: str) -> ModuleSpec | None:
+    """A module's spec. Unlike `importlib.util.find_spec` this imports no parent package, which might be broken."""
     spec: ModuleSpec | None = None
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
@@ -134,51 +138,51 @@ def _locate(module: str) -> ModuleSpec | None:
     return spec
 
 
-def _loose(path: Path) -> Source:
+def _loose_source(path: Path) -> Source:
     if not path.is_file():
         raise UsageError(f"no such method file: {path}")
     return Source(path.stem, path.resolve(), "file")
 
 
-def find(name: str, sources: dict[str, Source], what: str) -> Source:
-    """The source called `name`, or a UsageError with the nearest one."""
+def find_source(name: str, sources: dict[str, Source], category: str) -> Source:
+    """The source called `name`. Raises UsageError, which says what was sought (`category`) and the nearest name."""
     if name not in sources:
-        raise UsageError(f"unknown {what} '{name}'. {did_you_mean(name, sources)}")
+        raise UsageError(f"unknown {category} '{name}'. {did_you_mean(name, sources)}")
     return sources[name]
 
 
 def load_method(source: Source) -> type[Method]:
     """The method class that a source defines. Raises BrokenPlugin with the reason."""
-    return _load(source, source.digest, Method)
+    return _load_class(source, source.digest, Method)
 
 
 def load_dataset(source: Source) -> type[Dataset]:
     """The data set class that a source defines. Raises BrokenPlugin with the reason."""
-    return _load(source, source.digest, Dataset)
+    return _load_class(source, source.digest, Dataset)
 
 
 @cache
-def _load(source: Source, digest: str, base: type[T]) -> type[T]:
+def _load_class(source: Source, digest: str, base: type[T]) -> type[T]:
     try:
-        module = _import(source, "methods" if base is Method else "datasets")
+        module = _import_module(source, "methods" if base is Method else "datasets")
     except (Exception, SystemExit) as error:
         raise BrokenPlugin(f"{source.path} does not import: {type(error).__name__}: {error}") from error
-    classes = _classes(module, source.attribute, base)
+    classes = _plugin_classes(module, source.attribute, base)
     if len(classes) != 1:
-        names = ", ".join(c.__name__ for c in classes) or "none"
-        wanted = f"as {source.attribute} a" if source.attribute else "exactly one"
-        raise BrokenPlugin(f"{source.path} must define {wanted} subclass of {base.__name__}; it defines {names}")
+        names = ", ".join(cls.__name__ for cls in classes) or "none"
+        expected = f"as {source.attribute} a" if source.attribute else "exactly one"
+        raise BrokenPlugin(f"{source.path} must define {expected} subclass of {base.__name__}; it defines {names}")
     if inspect.isabstract(classes[0]):
         missing = ", ".join(name for name, value in inspect.getmembers(classes[0]) if _is_abstract(value))
         raise BrokenPlugin(f"{source.path}: {classes[0].__name__} does not define {missing}")
     return classes[0]
 
 
-def _classes(module: ModuleType, attribute: str, base: type[T]) -> list[type[T]]:
+def _plugin_classes(module: ModuleType, attribute: str, base: type[T]) -> list[type[T]]:
     """The subclass of `base` that an entry point names, or all that the module itself defines."""
     if attribute:
-        named = getattr(module, attribute, None)
-        return [named] if isinstance(named, type) and issubclass(named, base) else []
+        value = getattr(module, attribute, None)
+        return [value] if isinstance(value, type) and issubclass(value, base) else []
     return [
         value
         for value in vars(module).values()
@@ -190,11 +194,11 @@ def _is_abstract(value: object) -> bool:
     return bool(getattr(value, "__isabstractmethod__", False))
 
 
-def _import(source: Source, folder: str) -> ModuleType:
+def _import_module(source: Source, folder: str) -> ModuleType:
     if source.kind == "built-in":
         return importlib.import_module(f"mrsr_bench.{folder}.{source.name}")
     if multiprocessing.parent_process() is None:
-        _try_in_child(source)
+        _try_import_in_fork(source)
     if source.module:
         return importlib.import_module(source.module)
     name = f"mrsr_bench_plugin_{source.name}"
@@ -211,8 +215,14 @@ def _import(source: Source, folder: str) -> ModuleType:
     return module
 
 
-def _try_in_child(source: Source) -> None:
-    """Import a foreign file in a fork first, so that a crash or hang at import ends the fork and not the suite."""
+def _try_import_in_fork(source: Source) -> None:
+    """Import a foreign file in a fork, so that an import that crashes, exits or hangs ends the fork and not the suite.
+
+    Planning needs the class itself in the driver's process: its options, recipe and `unsupported` decide keys and
+    cells. No `except` protects that process from a segmentation fault, `os._exit` or an endless loop, which would all
+    cost every cell of a run and not only those of the file. Hence the import is tried here and then repeated in the
+    driver. The process of a training imports once: its crash costs only its own cells. Raises ImportError.
+    """
     pid = os.fork()
     if pid == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -229,7 +239,8 @@ def _try_in_child(source: Source) -> None:
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        reason = f"takes over {_IMPORT_SECONDS} s" if number == signal.SIGALRM else signal.Signals(number).name
-        raise ImportError(f"the import ends its process: {reason}")
+        if number == signal.SIGALRM:
+            raise ImportError(f"the import takes over {_IMPORT_SECONDS} s")
+        raise ImportError(f"the import ends its process: {signal.Signals(number).name}")
     if (code := os.waitstatus_to_exitcode(status)) != _SURVIVED:
         raise ImportError(f"the import ends its process: exit status {code}")

@@ -40,15 +40,15 @@ MODELS: tuple[type[BaseModel], ...] = (
 
 
 def schema() -> str:
-    """Every model as a heading, what it is, and a table of its fields; inherited ones stand with their base."""
+    """Every model: a heading, its description and a table of its fields; inherited fields are in their base's."""
     return "\n\n".join(_section(model) for model in MODELS) + "\n"
 
 
 def _section(model: type[BaseModel]) -> str:
     inherited = {name for base in model.__bases__ if issubclass(base, BaseModel) for name in base.model_fields}
     base = next((base for base in model.__bases__ if base in MODELS), None)
-    words = " ".join((model.__doc__ or "").split())
-    parts = [f"#### {model.__name__}", words + (f" Besides the fields of `{base.__name__}`:" if base else "")]
+    description = " ".join((model.__doc__ or "").split())
+    parts = [f"#### {model.__name__}", description + (f" Besides the fields of `{base.__name__}`:" if base else "")]
     rows = [
         f"| `{name}` | {_type(field.annotation)} | {' '.join((field.description or '').split())} |"
         for name, field in model.model_fields.items()
@@ -60,14 +60,14 @@ def _section(model: type[BaseModel]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """A type in words, e.g. 'text → number', 'Fit or none'."""
+    """A type as text, e.g. 'text → number', 'Fit or none'."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in (Union, UnionType):
-        return " or ".join(_type(one) for one in inner)
+        return " or ".join(_type(part) for part in inner)
     if origin is tuple:
-        return f"({', '.join(_type(one) for one in inner)})"
+        return f"({', '.join(_type(part) for part in inner)})"
     if origin is dict:
         return f"{_type(inner[0])} → {_type(inner[1])}"
     plain = {
@@ -82,9 +82,9 @@ def _type(annotation: Any) -> str:
 
 
 def with_schema(page: str) -> str:
-    """The page with its schema made anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{schema()}\n{END}{rest.split(END)[1]}"
+    """The page with a new schema."""
+    head, rest = page.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{schema()}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from mrsr_bench.data.pairs import Pair
 from mrsr_bench.degradation import degrade
 from mrsr_bench.method import Recipe, Task, TorchMethod
-from mrsr_bench.registry import find, load_method, methods
+from mrsr_bench.registry import find_source, load_method, methods
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.system.processes import forkserver
@@ -67,7 +67,7 @@ class Case:
         return Task((1, 2, 2), device=self.device, precision=self.precision)
 
     def make(self) -> TorchMethod:
-        method = load_method(find(self.method, methods(), "method"))(self.preset)
+        method = load_method(find_source(self.method, methods(), "method"))(self.preset)
         assert isinstance(method, TorchMethod)
         return method
 

@@ -1,4 +1,4 @@
-"""Damage to any file of a cell is seen, said with its path, costs that cell alone, and is made good by the next run."""
+"""Damage to any file of a cell is detected and named, affects that cell alone, and is repaired by the next run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from test_runs import Ear, bench, cell_folder, record
 from mrsr_bench.cli import main
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.running import runner
-from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, look
+from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, inspect_cell
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 from mrsr_bench.system.files import CHECKSUM, DamagedFile, write_sealed
@@ -79,7 +79,7 @@ def standings(protocol: Path) -> dict[str, Standing]:
     """Label → where its cell stands."""
     view = Store(protocol.parent / "results").view("small")
     places = {planned.cell.label: view.place(planned) for planned in view.cells}
-    return {label: look(place) for label, place in places.items() if place is not None}
+    return {label: inspect_cell(place) for label, place in places.items() if place is not None}
 
 
 def states(protocol: Path) -> dict[str, str]:
@@ -97,7 +97,7 @@ def run(protocol: Path, images: Path) -> tuple[dict[str, Any], Ear]:
     return bench(protocol, methods(protocol), images, listener=ear), ear
 
 
-# --- Seen ------------------------------------------------------------------------------------------------------------
+# --- Detected --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -107,11 +107,11 @@ def test_every_damage_to_every_file_is_its_own_cells_state_and_no_other_ones(
 ) -> None:
     path = cell_folder(protocol, "network") / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    found = standings(protocol)
-    assert (found["network"].state, found["network"].damaged) == ("damaged", (path,))
-    assert str(path) in found["network"].why
-    others = {"bicubic": "done", "linear": "done", "network+": "stale" if name == WEIGHTS else "done"}
-    assert {label: standing.state for label, standing in found.items() if label != "network"} == others
+    cells = standings(protocol)
+    assert (cells["network"].state, cells["network"].damaged) == ("damaged", (path,))
+    assert str(path) in cells["network"].why
+    expected = {"bicubic": "done", "linear": "done", "network+": "stale" if name == WEIGHTS else "done"}
+    assert {label: standing.state for label, standing in cells.items() if label != "network"} == expected
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -150,7 +150,7 @@ def test_a_changed_figure_makes_no_table(protocol: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace(repr(right), repr(right + 20)), encoding="utf-8")
     text = shown(protocol, "table")
     assert f"{right + 20:.2f}" not in text
-    assert f"Damaged: network T1 x2 bicubic seed 0 ({path} is damaged: its checksum does not fit" in text
+    assert f"Damaged: network T1 x2 bicubic seed 0 ({path} is damaged: its checksum does not match" in text
     assert f"damaged  network T1 x2 bicubic seed 0: {path} is damaged" in shown(protocol, "status")
 
 
@@ -160,7 +160,7 @@ def test_a_record_whose_means_are_not_those_of_its_scores_is_damaged_whatever_it
     write_sealed(path, {**content, "metrics": {**content["metrics"], "psnr": 99.0}})
     standing = standings(protocol)["linear"]
     assert (standing.state, standing.damaged) == ("damaged", (path.with_name(SCORES),))
-    assert "its psnr has another mean" in standing.why
+    assert "its mean or number of subjects of psnr differs from the record" in standing.why
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_damage_stops_neither_status_nor_table_nor_a_dry_run(protocol: Path) -> 
         "bicubic": "damaged", "linear": "done", "network": "damaged", "network+": "done"
     }  # fmt: skip
     assert "linear" in shown(protocol, "table").splitlines()[0]
-    said = shown(protocol, "run", "--dry-run", "--protocol", str(protocol))
-    assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in said or "run" in said
+    output = shown(protocol, "run", "--dry-run", "--protocol", str(protocol))
+    assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in output or "run" in output
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -222,7 +222,7 @@ def test_a_damaged_plan_costs_its_own_columns_and_says_so(protocol: Path, images
     assert states(protocol) == dict.fromkeys(("bicubic", "linear", "network", "network+", "nlm"), "done")
 
 
-# --- Made good -------------------------------------------------------------------------------------------------------
+# --- Repaired --------------------------------------------------------------------------------------------------------
 
 
 def figures(protocol: Path, label: str) -> tuple[Any, ...]:
@@ -301,7 +301,7 @@ def test_other_tensors_under_the_old_mark_make_no_record(protocol: Path, images:
     (path.parent / RECORD).unlink()
     outcomes, ear = run(protocol, images)
     assert outcomes["network"].state == "done"
-    assert [line for line in ear.lines if "its digest does not fit its tensors" in line]
+    assert [line for line in ear.lines if "its digest does not match its tensors" in line]
     assert figures(protocol, "network") == before
 
 
@@ -311,7 +311,7 @@ def test_a_mark_that_was_changed_makes_no_record(protocol: Path) -> None:
     for old, new in ((b'\\"best_step\\":', b'\\"best_stop\\":'), (b'\\"width\\":8', b'\\"width\\":9')):
         assert content.count(old) == 1
         path.write_bytes(content.replace(old, new))
-        with pytest.raises(DamagedFile, match="its digest does not fit its tensors"):
+        with pytest.raises(DamagedFile, match="its digest does not match its tensors"):
             read_weights(path.parent)
 
 

@@ -27,7 +27,7 @@ from mrsr_bench.planning.plans import request_plan
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.steps import Step, Wish, steps_of
 from mrsr_bench.store.results import Store
-from mrsr_bench.system.units import in_bytes
+from mrsr_bench.system.units import size_text
 from mrsr_bench.training.complexity import count_macs, count_training
 
 Write = Callable[..., Path]
@@ -147,7 +147,7 @@ def test_memory_is_said_for_what_trains(protocol: Path, tmp_path: Path) -> None:
     method = training.make_method()
     assert isinstance(method, TorchMethod)
     assert training.recipe is not None
-    memory = in_bytes(count_training(method, training.task, training.recipe, (18, 18))[1])
+    memory = size_text(count_training(method, training.task, training.recipe, (18, 18))[1])
     assert rows(said(protocol, Store(tmp_path / "results")))["run", "edsr, edsr+", "x2"][6] == memory
 
 
@@ -248,7 +248,7 @@ def test_the_cache_takes_what_was_said(
     prepare_protocol(request_plan(Request(str(path)))[0], images, lambda line: None)
     header = 128
     size = sum(file.stat().st_size - header for file in (tmp_path / "cache").rglob("*.npy"))
-    assert f"cache: {in_bytes(size)} below {tmp_path / 'cache'}" in text
+    assert f"cache: {size_text(size)} below {tmp_path / 'cache'}" in text
 
 
 def test_without_a_crop_and_without_data_the_cache_is_unknown(write_protocol: Write, tmp_path: Path) -> None:

@@ -399,7 +399,7 @@ def test_more_than_an_exhibit_may_hold_is_a_warning(
     protocol = write_protocol()
     monkeypatch.setattr(images_of_store, "MAX_PIXELS", 1000)
     [warning] = warnings(work(protocol, ["bicubic"], images))
-    assert "more than the 1000 that are kept" in warning
+    assert "more than the 1000 allowed" in warning
     assert record(cell(protocol, "bicubic"))["metrics"]
 
 
@@ -592,7 +592,7 @@ def test_what_an_exhibit_says_wrongly_is_damage(place: Path, what: str) -> None:
 def test_a_truth_that_says_something_else_is_not_the_one_that_is_named(place: Path) -> None:
     [truth] = place.parents[1].glob("truth-*")
     said(truth, lambda about: about["subjects"][0].update(spacing=[1.0, 1.0, 2.0]))
-    refused(place, "its name is not the digest of what it holds")
+    refused(place, "its name is not the digest of its content")
 
 
 @pytest.mark.parametrize("more", [{"more.npy": b"7"}, {"../../escaped": b"7"}])

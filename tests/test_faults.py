@@ -1,4 +1,4 @@
-"""The harness behind `make faults`, in small: it inflicts faults, and it sees what is wrong."""
+"""The harness behind `make faults`, in small: it causes faults, and it finds problems."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from faults.kinds import DAMAGES, LIVE, RESTING
+from faults.kinds import DAMAGES, FILE_FAULTS, PROCESS_FAULTS
 from faults.rounds import Report, Rounds
 from faults.setting import Setting, make_setting
 from faults.verdict import problems_with, problems_with_text
@@ -22,14 +22,14 @@ def test_every_damage_changes_a_file_or_takes_it_away(tmp_path: Path) -> None:
 
 def test_a_fault_of_files_that_are_not_there_is_none(tmp_path: Path) -> None:
     setting = make_setting(tmp_path)
-    assert [fault.inflict(setting, random.Random(0)) for fault in RESTING.values()] == [None] * len(RESTING)
+    assert [fault.cause(setting, random.Random(0)) for fault in FILE_FAULTS.values()] == [None] * len(FILE_FAULTS)
 
 
-def test_a_report_counts_what_became_of_every_kind_of_fault() -> None:
+def test_a_report_counts_the_outcomes_of_every_kind_of_fault() -> None:
     report = Report()
-    names = [next(iter(LIVE)), next(iter(RESTING))]
+    names = [next(iter(PROCESS_FAULTS)), next(iter(FILE_FAULTS))]
     for name, outcome in [(names[0], "ended"), (names[0], "ended"), (names[1], "damaged")]:
-        report.inflicted[name][outcome] += 1
+        report.outcomes[name][outcome] += 1
     assert report.faults == 3
     first, second = report.table.splitlines()[1:]
     assert (first.split(), second.split()) == (
@@ -57,10 +57,10 @@ def test_a_traceback_is_a_problem_unless_it_is_python_that_starts_or_ends(text: 
 
 @pytest.fixture(scope="module")
 def battered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, Setting, Report]:
-    """A setting that suffered eight faults, an undisturbed one, and what was reported."""
+    """A setting after eight faults, an undisturbed one, and the report."""
     setting = make_setting(tmp_path_factory.mktemp("faults"), ["bicubic", "network.py+"], seeds=[0])
     expected = setting.beside("expected")
-    return setting, expected, Rounds(setting, expected, wanted=8, seed=1).run()
+    return setting, expected, Rounds(setting, expected, number=8, seed=1).run()
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_after_a_few_faults_every_cell_is_done_once_with_the_same_bits(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("record.json", "is damaged"),
         ("scores.csv", "scores.csv has other bytes"),
@@ -83,13 +83,15 @@ def test_after_a_few_faults_every_cell_is_done_once_with_the_same_bits(
         ("state-00000001-0.pt", "a state is left"),
     ],
 )
-def test_what_is_wrong_in_the_end_is_seen(battered: tuple[Setting, Setting, Report], name: str, words: str) -> None:
+def test_what_is_wrong_in_the_end_is_a_problem(
+    battered: tuple[Setting, Setting, Report], name: str, message: str
+) -> None:
     setting, expected, _ = battered
-    path = setting.places[1] / name
+    path = setting.cell_folders[1] / name
     content = path.read_bytes() if path.exists() else None
     path.write_bytes((content or b"")[:-2])
     try:
-        assert any(words in problem for problem in problems_with(setting, expected))
+        assert any(message in problem for problem in problems_with(setting, expected))
     finally:
         if content is None:
             path.unlink()

@@ -1,4 +1,4 @@
-"""What makes data the same data: values, not files; and the cache that is never believed where it is damaged."""
+"""Data are the same where their values are, whatever their files; and a damaged cache is never trusted."""
 
 from __future__ import annotations
 

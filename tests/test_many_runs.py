@@ -1,4 +1,4 @@
-"""Several runs on one results folder: who works on a cell is seen, left alone, waited for and, where dead, replaced."""
+"""Several runs on one results folder: a cell's holder is detected, respected, waited for and, once dead, replaced."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from faults.driver import Driver, ended, marked, send, until
+from faults.driver import Driver, ended, marked, send, wait_until
 from faults.setting import Setting, lockless_library, make_setting
 from faults.trials import DRIVERS, Trials
 from faults.verdict import problems_with_text
 
-from mrsr_bench.store import locks as holding
-from mrsr_bench.store.cell_files import Place, look
+from mrsr_bench.store import locks
+from mrsr_bench.store.cell_files import Place, inspect_cell
 from mrsr_bench.store.locks import Held, Holder, LeaseLost, hold, holder_of, read_holder
 from mrsr_bench.system.liveness import Process, process, start_of
 from mrsr_bench.system.states import states_in
@@ -51,14 +51,14 @@ def either(request: pytest.FixtureRequest) -> None:
 def leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without locks, and leases that die soon."""
     monkeypatch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
-    monkeypatch.setattr(holding, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(holding, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(locks, "BEAT_SECONDS", 0.1)
 
 
-def write_holder(path: Path, who: Process) -> Holder:
-    """A lock or lease as `who` would leave it."""
+def write_holder(path: Path, owner: Process) -> Holder:
+    """A lock or lease as `owner` would write it."""
     path.touch()
-    holder = Holder(process=who, driver=who, token="a token", inode=path.stat().st_ino)
+    holder = Holder(process=owner, driver=owner, token="a token", inode=path.stat().st_ino)
     path.write_text(holder.model_dump_json(), encoding="utf-8")
     return holder
 
@@ -99,7 +99,7 @@ def test_a_file_system_that_fails_otherwise_is_an_error_that_names_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse(errno.EIO))
-    with pytest.raises(holding.BenchError, match=r"\.lock cannot be locked: Input/output error"), hold(tmp_path):
+    with pytest.raises(locks.BenchError, match=r"\.lock cannot be locked: Input/output error"), hold(tmp_path):
         pass
 
 
@@ -146,13 +146,13 @@ def test_a_process_number_that_was_given_again_holds_nothing(tmp_path: Path, nam
 def test_a_holder_on_another_machine_is_believed_while_its_lease_is_fresh(tmp_path: Path) -> None:
     holder = write_holder(tmp_path / ".lease", stranger(machine="0" * 12, host="elsewhere"))
     assert holder_of(tmp_path) == holder
-    long_ago = time.time() - holding.LEASE_SECONDS - 1
+    long_ago = time.time() - locks.LEASE_SECONDS - 1
     os.utime(tmp_path / ".lease", (long_ago, long_ago))
     assert holder_of(tmp_path) is None
 
 
 @pytest.mark.usefixtures("either")
-def test_a_holder_whose_words_cannot_be_read_is_nobody(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_read_has_no_holder(tmp_path: Path) -> None:
     for content in (b"", b"{}", b"\xff\xfe", b"{" * 2000):
         (tmp_path / ".lock").write_bytes(content)
         (tmp_path / ".lease").write_bytes(content)
@@ -205,7 +205,7 @@ def test_a_lease_that_is_renewed_in_the_moment_of_taking_is_put_back(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", renew_and_rename)
-    holding._take_away(lease, lease.read_bytes())
+    locks._remove_lease(lease, lease.read_bytes())
     assert list(tmp_path.iterdir()) == [lease]
     assert read_holder(lease) == holder.model_copy(update={"beat": 1})
 
@@ -240,7 +240,7 @@ def test_who_has_lost_a_lease_writes_nothing_and_leaves_the_new_one_alone(tmp_pa
         for write in (folder.write_text, folder.append_text):
             with pytest.raises(LeaseLost, match="nothing is written"):
                 write("file.txt", "another text")
-        assert until(lost.lost.is_set)
+        assert wait_until(lost.lost.is_set)
         first.close()
         assert holder_of(tmp_path) is not None
     assert holder_of(tmp_path) is None
@@ -258,7 +258,7 @@ def test_looking_without_a_pause_never_makes_a_holder_fail(tmp_path: Path) -> No
     child = get_context("spawn").Process(target=hold_and_release, args=(folder, 3000))
     child.start()
     while child.is_alive():
-        look(Place(folder, folder, "", "", ""))
+        inspect_cell(Place(folder, folder, "", "", ""))
         looks += 1
     child.join()
     assert child.exitcode == 0
@@ -277,25 +277,25 @@ def lockless(tmp_path: Path) -> dict[str, str]:
 def one_network(folder: Path, *others: str, **environment: str) -> tuple[Setting, Path]:
     """A bench of one network, and its cell's folder."""
     setting = make_setting(folder, [*others, "network.py"], seeds=[0], **environment)
-    return setting, setting.places[-1]
+    return setting, setting.cell_folders[-1]
 
 
 def in_training(driver: Driver, place: Path) -> int:
     """Wait until a driver's child has written a state; the child."""
-    assert until(lambda: states_in(place) and driver.children()), driver.said
+    assert wait_until(lambda: states_in(place) and driver.children()), driver.output
     return driver.children()[0]
 
 
 def ends_well(driver: Driver, *words: str) -> None:
-    assert driver.wait() == 0, driver.said
-    assert not problems_with_text(driver.said)
+    assert driver.wait() == 0, driver.output
+    assert not problems_with_text(driver.output)
     for word in words:
-        assert word in driver.said
+        assert word in driver.output
 
 
 def test_a_cell_that_another_run_holds_is_running_named_and_left_to_it(tmp_path: Path) -> None:
     setting, place = one_network(tmp_path, "bicubic")
-    other = setting.places[0]
+    other = setting.cell_folders[0]
     with hold(place):
         before = tree(place)
         driver = setting.start()
@@ -306,7 +306,7 @@ def test_a_cell_that_another_run_holds_is_running_named_and_left_to_it(tmp_path:
         status = setting.status()
         with ended(status):
             ends_well(status)
-        cells = {Path(cell["folder"]): cell for cell in json.loads(status.said)["cells"]}
+        cells = {Path(cell["folder"]): cell for cell in json.loads(status.output)["cells"]}
         assert {folder: cell["state"] for folder, cell in cells.items()} == {other: "done", place: "running"}
         assert f"process {os.getpid()}" in cells[place]["why"]
     assert setting.states() == {other: "done", place: "missing"}
@@ -323,7 +323,7 @@ def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_o
         steps = [path.name for path in states_in(place)]
         after = setting.start()
         with ended(after):
-            assert until(lambda: "[1/1]" in after.said and after.children()), after.said
+            assert wait_until(lambda: "[1/1]" in after.output and after.children()), after.output
             holder = holder_of(place)
             assert holder is not None
             assert (holder.process.pid, holder.is_orphan) == (orphan, True)
@@ -331,7 +331,7 @@ def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_o
             ends_well(after, "1 of 1 cells done")
     assert setting.states() == {place: "done"}
     assert steps
-    assert until(lambda: not marked(setting.mark))
+    assert wait_until(lambda: not marked(setting.mark))
 
 
 @pytest.mark.slow
@@ -354,9 +354,11 @@ def test_a_run_that_was_stopped_beyond_its_lease_is_replaced_and_then_writes_not
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("locks", [True, False], ids=["locks", "leases"])
-def test_three_runs_at_once_make_every_cell_once(tmp_path: Path, locks: bool, request: pytest.FixtureRequest) -> None:
-    trials = Trials(tmp_path / "trials", **({} if locks else request.getfixturevalue("lockless")))
+@pytest.mark.parametrize("has_locks", [True, False], ids=["locks", "leases"])
+def test_three_runs_at_once_make_every_cell_once(
+    tmp_path: Path, has_locks: bool, request: pytest.FixtureRequest
+) -> None:
+    trials = Trials(tmp_path / "trials", **({} if has_locks else request.getfixturevalue("lockless")))
     trial = trials.run()
     assert not trial.problems
     assert trial.counts == trials.counts

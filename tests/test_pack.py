@@ -1,4 +1,4 @@
-"""Results in one file, and results brought together: whole, bounded, and no figure over another."""
+"""Packs and merges of results: whole, bounded, and no figure replaces another."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def plan(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
     return make
 
 
-def give_weights(folder: Path, content: bytes, *others: Path) -> None:
+def give_weights(folder: Path, content: bytes, *ensembles: Path) -> None:
     """Weights for a recorded training: a file that its records name."""
     (folder / WEIGHTS).write_bytes(content)
-    for place in (folder, *others):
-        change(place, weights=packs.hashlib.sha256(content).hexdigest())
+    for path in (folder, *ensembles):
+        change(path, weights=packs.hashlib.sha256(content).hexdigest())
 
 
 def change(folder: Path, **checksums: str) -> None:
@@ -85,8 +85,10 @@ def change(folder: Path, **checksums: str) -> None:
 def give_images(folder: Path) -> None:
     """An exhibit and its truth for a recorded cell."""
     image = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
-    kept = SubjectSlices("one", (0,), (0,), image + 1, image, image[:, ::2, ::2], 1.0, (1.0, 1.0, 1.0), ("S", "A", "R"))
-    change(folder, exhibit=write_exhibit(HeldFolder(folder), HeldFolder(folder.parents[1]), [kept]))
+    selection = SubjectSlices(
+        "one", (0,), (0,), image + 1, image, image[:, ::2, ::2], 1.0, (1.0, 1.0, 1.0), ("S", "A", "R")
+    )
+    change(folder, exhibit=write_exhibit(HeldFolder(folder), HeldFolder(folder.parents[1]), [selection]))
 
 
 def complete(plan: Plan) -> Path:
@@ -97,8 +99,8 @@ def complete(plan: Plan) -> Path:
     give_weights(edsr, b"learned", plus)
     training, cell = find(trainings, "linear", "x2")
     write_undone(training.folder(store, cell), training, cell, "failed", "out of luck")
-    for one in trainings:
-        keep_source(store.runs / loaded.folder, one.source.digest, one.source.contents)
+    for training in trainings:
+        keep_source(store.runs / loaded.folder, training.source.digest, training.source.contents)
     return store.results
 
 
@@ -195,7 +197,7 @@ def test_a_pack_has_plans_records_figures_and_sources_and_nothing_else(results: 
     assert shown(tmp_path / "w.zip") == shown(results)
 
 
-def test_a_damaged_cell_is_left_out_and_said(results: Path, tmp_path: Path) -> None:
+def test_a_damaged_cell_is_left_out_with_a_message(results: Path, tmp_path: Path) -> None:
     (results / ROW / "edsr" / "seed0" / SCORES).write_text("no scores", encoding="utf-8")
     done = bench("pack", results, "-o", tmp_path / "p.zip")
     assert done.exit_code == 0
@@ -241,7 +243,7 @@ def test_images_go_along_where_a_licence_says_so_or_when_asked(
 def test_a_pack_is_not_written_to(packed: Path, command: tuple[str, ...]) -> None:
     before = packed.read_bytes()
     done = bench(*command, "--results", packed)
-    assert (done.exit_code, "a pack can be looked at, but not written to" in done.stderr) == (2, True)
+    assert (done.exit_code, "a pack can be read, but not written to" in done.stderr) == (2, True)
     assert bench("unpack", packed, packed).exit_code == 2
     with pytest.raises(UsageError, match="not written to"):
         mrsr_bench.run("demo", ["bicubic"], results=packed, tracking_uri="none")
@@ -310,10 +312,10 @@ def declared(path: Path, name: str, content: bytes) -> None:
     rewrite(path, lambda archive: archive.writestr(name, content), **{MANIFEST: sealed(manifest).encode()})
 
 
-def refused(path: Path, words: str) -> None:
+def refused(path: Path, message: str) -> None:
     for command in (("table",), ("status",)):
         done = bench(*command, "--results", path)
-        assert (done.exit_code, words in done.stderr) == (1, True), done.stderr
+        assert (done.exit_code, message in done.stderr) == (1, True), done.stderr
         assert done.stdout == ""
     done = bench("unpack", path, path.parent / "fresh")
     assert (done.exit_code, (path.parent / "fresh").exists()) == (1, False), done.output
@@ -354,7 +356,7 @@ def test_a_member_that_the_manifest_does_not_name_refuses_the_pack(packed: Path)
     refused(packed, f"its {MANIFEST} does not name its member")
 
 
-def test_a_file_that_is_no_pack_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_pack_is_an_error(tmp_path: Path) -> None:
     for name, content in {"a.zip": b"", "b.zip": b"no zip" * 100, "c.zip": b"PK\5\6" + bytes(18)}.items():
         (tmp_path / name).write_bytes(content)
         refused(tmp_path / name, "cannot be used as a pack")
@@ -363,7 +365,7 @@ def test_a_file_that_is_no_pack_is_said(tmp_path: Path) -> None:
     refused(tmp_path / "d.zip", f"it has no {MANIFEST}; packs are made by: bench pack")
 
 
-def test_a_pack_of_a_later_format_is_said(packed: Path) -> None:
+def test_a_pack_of_a_later_format_is_an_error(packed: Path) -> None:
     rewrite(packed, lambda archive: None, **{MANIFEST: sealed({"format": 2}).encode()})
     refused(packed, "it has format 2; this version of the suite reads 1")
 
@@ -385,7 +387,7 @@ def test_bounds_refuse_the_pack(
 
 def test_a_member_that_grows_a_thousandfold_refuses_the_pack(packed: Path) -> None:
     declared(packed, f"{ROW}/edsr/seed0/{WEIGHTS}", bytes(2**22))
-    refused(packed, "grows from")
+    refused(packed, "expands from")
 
 
 def test_a_member_that_is_larger_than_it_may_be_refuses_the_pack(packed: Path) -> None:
@@ -443,7 +445,7 @@ def test_a_member_that_is_missing_or_another_is_its_cells_damage_alone(packed: P
     assert "3 taken, 0 already there, 0 refused, 1 damaged" in done.stdout
 
 
-def test_where_the_only_plan_is_damaged_that_is_said(results: Path, packed: Path) -> None:
+def test_where_the_only_plan_is_damaged_the_error_names_it(results: Path, packed: Path) -> None:
     [plan] = (results / "runs" / "small" / "plans").iterdir()
     plan.write_bytes(plan.read_bytes()[:-9])
     name = f"runs/small/plans/{plan.name}"
@@ -558,34 +560,34 @@ def test_a_conflict_is_refused_by_name_and_all_else_comes_over(
     changes, words = CONFLICTS[kind]
     changes = {"psnr": 33.456, **changes}
     mine, theirs = plan("mine"), plan("theirs")
-    kept = fill(mine, "edsr", "x2", 33.456, 0.98)
+    folder = fill(mine, "edsr", "x2", 33.456, 0.98)
     machine = MACHINE.model_copy(update={"git": "fedcba9876543210"})
     fill(theirs, "edsr", "x2", changes.pop("psnr"), 0.98, environment=machine, **changes)
     fill(theirs, "bicubic", "x2", 30.0, 0.9, fit=None)
-    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     source = tmp_path / "theirs"
     if as_pack:
         bench("pack", source, "-o", tmp_path / "theirs.zip")
         source = tmp_path / "theirs.zip"
     done = bench("unpack", source, tmp_path / "mine")
     assert done.exit_code == 3
-    assert f"refused: small/bicubic/T1-x2/edsr/seed0: the one in {tmp_path / 'mine'} has {words}" in done.stderr
+    assert f"refused: small/bicubic/T1-x2/edsr/seed0: the cell in {tmp_path / 'mine'} has {words}" in done.stderr
     for text in ("commit fedcba9876543210", "commit 0123456789abcdef", "trained by commit unknown"):
         assert text in done.stderr
-    ours, others = read_record(kept), read_record(theirs[0].runs / "small/bicubic/T1-x2/edsr/seed0")
+    ours, others = read_record(folder), read_record(theirs[0].runs / "small/bicubic/T1-x2/edsr/seed0")
     for record in (ours, others):
         assert isinstance(record, DoneRecord)
         for digest in (record.train_key, record.score_key, record.source_digest, record.checksums.scores):
             assert digest[:12] in done.stderr
     assert "1 taken, 0 already there, 1 refused, 0 damaged" in done.stdout
-    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_record_without_figures_replaces_nothing_and_is_replaced(plan: Callable[..., Plan], tmp_path: Path) -> None:
     mine, theirs = plan("mine"), plan("theirs")
     for made, state, label in ((theirs, "failed", "edsr"), (mine, "timeout", "linear"), (theirs, "skipped", "bicubic")):
         training, cell = find(made[2], label, "x2")
-        write_undone(made[0].folder(made[1], cell), training, cell, state, f"{state}, really")
+        write_undone(training.folder(made[0], cell), training, cell, state, f"{state}, really")
     fill(mine, "edsr", "x2", 33.0, 0.9)
     fill(theirs, "linear", "x2", 31.0, 0.9, fit=None)
     done = bench("unpack", tmp_path / "theirs", tmp_path / "mine")
@@ -638,7 +640,7 @@ def test_a_self_ensemble_of_other_weights_is_refused(plan: Callable[..., Plan], 
     done = bench("unpack", tmp_path / "theirs", tmp_path / "mine")
     assert done.exit_code == 3
     assert "refused: small/bicubic/T1-x2/edsr+/seed0: bicubic/T1-x2/edsr/seed0 in" in done.stderr
-    assert "is of another training" in done.stderr
+    assert "has the weights of another training" in done.stderr
     assert not (tmp_path / "mine" / ROW / "edsr+" / "seed0" / RECORD).exists()
 
 
@@ -657,7 +659,7 @@ def test_marks_and_databases_of_a_tracker_never_come_along(results: Path, tmp_pa
     assert not [name for name in found if name.startswith(("mirrored", "mlflow"))]
 
 
-def test_a_cell_that_a_run_holds_is_left_and_said(results: Path, tmp_path: Path) -> None:
+def test_a_cell_that_a_run_holds_is_not_taken_and_is_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "runs").mkdir(parents=True)
     code = (
         "import sys, time; from pathlib import Path; from mrsr_bench.store.locks import hold\n"

@@ -1,4 +1,4 @@
-"""Plans: what was asked is written down once, several are one view, and looking needs nothing else."""
+"""Plans: each request is written down once, several plans are one view, and looking needs nothing else."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
 WRITER = """
 import sys
 from pathlib import Path
-from mrsr_bench.planning import make_plan, request_plan
-from mrsr_bench.request import Request
+from mrsr_bench.planning.plans import make_plan, request_plan
+from mrsr_bench.planning.request import Request
 from mrsr_bench.store.plan import add_plan
 
 protocol, folder, *methods = sys.argv[1:]

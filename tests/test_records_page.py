@@ -35,9 +35,9 @@ def test_every_part_of_a_record_and_every_event_is_on_the_page_and_says_what_it_
 
 def _parts(model: type[BaseModel]) -> set[type[BaseModel]]:
     """The models that a model's fields hold, itself among them."""
-    found = {model}
+    models = {model}
     for field in model.model_fields.values():
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                found |= _parts(inner)
-    return found
+                models |= _parts(inner)
+    return models

@@ -20,7 +20,7 @@ from mrsr_bench.errors import UsageError
 from mrsr_bench.method import Method, TorchMethod
 from mrsr_bench.planning.cells import plan
 from mrsr_bench.protocol.loading import load
-from mrsr_bench.registry import BrokenPlugin, Source, find, load_dataset, load_method
+from mrsr_bench.registry import BrokenPlugin, Source, find_source, load_dataset, load_method
 
 HEAVY = ("torch", "timm", "numba", "mlflow", "pandas", "lightning_fabric")
 
@@ -38,13 +38,14 @@ def source(folder: Path, text: str, name: str = "mine") -> Source:
     return registry.methods([file])[name]
 
 
-# What there is
+# Finding
 
 
 def test_built_ins_are_found_and_described_without_importing_them() -> None:
     out = python(
         "import sys, json\n"
-        "from mrsr_bench import listing, registry\n"
+        "from mrsr_bench import registry\n"
+        "from mrsr_bench.cli import listing\n"
         "found = sorted(registry.methods()), sorted(registry.datasets())\n"
         "lines = [listing.summaries(what) for what in ('methods', 'datasets', 'protocols')]\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
@@ -125,9 +126,9 @@ def test_an_unknown_name_is_an_error_with_the_nearest_and_all() -> None:
     with pytest.raises(
         UsageError, match=r"unknown method 'bicubik'\. Did you mean 'bicubic'\? Valid: backprojection, bicubic"
     ):
-        find("bicubik", registry.methods(), "method")
+        find_source("bicubik", registry.methods(), "method")
     with pytest.raises(UsageError) as caught:
-        find("zzz", registry.methods(), "method")
+        find_source("zzz", registry.methods(), "method")
     assert "Did you mean" not in str(caught.value)
 
 

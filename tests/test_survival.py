@@ -81,7 +81,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
     content[len(content) // 2] ^= 1
     newest.write_bytes({"cut short": content[:-1], "a bit flipped": content, "empty": b""}[damage])
     _, resumed, _ = fit(tmp_path / "damaged", Data())
-    assert f"{newest} is damaged: its checksum does not fit its content; it is set aside" in capsys.readouterr().out
+    assert f"{newest} is damaged: its checksum does not match its content; it is set aside" in capsys.readouterr().out
     assert same(whole, resumed)
     assert len(list((tmp_path / "damaged").glob(f"{newest.name}~damaged-*"))) == 1
 

@@ -21,7 +21,7 @@ from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri
 from mrsr_bench.store.results import Store
 
 
-def items(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:
+def mirrored_cells(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:
     """The cells of trainings, as the mirror takes them."""
     store = Store(tmp_path / "results")
     return [
@@ -97,9 +97,9 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
     loaded, trainings = request_plan(Request(str(protocol), methods))
     for mark in (tmp_path / "results").rglob("mirrored-*"):
         mark.unlink()
-    Mirror(tmp_path / "results", None, pytest.fail).sync(items(tmp_path, loaded, trainings))
-    again = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert {name: run.info.run_id for name, run in again.items()} == {n: r.info.run_id for n, r in runs.items()}
+    Mirror(tmp_path / "results", None, pytest.fail).sync(mirrored_cells(tmp_path, loaded, trainings))
+    later_runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.run_id for name, run in later_runs.items()} == {n: r.info.run_id for n, r in runs.items()}
     assert len(client.get_metric_history(run.info.run_id, "psnr")) == 1
 
 
@@ -141,14 +141,14 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     folder = training.folder(store, training.base)
     folder.mkdir(parents=True)
     mirror, curve = Mirror(store.results, None, pytest.fail), folder / "train.csv"
-    [item] = items(tmp_path, training.loaded, [training])
+    [cell] = mirrored_cells(tmp_path, training.loaded, [training])
     curve.write_text("step,loss,val_psnr,lr,seconds\n1,0.5,,0.1,2.0\n2,0.4", encoding="utf-8")
-    mirror.follow(item)
+    mirror.follow(cell)
     header = "step,loss,val_psnr,lr,seconds,pixels_per_second,memory_bytes"
     rows = [f"{step},{1 / step},,0.1,{step},{100 * step},7" for step in range(1, 451)]
     curve.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     for _ in range(2):
-        mirror.follow(item)
+        mirror.follow(cell)
 
     from mlflow import MlflowClient
 
@@ -236,16 +236,16 @@ def test_a_cell_that_is_stopped_does_not_stay_running_in_mlflow(
 SYNC = """
 import sys
 from pathlib import Path
-from mrsr_bench.cell import Training
-from mrsr_bench.events import Progressed
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking import Item, Mirror
+from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell
 
 results, database = map(Path, sys.argv[1:])
 view = Store(results).view("small")
-items = [Item("small", str(one.cell), one.cell.folder, view.place(one)) for one in view.cells]
+cells = [
+    MirroredCell("small", str(planned.cell), planned.cell.folder, view.place(planned)) for planned in view.cells
+]
 with Mirror(results, f"sqlite:///{database}", lambda text: sys.exit(f"warned: {text}")) as mirror:
-    mirror.sync(items)
+    mirror.sync(cells)
 """
 
 
@@ -262,8 +262,8 @@ def test_four_results_folders_share_one_fresh_database(
     commands = [[sys.executable, "-c", SYNC, str(tmp_path / f"results{number}"), str(database)] for number in range(4)]
     drivers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     for driver in drivers:
-        _, said = driver.communicate(timeout=240)
-        assert driver.returncode == 0, said
+        _, errors = driver.communicate(timeout=240)
+        assert driver.returncode == 0, errors
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{database}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..dataset import Dataset
 from ..errors import UsageError
-from ..registry import datasets, find, load_dataset
+from ..registry import datasets, find_source, load_dataset
 
 
 def data_folder(dataset: str, given: Path | None) -> Path | None:
@@ -20,7 +20,7 @@ def data_folder(dataset: str, given: Path | None) -> Path | None:
 
 def open_dataset(name: str, given: Path | None) -> Dataset:
     """The data set `name`. Raises UsageError for an unknown name and for a folder that is missing."""
-    cls = load_dataset(find(name, datasets(), "data set"))
+    cls = load_dataset(find_source(name, datasets(), "data set"))
     root = data_folder(name, given)
     if cls.needs_root:
         if root is None:

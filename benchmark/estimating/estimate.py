@@ -11,7 +11,7 @@ from tabulate import tabulate
 from ..planning.cells import Cell, Training
 from ..protocol.loading import Loaded
 from ..running.steps import ACTING, Step
-from ..system.units import in_bytes
+from ..system.units import size_text
 from .costs import RATE, Cost, Costs
 from .needs import DataNeeds, Folds
 
@@ -149,7 +149,7 @@ def _figures(line: EstimateRow) -> list[str]:
     budget = f"{recipe.steps:,} × {recipe.batch} patches {side}" if recipe and line.trains else "–"
     if line.cost is None or line.hours is None:
         return [budget, "–", *["unknown" if line.unknown else "–"] * 3]
-    memory = in_bytes(line.cost.memory) if line.trains else "–"
+    memory = size_text(line.cost.memory) if line.trains else "–"
     return [budget, str(line.cost), _hours(line.hours), _hours(line.hours * len(line.trainings)), memory]
 
 

@@ -14,7 +14,7 @@ from ..errors import BenchError
 from ..planning.cells import Cell
 from ..protocol.loading import FOLDS, Loaded
 from ..system.cache import cache_folder
-from ..system.units import in_bytes
+from ..system.units import size_text
 from ..volumes import VolumeError, centre_crop, to_plane
 
 Folds = Mapping[str, Sequence[str]]
@@ -109,5 +109,6 @@ def _cache(size: float) -> str:
         return f"cache: below {folder}; its size is unknown, since the protocol has no crop and no volume is at hand"
     short = "; too little" if free < size else ""
     return (
-        f"cache: {in_bytes(size)} below {folder} once all volumes are prepared as int16 ({in_bytes(free)} free{short})"
+        f"cache: {size_text(size)} below {folder} once all volumes are prepared as int16 "
+        f"({size_text(free)} free{short})"
     )

@@ -17,7 +17,7 @@ from ..method import Method, Recipe, Task
 from ..protocol.loading import Loaded
 from ..protocol.schema import DegradationSpec, scale_name
 from ..registry import Source
-from ..store.cell_files import Place, Standing, look
+from ..store.cell_files import Place, Standing, inspect_cell
 from ..store.results import Store
 from ..system.files import Readable, digest
 from .entrants import Entrant, entrants_of, resolve_names, words
@@ -93,7 +93,7 @@ class Training:
 
     def look(self, store: Store, cell: Cell, *, held: bool = False) -> Standing:
         """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
-        return look(self.place(store.seen, cell), held=held)
+        return inspect_cell(self.place(store.readable_runs, cell), held=held)
 
     def make_method(self) -> Method:
         """The method with its options, untrained."""

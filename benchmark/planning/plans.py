@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import BenchError, UsageError
 from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
-from ..registry import BrokenPlugin, datasets, find, load_dataset
+from ..registry import BrokenPlugin, datasets, find_source, load_dataset
 from ..scoring.protocol_metrics import metric_class
 from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
 from ..store.results import Store
@@ -104,7 +104,7 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
 def _licence(dataset: str) -> str:
     """The licence under which a data set's images may be handed on; '' where there is none."""
     try:
-        cls = load_dataset(find(dataset, datasets(), "data set"))
+        cls = load_dataset(find_source(dataset, datasets(), "data set"))
     except BrokenPlugin:
         return ""
     return cls.licence if cls.shareable else ""

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..protocol import loading as protocols
 from ..protocol.loading import Loaded
 from ..protocol.schema import scale_name
-from ..store.plan import Asked, Origin
+from ..store.plan import Origin, ResolvedRequest
 from ..system.files import sha256_of
 
 
@@ -34,9 +34,9 @@ class Request:
         return protocols.load(self.protocol).override(self.limit, self.steps)
 
 
-def asked(request: Request, loaded: Loaded) -> Asked:
+def asked(request: Request, loaded: Loaded) -> ResolvedRequest:
     """A request in full: what was not given is the protocol's, and files have their absolute paths."""
-    return Asked(
+    return ResolvedRequest(
         protocol=request.protocol if request.protocol in protocols.builtin() else str(loaded.path),
         methods=tuple(map(_absolute, request.methods or loaded.protocol.methods)),
         seeds=tuple(request.seeds or loaded.protocol.seeds),

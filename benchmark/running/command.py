@@ -14,7 +14,7 @@ from ..errors import BenchError
 from ..planning.cells import Cell
 from ..protocol.loading import Loaded
 from ..store.cell_files import Standing, clear_damage, write_record
-from ..store.locks import Held, LeaseLost, hold, lockless
+from ..store.locks import Held, LeaseLost, hold, lock_problem
 from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.record import DoneRecord
 from ..store.results import Store
@@ -45,7 +45,7 @@ class Command:
         ready, held = self._plan()
         with self.listener, Mirror(self.store.results, self.tracking_uri, self.listener.warn) as mirror:
             self.listener.planned(self._open(*ready, *held), list(self.settled.values()))
-            if ready and (reason := lockless(self.store.runs)):
+            if ready and (reason := lock_problem(self.store.runs)):
                 self.listener.warn(f"{self.store.runs} has no locks ({reason}): runs keep apart by leases")
             mirror.sync(item for job in self.jobs for item in self._items(job))
             held += self._work(ready, mirror)
@@ -161,7 +161,7 @@ class Command:
                 folder = held.folder(job.folder(cell))
                 if before.damaged:
                     clear_damage(folder, before.damaged)
-                if before.record is None or not record.says_the_same_as(before.record):
+                if before.record is None or not record.equals_but_for_time(before.record):
                     write_record(folder, record)
         except (Held, LeaseLost):
             return None

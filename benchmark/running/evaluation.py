@@ -19,7 +19,7 @@ from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
 from ..scoring.score import Case, radial_errors, score
-from ..store.cell_files import KEPT, VOLUMES, WEIGHTS, write_record, write_scores
+from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, write_record, write_scores
 from ..store.locks import Hold
 from ..store.record import Checksums, Fit, Part
 from ..system.environment import environment, peak_memory
@@ -75,7 +75,7 @@ def kept_volumes(
     """
     folder, weights = job.folder(cell) / VOLUMES, job.folder(job.training.base) / WEIGHTS
     try:
-        kept = KeptVolumes.model_validate(read_sealed(folder / KEPT))
+        kept = KeptVolumes.model_validate(read_sealed(folder / VOLUMES_MANIFEST))
         if kept.identity != _identity(job, cell, pairs) or (weights.exists() and sha256_of(weights) != kept.weights):
             return None
         for pair in pairs:
@@ -86,11 +86,11 @@ def kept_volumes(
     except (FileNotFoundError, KeyError):
         return None
     except ValidationError:
-        problem = DamagedFile(folder / KEPT, "it does not say whose volumes these are")
+        problem = DamagedFile(folder / VOLUMES_MANIFEST, "it does not say whose volumes these are")
     except DamagedFile as error:
         problem = error
     held.check()
-    for path in {folder / problem.path.name, folder / KEPT}:
+    for path in {folder / problem.path.name, folder / VOLUMES_MANIFEST}:
         set_aside(path, "damaged")
     send(Warned(message=f"{cell}: {problem}. It is set aside"))
     return None
@@ -134,7 +134,7 @@ def evaluate(
             checksums=_volume_checksums(folder.path / VOLUMES, pairs) if job.wish.keep_volumes else {},
         )
         if job.wish.keep_volumes:
-            held.folder(folder.path / VOLUMES).write_sealed(KEPT, kept.model_dump(mode="json"))
+            held.folder(folder.path / VOLUMES).write_sealed(VOLUMES_MANIFEST, kept.model_dump(mode="json"))
     samples = {pair.subject: (pair.full_shape[1:], pair.file_shape[1:]) for pair in pairs}
     figures = {
         "metrics": {name: float(np.mean([of[name] for of in scores.values()])) for name in scoring.metrics},

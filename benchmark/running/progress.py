@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from ..system.units import in_bytes, in_time, scaled
+from ..system.units import duration_text, size_text, with_prefix
 from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upscaled, Warned
 
 if TYPE_CHECKING:
@@ -222,11 +222,11 @@ def readings(event: Progressed, seconds_left: float | None) -> list[str]:
     if event.val_psnr is not None:
         parts.append(f"val PSNR {event.val_psnr:.2f} dB")
     if event.pixels_per_second is not None:
-        parts.append(" ".join(part for part in (*scaled(event.pixels_per_second), "LR px/s") if part))
+        parts.append(" ".join(part for part in (*with_prefix(event.pixels_per_second), "LR px/s") if part))
     if event.memory_bytes is not None:
-        parts.append(in_bytes(event.memory_bytes))
+        parts.append(size_text(event.memory_bytes))
     if seconds_left is not None:
-        parts.append(f"{in_time(seconds_left)} left")
+        parts.append(f"{duration_text(seconds_left)} left")
     return parts
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..planning.cells import Cell, Training
-from ..store.cell_files import KEPT, VOLUMES, WEIGHTS, Standing
+from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, Standing
 from ..store.record import DoneRecord
 from ..store.results import Store
 from ..system.states import states_in
@@ -77,7 +77,7 @@ def _wanted(
     if standing.state == "stale":
         return "score", f"{standing.why}; nothing is trained"
     if standing.done is not None:
-        kept = training.folder(store, cell) / VOLUMES / KEPT
+        kept = training.folder(store, cell) / VOLUMES / VOLUMES_MANIFEST
         if wish.keep_volumes and not kept.is_file():
             return "score", "its volumes were not kept"
         return "keep", standing.why

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..planning.request import Request, asked, stands
-from ..store.cell_files import KEPT, VOLUMES, standing_of
+from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, standing_of
 from ..store.mlflow_mirror import Mirror, MirroredCell
-from ..store.plan import Planned, View, add_plan, view_of
+from ..store.plan import PlannedCell, View, add_plan, view_of
 from .outcomes import Outcome
 from .progress import Listener
 
@@ -42,17 +42,18 @@ def answer_from_plan(
     return answer
 
 
-def _outcome(view: View, planned: Planned, keep_volumes: bool) -> Outcome | None:
+def _outcome(view: View, planned: PlannedCell, keep_volumes: bool) -> Outcome | None:
     """The outcome of a cell of which nothing is to be done, else None."""
     cell, place = planned.cell, view.place(planned)
     standing = standing_of(place, cell.why or "")
     if standing.state == "skipped":
         return Outcome(cell, "skipped", standing.why)
-    if standing.done is None or (keep_volumes and not (view.folder / cell.folder / VOLUMES / KEPT).is_file()):
+    manifest = view.folder / cell.folder / VOLUMES / VOLUMES_MANIFEST
+    if standing.done is None or (keep_volumes and not manifest.is_file()):
         return None
     return Outcome(cell, standing.state, standing.why, standing.done.metrics)
 
 
-def _item(view: View, planned: Planned) -> MirroredCell | None:
+def _item(view: View, planned: PlannedCell) -> MirroredCell | None:
     place = view.place(planned)
     return MirroredCell(view.protocol.folder, str(planned.cell), planned.cell.folder, place) if place else None

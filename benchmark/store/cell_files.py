@@ -1,9 +1,9 @@
-"""A cell's folder: what its files are, how they are written, and where the cell stands by what they say.
+"""A cell's folder: its files, how they are written, and the cell's state that follows from them.
 
     record.json  scores.csv  radial.csv  exhibit.npz  train.csv  weights.safetensors  state-….pt  log.txt  volumes/
 
-`record.json` is written last and has the checksums of itself and of the others: damage to one is seen, and is the state
-of its own cell alone.
+`record.json` is written last and has the checksums of itself and of the others. Damage to any file is detected, and is
+the state of its own cell alone.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SCORES = "scores.csv"
 WEIGHTS = "weights.safetensors"
 LOG = "log.txt"
 VOLUMES = "volumes"
-KEPT = "volumes.json"
-"""In the folder of kept volumes, written after them: whose predictions they are, and their checksums."""
+VOLUMES_MANIFEST = "volumes.json"
+"""In the folder of kept volumes, written after them: which cell's predictions they are, and their checksums."""
 RADIAL = "radial.csv"
 EXHIBIT = "exhibit.npz"
 _HEADER = ["subject", "metric", "value"]
@@ -50,7 +50,7 @@ class OtherFormat(BenchError):
 
 @dataclass(frozen=True)
 class Place(Generic[P]):
-    """Where a cell's files lie, on disk or in a pack, and the keys that it is wanted under."""
+    """Where a cell's files lie, on disk or in a pack, and the keys that its record should have."""
 
     folder: P
     base: P
@@ -62,15 +62,15 @@ class Place(Generic[P]):
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a cell stands."""
+    """The state of a cell, with its record."""
 
     state: State
     record: AnyRecord | None = None
     scores: Scores | None = None
-    """Those of a record that is done and whole, else None."""
+    """Those of a done record whose files are undamaged, else None."""
     why: str = ""
     damaged: tuple[Readable, ...] = ()
-    """The files that are damaged."""
+    """The damaged files."""
 
     @property
     def done(self) -> DoneRecord | None:
@@ -81,19 +81,19 @@ class Standing:
 
 
 def standing_of(place: Place[Readable] | None, why: str) -> Standing:
-    """`look`; a cell that has no place has failed, and `why` says the reason."""
-    return Standing("failed", why=why) if place is None else look(place)
+    """`inspect_cell`; a cell without a place has failed, for the reason `why`."""
+    return Standing("failed", why=why) if place is None else inspect_cell(place)
 
 
-def look(place: Place[Readable], *, held: bool = False) -> Standing:
-    """Where a cell stands, by its files alone: takes no lock, changes nothing, runs no code of others.
+def inspect_cell(place: Place[Readable], *, held: bool = False) -> Standing:
+    """The state of a cell, by its files alone: takes no lock, changes nothing, runs no code of others.
 
-    A cell that another process works on is running, unless its record is done and stands. `held`: that process is
-    this one.
+    A cell that another process works on is running, unless its record is done and valid. `held`: this process holds the
+    cell.
     """
-    for _ in range(1 if held else 2):  # a second look, since what is being replaced in that moment looks damaged
+    for _ in range(1 if held else 2):  # a second time, since a file that is being replaced looks damaged
         holder = None if held else holder_of(place.base)
-        standing = _by_record(place)
+        standing = _standing_by_record(place)
         holder = holder or (None if held else holder_of(place.base))
         if holder is not None and standing.done is None:
             return Standing("running", standing.record, why=f"{holder} is working on it")
@@ -102,7 +102,7 @@ def look(place: Place[Readable], *, held: bool = False) -> Standing:
     return standing
 
 
-def _by_record(place: Place[Readable]) -> Standing:
+def _standing_by_record(place: Place[Readable]) -> Standing:
     try:
         record = read_record(place.folder)
     except DamagedFile as error:
@@ -111,16 +111,16 @@ def _by_record(place: Place[Readable]) -> Standing:
         return Standing("stale", why=str(error))
     if not isinstance(record, DoneRecord):
         if damaged := [path for path in states_in(place.base) if not is_whole(path)]:
-            return _damaged(record, [DamagedFile(path, "its checksum does not fit its content") for path in damaged])
+            return _damaged(record, [DamagedFile(path, "its checksum does not match its content") for path in damaged])
         return Standing(record.state, record, why=record.error) if record else Standing("missing")
     if record.train_key != place.train_key:
         return Standing("stale", record, why="recorded under another protocol, split, recipe or method version")
     if record.score_key != place.score_key:
-        return Standing("stale", record, why="the scoring or the test set is another")
+        return Standing("stale", record, why="recorded with another scoring or test set")
     scores, problems = _verified(place, record)
     if problems:
         if place.folder != place.base and [problem.path for problem in problems] == [place.base / WEIGHTS]:
-            return Standing("stale", record, why="the weights of its plain cell are others now")
+            return Standing("stale", record, why="the weights of its plain cell have changed")
         return _damaged(record, problems)
     if record.source_digest != place.source_digest:
         return Standing("changed", record, scores, why="the method's file has changed")
@@ -133,19 +133,19 @@ def _damaged(record: AnyRecord | None, problems: Sequence[DamagedFile]) -> Stand
 
 
 def _verified(place: Place[Readable], record: DoneRecord) -> tuple[Scores | None, list[DamagedFile]]:
-    """The scores of a record, and what is wrong with the files that belong to it."""
+    """The scores of a record, and the problems of the files that belong to it."""
     scores, problems = None, []
     try:
         scores = read_scores(place.folder, record)
     except DamagedFile as error:
         problems.append(error)
-    others = {
+    checksums = {
         place.folder / RADIAL: record.checksums.radial,
         place.folder / EXHIBIT: record.checksums.exhibit,
         place.folder / CURVE: record.checksums.curve,
         place.base / WEIGHTS: record.checksums.weights,
     }
-    for path, checksum in others.items():
+    for path, checksum in checksums.items():
         try:
             if checksum is not None and content_digest(path) != checksum:
                 problems.append(DamagedFile(path, "it is not the file that the record names"))
@@ -185,9 +185,8 @@ def write_scores(
 ) -> tuple[str, str]:
     """Write subject → metric → value as scores.csv, each value to its last bit, and the mean radial errors.
 
-    An earlier record of the cell, its scores and its exhibit are set aside first: a record always stands for the files
-    beside it.
-    Returns the checksums of both files.
+    An earlier record of the cell, its scores and its exhibit are set aside first: a record always belongs to the files
+    beside it. Returns the checksums of both files.
     """
     folder.check()
     for name in (RECORD, SCORES, RADIAL, EXHIBIT):
@@ -205,13 +204,13 @@ def write_scores(
 def read_scores(folder: Readable, record: DoneRecord) -> Scores:
     """Metric → subject → value, as `write_scores` wrote them.
 
-    Raises DamagedFile where they are missing, not those that the record names, or have other means than it says.
+    Raises DamagedFile where they are missing, or their checksum or means differ from the record.
     """
     path = folder / SCORES
     try:
         content = read_bytes(path)
     except FileNotFoundError:
-        raise DamagedFile(path, "it is missing, and its record is not") from None
+        raise DamagedFile(path, "it is missing, although its record exists") from None
     if hashlib.sha256(content).hexdigest() != record.checksums.scores:
         raise DamagedFile(path, "it is not the file that the record names")
     scores = Scores()
@@ -226,14 +225,14 @@ def read_scores(folder: Readable, record: DoneRecord) -> Scores:
     for metric, mean in record.metrics.items():
         values = list(scores.get(metric, {}).values())
         if len(values) != record.n or not math.isclose(float(np.mean(values)), mean, rel_tol=1e-9):
-            raise DamagedFile(path, f"its {metric} has another mean or number of subjects than the record says")
+            raise DamagedFile(path, f"its mean or number of subjects of {metric} differs from the record")
     return scores
 
 
 def clear_damage(folder: HeldFolder, damaged: Sequence[Readable]) -> list[Path]:
     """Set damaged files aside, and the record that they belong to; returns their new names.
 
-    What is whole stays, so that the cell is made from it: scored from its weights, or trained on from its state.
+    Undamaged files stay, and the cell is made from them: scored from its weights, or trained on from its state.
     """
     folder.check()
     paths = dict.fromkeys([*(path for path in damaged if isinstance(path, Path)), folder.path / RECORD])
@@ -241,14 +240,14 @@ def clear_damage(folder: HeldFolder, damaged: Sequence[Readable]) -> list[Path]:
 
 
 def clear_stale(folder: HeldFolder) -> None:
-    """Move all that a cell's folder holds into a folder beside it; the lock stays, and the record goes last."""
+    """Move all files of a cell's folder, but the lock, into a folder beside it; the record is moved last."""
     folder.check()
-    content = [path for path in folder.path.iterdir() if not path.name.startswith((LOCK, LEASE))]
-    if not content:
+    paths = [path for path in folder.path.iterdir() if not path.name.startswith((LOCK, LEASE))]
+    if not paths:
         return
     target = free_name(folder.path, "stale")
     target.mkdir()
-    for path in sorted(content, key=lambda path: path.name == RECORD):
+    for path in sorted(paths, key=lambda path: path.name == RECORD):
         path.rename(target / path.name)
 
 

@@ -1,10 +1,10 @@
-"""A cell's exhibit on disk: a few whole slices of its predictions; beside the cells of a row their truth, once.
+"""A cell's exhibit on disk: a few whole slices of its predictions. Their truth is stored once for a row of cells.
 
     <protocol>/<degradation>/<contrast>-x2/truth-<digest>.npz
     <protocol>/<degradation>/<contrast>-x2/<label>/seed0/exhibit.npz
 
-Both are files of `images`, with one array (slices, rows, columns) a subject and kind. The truth's name is the digest of
-what it says of itself, checksums of its arrays included: whoever writes it writes the same.
+Both are files of `images`, with one array (slices, rows, columns) for each subject and kind. The truth's name is the
+digest of its description, which has the checksums of its arrays: every process that writes the truth writes the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from ..system.files import DamagedFile, Readable, digest, remove_leftovers, set_aside
 from .cell_files import EXHIBIT
-from .images import MAX_SLICES, About, Number, Positive, Stored, Window, archive, as_stored, read_archive
+from .images import MAX_SLICES, Description, Number, Positive, Stored, Window, archive, as_stored, read_archive
 from .locks import HeldFolder
 from .record import Part
 
@@ -31,7 +31,7 @@ Index = Annotated[int, Field(ge=0)]
 Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=MAX_SLICES)]
 
 
-class TruthOf(Part):
+class SubjectTruth(Part):
     """The truth of one test subject."""
 
     subject: str
@@ -44,32 +44,32 @@ class TruthOf(Part):
     spacing: tuple[Positive, Positive, Positive]
     """HR voxel distances in mm: slices, rows, columns."""
     axes: tuple[Literal["L", "R", "A", "P", "S", "I"], ...] = Field(min_length=3, max_length=3)
-    """Where slices, rows and columns count up to: left, right, anterior, posterior, superior, inferior."""
+    """The direction in which slices, rows and columns count: left, right, anterior, posterior, superior, inferior."""
     hr: Stored
     lr: Stored
 
 
-class Truth(About):
+class Truth(Description):
     """What a truth file holds."""
 
     format: Literal[1] = 1
-    subjects: tuple[TruthOf, ...] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    subjects: tuple[SubjectTruth, ...] = Field(min_length=1, max_length=MAX_SUBJECTS)
 
     @property
     def name(self) -> str:
-        """That of its file."""
+        """The name of its file."""
         return f"truth-{digest(self.model_dump(mode='json'))[:16]}.npz"
 
     def arrays(self) -> dict[str, Stored]:
         arrays = dict[str, Stored]()
-        for number, true in enumerate(self.subjects):
-            if {true.hr.shape[0], true.lr.shape[0], len(true.lr_slices)} != {len(true.slices)}:
-                raise ValueError("its arrays have other numbers of slices than it says")
-            arrays |= {f"hr-{number}": true.hr, f"lr-{number}": true.lr}
+        for number, truth in enumerate(self.subjects):
+            if {truth.hr.shape[0], truth.lr.shape[0], len(truth.lr_slices)} != {len(truth.slices)}:
+                raise ValueError("its arrays have other numbers of slices than its description says")
+            arrays |= {f"hr-{number}": truth.hr, f"lr-{number}": truth.lr}
         return arrays
 
 
-class PredictionOf(Part):
+class SubjectPrediction(Part):
     """The predicted slices of one test subject, as they were scored."""
 
     subject: str
@@ -77,21 +77,21 @@ class PredictionOf(Part):
     prediction: Stored
 
 
-class Predictions(About):
+class Predictions(Description):
     """What `exhibit.npz` holds."""
 
     format: Literal[1] = 1
     truth: Annotated[str, Field(pattern=rf"^{TRUTH.pattern}$")]
     """Name of the truth's file, in the folder of the row."""
-    subjects: tuple[PredictionOf, ...] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    subjects: tuple[SubjectPrediction, ...] = Field(min_length=1, max_length=MAX_SUBJECTS)
 
     def arrays(self) -> dict[str, Stored]:
-        return {f"prediction-{number}": predicted.prediction for number, predicted in enumerate(self.subjects)}
+        return {f"prediction-{number}": subject.prediction for number, subject in enumerate(self.subjects)}
 
 
 @dataclass(frozen=True, eq=False)
 class SubjectSlices:
-    """What is kept of one test subject, in the file's intensity units."""
+    """The slices of one test subject to keep, in the file's intensity units."""
 
     subject: str
     slices: tuple[int, ...]
@@ -110,7 +110,7 @@ class SubjectSlices:
 
 @dataclass(frozen=True, eq=False)
 class ExhibitSlice:
-    """One slice to look at. Images are float32 in the file's intensity units, read-only, (rows, columns)."""
+    """One slice to show. Images are float32 in the file's intensity units, read-only, (rows, columns)."""
 
     subject: str
     number: int
@@ -130,12 +130,12 @@ class ExhibitSlice:
     spacing: tuple[float, float, float]
     """HR voxel distances in mm: slices, rows, columns. Rows to columns is the aspect of a pixel."""
     axes: tuple[str, ...]
-    """Where slices, rows and columns count up to: L, R, A, P, S or I."""
+    """The direction in which slices, rows and columns count: L, R, A, P, S or I."""
 
 
 @dataclass(frozen=True, eq=False)
 class Exhibit:
-    """What a cell keeps to be looked at."""
+    """The slices that a cell keeps for figures and pages."""
 
     slices: tuple[ExhibitSlice, ...]
     """By subject, in the order of the split, and by slice."""
@@ -144,29 +144,29 @@ class Exhibit:
 
 
 def write_exhibit(folder: HeldFolder, row: HeldFolder, subjects: Sequence[SubjectSlices]) -> str:
-    """Write a cell's exhibit into its folder, and its truth into the row's where it is not there yet, whole.
+    """Write a cell's exhibit into its folder, and its truth into the row's, unless it is there and undamaged.
 
     Both are complete or absent. Returns the SHA-256 of exhibit.npz. Raises OSError, and ValueError for more than an
     exhibit may hold.
     """
-    truths, truth_arrays = list[TruthOf](), dict[str, np.ndarray]()
-    predictions, arrays = list[PredictionOf](), dict[str, np.ndarray]()
-    for number, kept in enumerate(subjects):
-        hr, truth_arrays[f"hr-{number}"] = as_stored(kept.hr, kept.step)
-        lr, truth_arrays[f"lr-{number}"] = as_stored(kept.lr, kept.step)
-        prediction, arrays[f"prediction-{number}"] = as_stored(kept.prediction, kept.step)
-        true = {
-            "subject": kept.subject,
-            "slices": kept.slices,
-            "lr_slices": kept.lr_slices,
-            "display": (float(kept.hr.min()), float(kept.hr.max())),
-            "spacing": kept.spacing,
-            "axes": kept.axes,
+    truths, truth_arrays = list[SubjectTruth](), dict[str, np.ndarray]()
+    predictions, arrays = list[SubjectPrediction](), dict[str, np.ndarray]()
+    for number, selection in enumerate(subjects):
+        hr, truth_arrays[f"hr-{number}"] = as_stored(selection.hr, selection.step)
+        lr, truth_arrays[f"lr-{number}"] = as_stored(selection.lr, selection.step)
+        prediction, arrays[f"prediction-{number}"] = as_stored(selection.prediction, selection.step)
+        subject_truth = {
+            "subject": selection.subject,
+            "slices": selection.slices,
+            "lr_slices": selection.lr_slices,
+            "display": (float(selection.hr.min()), float(selection.hr.max())),
+            "spacing": selection.spacing,
+            "axes": selection.axes,
             "hr": hr,
             "lr": lr,
         }
-        truths.append(TruthOf.model_validate(true))
-        predictions.append(PredictionOf(subject=kept.subject, slices=kept.slices, prediction=prediction))
+        truths.append(SubjectTruth.model_validate(subject_truth))
+        predictions.append(SubjectPrediction(subject=selection.subject, slices=selection.slices, prediction=prediction))
     truth = Truth(subjects=tuple(truths))
     content = archive(Predictions(truth=truth.name, subjects=tuple(predictions)), arrays)
     remove_leftovers(row.path)
@@ -184,39 +184,39 @@ def write_exhibit(folder: HeldFolder, row: HeldFolder, subjects: Sequence[Subjec
 def read_exhibit(folder: Readable) -> Exhibit | None:
     """The exhibit in a cell's folder, with its truth; None where there is none.
 
-    Runs nothing that the files hold and takes no more memory than the bounds of `images` allow. Raises DamagedFile
-    where one of the two files is not, to the last bit of a value, what `write_exhibit` wrote, or the truth is missing.
+    Runs nothing from the files and takes no more memory than the bounds of `images` allow. Raises DamagedFile where the
+    truth is missing, or any bit of a value in one of the two files differs from what `write_exhibit` wrote.
     """
     path = folder / EXHIBIT
     try:
-        predictions, predicted = read_archive(path, Predictions)
+        predictions, predicted_images = read_archive(path, Predictions)
     except FileNotFoundError:
         return None
     truth_path = folder.parent.parent / predictions.truth
     try:
-        truth, images = _read_truth(truth_path)
+        truth, truth_images = _read_truth(truth_path)
     except FileNotFoundError:
-        raise DamagedFile(truth_path, f"it is missing, and {path} names it") from None
-    shown = [(each.subject, each.slices, each.prediction.shape) for each in predictions.subjects]
-    if shown != [(each.subject, each.slices, each.hr.shape) for each in truth.subjects]:
+        raise DamagedFile(truth_path, f"it is missing, but {path} names it") from None
+    predicted_slices = [(subject.subject, subject.slices, subject.prediction.shape) for subject in predictions.subjects]
+    if predicted_slices != [(subject.subject, subject.slices, subject.hr.shape) for subject in truth.subjects]:
         raise DamagedFile(path, f"it has other subjects or slices than {truth_path}")
     slices = [
         ExhibitSlice(
-            subject=true.subject,
-            number=true.slices[index],
-            lr_number=true.lr_slices[index],
-            prediction=predicted[f"prediction-{number}"][index],
-            hr=images[f"hr-{number}"][index],
-            lr=images[f"lr-{number}"][index],
-            display=true.display,
+            subject=subject.subject,
+            number=subject.slices[index],
+            lr_number=subject.lr_slices[index],
+            prediction=predicted_images[f"prediction-{number}"][index],
+            hr=truth_images[f"hr-{number}"][index],
+            lr=truth_images[f"lr-{number}"][index],
+            display=subject.display,
             prediction_window=predictions.subjects[number].prediction.window,
-            hr_window=true.hr.window,
-            lr_window=true.lr.window,
-            spacing=true.spacing,
-            axes=true.axes,
+            hr_window=subject.hr.window,
+            lr_window=subject.lr.window,
+            spacing=subject.spacing,
+            axes=subject.axes,
         )
-        for number, true in enumerate(truth.subjects)
-        for index in range(len(true.slices))
+        for number, subject in enumerate(truth.subjects)
+        for index in range(len(subject.slices))
     ]
     return Exhibit(tuple(slices), predictions.truth)
 
@@ -224,7 +224,7 @@ def read_exhibit(folder: Readable) -> Exhibit | None:
 def _read_truth(path: Readable) -> tuple[Truth, dict[str, np.ndarray]]:
     truth, images = read_archive(path, Truth)
     if truth.name != path.name:
-        raise DamagedFile(path, "its name is not the digest of what it holds")
+        raise DamagedFile(path, "its name is not the digest of its content")
     return truth, images
 
 

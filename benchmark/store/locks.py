@@ -1,10 +1,11 @@
-"""Who works on a folder: a lock that many runs respect, and where the file system has none, a lease.
+"""Who works on a folder: a lock that all runs respect, or a lease where the file system has no locks.
 
-Either says who holds it and shows every few seconds that the holder lives. Looking reads that and takes nothing.
+Both name their holder, which renews them every few seconds while it lives. Looking only reads them and takes no lock.
 
-A lock is the system's: it ends with its process, however that ends. A lease is a file that only one can make. Its
-holder renews it; whoever has watched one that did not change for `LEASE_SECONDS` renames it away, and one renaming
-wins. A holder that was suspended for so long finds its lease gone and writes nothing more (`Hold.check`).
+A lock is the system's: it ends with its process, however that ends. A lease is a file that only one process can make.
+Its holder renews it. A process that has watched a lease for `LEASE_SECONDS` without a change renames it away; of
+several such processes one succeeds. A holder that was suspended for so long finds its lease gone and writes nothing
+more (`Hold.check`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ ORPHAN_SECONDS = float(os.environ.get("MRSR_ORPHAN_SECONDS", 30))
 LOCK, LEASE = ".lock", ".lease"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EINVAL}
-"""What NFS, Lustre and container mounts without locks answer."""
-_ROOM = 1024
-"""Bytes of what a holder writes, filled up with spaces: written in place and at once, so that no reader sees a half."""
+"""Errors of NFS, Lustre and container mounts without locks."""
+_HOLDER_BYTES = 1024
+"""Size of a holder's text, padded with spaces: it is written in place and at once, so that no reader sees a part."""
 _PAUSE = 0.05
 
 
@@ -46,16 +47,16 @@ class Holder(BaseModel):
 
     process: Process
     driver: Process
-    """The `bench` that it works for; itself where nothing stands between."""
+    """The `bench` that it works for, which may be the process itself."""
     token: str
     inode: int
-    """Of the file that says so: a copy of it says nothing."""
+    """Of the file that this is written in: a copy of the file does not count."""
     beat: int = 0
-    """Grows with every sign of life."""
+    """Grows with every renewal."""
 
     @property
     def is_orphan(self) -> bool:
-        """Whether its driver is gone: it will save its state and end."""
+        """Whether its driver has ended: it will then save its state and end."""
         return self.driver.is_gone and not self.process.is_gone
 
     def __str__(self) -> str:
@@ -71,11 +72,11 @@ class Held(BenchError):
 
 
 class LeaseLost(BenchError):
-    """Another process has taken the folder over, since this one showed no life for too long."""
+    """Another process has taken the folder over, since this one did not renew its lease in time."""
 
 
 class HeldFolder(WorkFolder):
-    """A folder that is written to under a `Hold`: what changes a cell's record asks for one."""
+    """A folder that is written to under a `Hold`. Functions that change a cell's files take one."""
 
 
 class Hold:
@@ -84,20 +85,20 @@ class Hold:
     def __init__(self, path: Path, handle: int, leased: bool) -> None:
         self._path, self._handle, self._leased = path, handle, leased
         driver = multiprocessing.parent_process()
-        mine = process()
+        this_process = process()
         self._holder = Holder(
-            process=mine,
-            driver=mine if driver is None or driver.pid is None else process(driver.pid),
+            process=this_process,
+            driver=this_process if driver is None or driver.pid is None else process(driver.pid),
             token=secrets.token_hex(8),
             inode=os.fstat(handle).st_ino,
         )
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="beat", daemon=True)
         self.lost = threading.Event()
-        """Set once the lease was found to be another's."""
+        """Set once the lease belongs to another process."""
         try:
             self._write()
-        except OSError as error:  # nobody would see a sign of life; a lock holds without
+        except OSError as error:  # a lease that cannot be renewed is lost; a lock holds without its text
             if leased:
                 os.close(handle)
                 path.unlink(missing_ok=True)
@@ -105,11 +106,11 @@ class Hold:
         self._thread.start()
 
     def folder(self, path: Path) -> HeldFolder:
-        """The held folder, or one that is worked on under the same hold."""
+        """The held folder, or another one that is written to under the same hold."""
         return HeldFolder(path, self.check)
 
     def check(self) -> None:
-        """Raise LeaseLost where the folder is no longer held: to call right before anything is written."""
+        """Raise LeaseLost where the folder is no longer held. To be called right before each writing."""
         if not self._leased:
             return
         holder = read_holder(self._path)
@@ -118,12 +119,12 @@ class Hold:
             raise LeaseLost(f"{self._path.parent} was taken over by {holder or 'another process'}; nothing is written")
 
     def release(self) -> None:
-        """Let others work on the folder."""
+        """Let other processes work on the folder."""
         self._ended.set()
         self._thread.join()
         if not self._leased:
             with suppress(OSError):
-                os.pwrite(self._handle, b" " * _ROOM, 0)
+                os.pwrite(self._handle, b" " * _HOLDER_BYTES, 0)
         else:
             with suppress(LeaseLost, OSError):
                 self.check()
@@ -132,7 +133,7 @@ class Hold:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            with suppress(OSError):  # a network that is down; `check` sees what became of the lease
+            with suppress(OSError):  # the network may be down; `check` finds out whether the lease is lost
                 try:
                     self.check()
                 except LeaseLost:
@@ -141,16 +142,16 @@ class Hold:
                 self._write()
 
     def _write(self) -> None:
-        os.pwrite(self._handle, self._holder.model_dump_json().encode().ljust(_ROOM), 0)
+        os.pwrite(self._handle, self._holder.model_dump_json().encode().ljust(_HOLDER_BYTES), 0)
         os.fsync(self._handle)
 
 
 @contextmanager
 def hold(folder: Path, name: str = "", *, wait: float = 0.0, patient: bool = False) -> Iterator[Hold]:
-    """Hold a folder, or what `name` stands for in it, while the block runs.
+    """Hold a folder, or the file `name` in it, while the block runs.
 
-    Waits `wait` seconds for another holder to end, and `ORPHAN_SECONDS` for one whose driver is gone; with `patient`
-    also watches a lease until it changes or has not changed for `LEASE_SECONDS`, and then takes it over. Raises Held.
+    Waits `wait` seconds for another holder to end, and `ORPHAN_SECONDS` for one whose driver has ended. With `patient`
+    also watches a lease until it changes, or takes it over once it has not changed for `LEASE_SECONDS`. Raises Held.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held = _acquire(folder, name, wait, patient)
@@ -161,18 +162,18 @@ def hold(folder: Path, name: str = "", *, wait: float = 0.0, patient: bool = Fal
 
 
 def holder_of(folder: Readable, name: str = "") -> Holder | None:
-    """Who works on a folder now, as far as one can see; takes no lock and disturbs nobody. Nobody works on a pack."""
+    """The process that works on a folder now, as far as its files tell; takes no lock. Nobody works on a pack."""
     if not isinstance(folder, Path):
         return None
     for path in (folder / f"{name}{LEASE}", folder / f"{name}{LOCK}"):
         holder = read_holder(path)
-        if holder is not None and _lives(holder, path):
+        if holder is not None and _is_alive(holder, path):
             return holder
     return None
 
 
-def lockless(folder: Path) -> str | None:
-    """Why the file system of a folder has no locks, in the system's words; None where it has them."""
+def lock_problem(folder: Path) -> str | None:
+    """The system's reason why the file system of a folder has no locks; None where it has them."""
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -182,8 +183,8 @@ def lockless(folder: Path) -> str | None:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """What a holder wrote into its lock or lease; None where it let go, or where nobody ever held it."""
-    for _ in range(3):  # one that is being written may show a part of it
+    """The holder that a lock or lease names; None where it was released, or never held."""
+    for _ in range(3):  # a file that is being written may show a part
         try:
             content = path.read_bytes().strip()
         except OSError:
@@ -197,7 +198,7 @@ def read_holder(path: Path) -> Holder | None:
     return None
 
 
-def _lives(holder: Holder, path: Path) -> bool:
+def _is_alive(holder: Holder, path: Path) -> bool:
     if holder.process.is_here:
         return not holder.process.is_gone
     try:
@@ -211,9 +212,9 @@ def _acquire(folder: Path, name: str, wait: float, patient: bool) -> Hold:
     started = time.monotonic()
     content, since, renewed = _content(lease), started, False
     while True:
-        has_locks, held = _locked(lock)
+        has_locks, held = _try_lock(lock)
         if not has_locks:
-            held = _leased(lease)
+            held = _try_lease(lease)
         if held is not None:
             return held
         holder = read_holder(lock if has_locks else lease)
@@ -223,17 +224,17 @@ def _acquire(folder: Path, name: str, wait: float, patient: bool) -> Hold:
             if (latest := _content(lease)) != content:
                 content, since, renewed = latest, now, True
             if (holder is not None and holder.process.is_gone) or now - since > LEASE_SECONDS:
-                _take_away(lease, content)
+                _remove_lease(lease, content)
                 continue
-            if patient and not renewed:  # it may be that of a machine that is gone: time will tell
+            if patient and not renewed:  # its machine may be gone, which only time can show
                 limit = LEASE_SECONDS + BEAT_SECONDS
         if now - started >= limit:
             raise Held(folder, holder)
         time.sleep(_PAUSE)
 
 
-def _locked(path: Path) -> tuple[bool, Hold | None]:
-    """Whether the file system has locks, and this one where no other process has it."""
+def _try_lock(path: Path) -> tuple[bool, Hold | None]:
+    """Whether the file system has locks, and the lock, unless another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -247,8 +248,8 @@ def _locked(path: Path) -> tuple[bool, Hold | None]:
     return True, Hold(path, handle, leased=False)
 
 
-def _leased(path: Path) -> Hold | None:
-    """A lease; None where there is one already."""
+def _try_lease(path: Path) -> Hold | None:
+    """The lease; None where it exists already."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
@@ -263,16 +264,16 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def _take_away(lease: Path, content: bytes) -> None:
-    """Rename a lease away that still says `content`. One that was made or renewed in that moment is put back."""
-    away = lease.with_name(f"{lease.name}~{secrets.token_hex(8)}")
+def _remove_lease(lease: Path, content: bytes) -> None:
+    """Remove a lease whose content is still `content`. One that was made or renewed meanwhile is restored."""
+    removed = lease.with_name(f"{lease.name}~{secrets.token_hex(8)}")
     if _content(lease) != content:
         return
     try:
-        lease.rename(away)
-    except FileNotFoundError:  # another was quicker
+        lease.rename(removed)
+    except FileNotFoundError:  # another process was faster
         return
-    if _content(away) != content:
+    if _content(removed) != content:
         with suppress(FileExistsError):
-            os.link(away, lease)
-    away.unlink(missing_ok=True)
+            os.link(removed, lease)
+    removed.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Brings results together: plans, cells and sources of packs and folders into one results folder.
+"""Merges results: brings plans, cells and sources of packs and folders into one results folder.
 
-A cell comes over whole, under its hold, and never over one that is done.
+A cell is taken whole, under its hold, and never replaces one that is done.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ from .transfer import (
     whole_cell,
 )
 
-Verdict = Literal["take", "there", "refused", "held"]
+Verdict = Literal["take", "present", "refused", "held"]
 
 
 @dataclass
 class Merged:
-    """What became of the cells of all sources."""
+    """The cells of all sources, by what was done with them."""
 
     taken: list[str] = field(default_factory=list)
-    there: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     plans: int = 0
-    """That are new."""
+    """Number of new plans."""
 
     def __str__(self) -> str:
         counts = {
-            "taken": self.taken, "already there": self.there, "refused": self.refused, "damaged": self.damaged,
+            "taken": self.taken, "already there": self.present, "refused": self.refused, "damaged": self.damaged,
             "held by a run": self.held,
         }  # fmt: skip
-        said = [f"{len(cells)} {words}" for words, cells in counts.items() if cells or words != "held by a run"]
-        return f"cells: {', '.join(said)}; plans: {self.plans} new"
+        parts = [f"{len(cells)} {label}" for label, cells in counts.items() if cells or label != "held by a run"]
+        return f"cells: {', '.join(parts)}; plans: {self.plans} new"
 
 
 def merge(sources: Sequence[Path], results: Path, say: Callable[[str], None]) -> Merged:
-    """Bring packs and results folders into a results folder, one after another.
+    """Merge packs and results folders into a results folder, one after another. Nothing is deleted.
 
-    `say` hears of everything that is not taken, and why; all else is. Nothing is deleted. Raises UsageError for what is
-    neither pack nor folder of results, before anything is written, and BenchError where the folder cannot be written.
+    `say` is called with a line for all that is not taken, and why. Raises UsageError for a source that is neither a
+    pack nor a folder of results, before anything is written, and BenchError where the folder cannot be written.
     """
     roots = [_root(source, results) for source in sources]
     store, merged = Store(results), Merged()
@@ -83,13 +83,13 @@ def _root(source: Path, results: Path) -> Readable:
     if not source.is_dir() or not protocol_folders(source / "runs"):
         raise UsageError(f"{source} is neither a pack nor a folder of results: it has no runs/<protocol>/plans")
     if source.resolve() == results.resolve():
-        raise UsageError(f"{source} is the folder to merge into; name another source")
+        raise UsageError(f"{source} is both a source and the folder to merge into. Give another source")
     return source
 
 
 @dataclass
 class _Merge:
-    """One protocol's folder on its way into another."""
+    """Merges the folder of one protocol into another."""
 
     source: Readable
     target: Path
@@ -98,7 +98,7 @@ class _Merge:
 
     def run(self) -> None:
         if not is_member_name(f"runs/{self.source.name}/{PLANS}/{'0' * 32}.json"):
-            self.say(f"not taken: {self.source}: no protocol has such a name")
+            self.say(f"not taken: {self.source}: its name cannot be that of a protocol's folder")
             return
         for path in sorted(self.source.glob(f"{PLANS}/*.json")):
             self._plan(path)
@@ -108,7 +108,7 @@ class _Merge:
             self._cell(name)
 
     def _plan(self, path: Readable) -> None:
-        """Add a plan; of one that is there, keep the later time."""
+        """Add a plan; where it exists already, keep the later time."""
         target = self.target / PLANS / path.name
         try:
             time, plan = read_plan(path)
@@ -119,11 +119,11 @@ class _Merge:
             self.say(f"not taken: {error}")
             return
         try:
-            known_time, known = read_plan(target)
-            if known != plan:
-                self.say(f"not taken: {path}: {target} is another plan of that name")
+            own_time, own_plan = read_plan(target)
+            if own_plan != plan:
+                self.say(f"not taken: {path}: {target} has the same name but is another plan")
                 return
-            if known_time >= time:
+            if own_time >= time:
                 return
         except FileNotFoundError:
             self.merged.plans += 1
@@ -151,76 +151,76 @@ class _Merge:
             file.write(content)
 
     def _cell(self, name: str) -> None:
-        shown = f"{self.source.name}/{name}"
+        label = f"{self.source.name}/{name}"
         try:
             cell = whole_cell(self.source, name)
         except (BenchError, FileNotFoundError) as error:
             is_held = isinstance(error, NotWhole) and error.state == "running"
-            (self.merged.held if is_held else self.merged.damaged).append(shown)
-            self.say(f"{'held' if is_held else 'damaged'}: {shown}: {error}")
+            (self.merged.held if is_held else self.merged.damaged).append(label)
+            self.say(f"{'held' if is_held else 'damaged'}: {label}: {error}")
             return
         verdict, why = self._verdict(cell)
         if verdict == "take":
             try:
                 with hold(self.target / base_of(name)) as held:
-                    verdict, why = self._verdict(cell, held=True)  # another may have been quicker
+                    verdict, why = self._verdict(cell, held=True)  # another run may have finished it meanwhile
                     if verdict == "take":
                         self._take(cell, held)
             except (Held, LeaseLost) as error:
                 verdict, why = "held", str(error)
-            except DamagedFile as error:  # changed since it was found whole
-                self.merged.damaged.append(shown)
-                self.say(f"damaged: {shown}: {error}")
+            except DamagedFile as error:  # it has changed since it was checked
+                self.merged.damaged.append(label)
+                self.say(f"damaged: {label}: {error}")
                 return
-        places = {"take": self.merged.taken, "there": self.merged.there, "refused": self.merged.refused}
-        places.get(verdict, self.merged.held).append(shown)
+        lists = {"take": self.merged.taken, "present": self.merged.present, "refused": self.merged.refused}
+        lists.get(verdict, self.merged.held).append(label)
         if why:
-            self.say(f"{verdict}: {shown}: {why}")
+            self.say(f"{verdict}: {label}: {why}")
         elif verdict == "take" and cell.note:
-            self.say(f"{shown}: {cell.note}")
+            self.say(f"{label}: {cell.note}")
 
     def _verdict(self, cell: WholeCell, *, held: bool = False) -> tuple[Verdict, str]:
-        """What to do about a cell, and why where it is not taken."""
-        here = own_standing(self.target, cell.name, held=held)
-        if here.state == "running":
-            return "held", here.why
-        if here.state == "stale":
-            return "refused", f"the one in {self.target.parent.parent} cannot be compared: {here.why}"
-        if here.done is not None:
-            if not isinstance(cell.record, DoneRecord) or (difference := _difference(cell.record, here.done)) is None:
-                return "there", ""
+        """What to do with a cell, and the reason where it is not taken."""
+        own = own_standing(self.target, cell.name, held=held)
+        if own.state == "running":
+            return "held", own.why
+        if own.state == "stale":
+            return "refused", f"the cell in {self.target.parent.parent} cannot be compared: {own.why}"
+        if own.done is not None:
+            if not isinstance(cell.record, DoneRecord) or (difference := _difference(cell.record, own.done)) is None:
+                return "present", ""
             return "refused", (
-                f"the one in {self.target.parent.parent} has {difference}\n"
-                f"    {self.source}: {_described(cell.record)}\n    {self.target}: {_described(here.done)}"
+                f"the cell in {self.target.parent.parent} has {difference}\n"
+                f"    {self.source}: {_identity(cell.record)}\n    {self.target}: {_identity(own.done)}"
             )
-        if here.state != "missing" and not isinstance(cell.record, DoneRecord):
-            return "there", ""
-        return self._fits_its_pair(cell)
+        if own.state != "missing" and not isinstance(cell.record, DoneRecord):
+            return "present", ""
+        return self._compare_weights(cell)
 
-    def _fits_its_pair(self, cell: WholeCell) -> tuple[Verdict, str]:
-        """A cell and its self-ensemble are of one training."""
+    def _compare_weights(self, cell: WholeCell) -> tuple[Verdict, str]:
+        """Refuse a cell whose self-ensemble, or plain cell, here was made with other weights."""
         base = base_of(cell.name)
         row, label, seed = base.rsplit("/", 2)
-        other = f"{row}/{label}+/{seed}" if cell.name == base else base
-        there = own_standing(self.target, other).done
-        weights = [record.checksums.weights for record in (cell.record, there) if isinstance(record, DoneRecord)]
+        partner = f"{row}/{label}+/{seed}" if cell.name == base else base
+        own = own_standing(self.target, partner).done
+        weights = [record.checksums.weights for record in (cell.record, own) if isinstance(record, DoneRecord)]
         if len(weights) == 2 and None not in weights and weights[0] != weights[1]:
-            assert there is not None
+            assert own is not None
             return "refused", (
-                f"{other} in {self.target.parent.parent} is of another training\n"
-                f"    {self.source}: {_described(cell.record)}\n    {self.target}: {_described(there)}"
+                f"{partner} in {self.target.parent.parent} has the weights of another training\n"
+                f"    {self.source}: {_identity(cell.record)}\n    {self.target}: {_identity(own)}"
             )
         return "take", ""
 
     def _take(self, cell: WholeCell, held: Hold) -> None:
-        """Write a cell's files, its record last. What is there and differs is set aside."""
+        """Write a cell's files, its record last. Files here that differ are set aside."""
         contents = {name: read_file(self.source, cell, name) for name in cell.files}
         folder = held.folder(self.target / cell.name)
-        here = own_standing(self.target, cell.name, held=True)
-        if here.state != "missing":
-            clear_damage(folder, here.damaged)
+        own = own_standing(self.target, cell.name, held=True)
+        if own.state != "missing":
+            clear_damage(folder, own.damaged)
         if isinstance(cell.record, DoneRecord):
-            self._make_room(cell, cell.record, held)
+            self._set_others_aside(cell, cell.record, held)
         for name, content in contents.items():
             path = self.target / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,8 +230,8 @@ class _Merge:
             with held.folder(path.parent).file(path.name) as file:
                 file.write(content)
 
-    def _make_room(self, cell: WholeCell, record: DoneRecord, held: Hold) -> None:
-        """Set aside what would belong to the record by its name and is another."""
+    def _set_others_aside(self, cell: WholeCell, record: DoneRecord, held: Hold) -> None:
+        """Set aside files that have the name of a file of the record, but another content."""
         for name, checksum in record_files(cell.name, record).items():
             path = self.target / name
             held.check()
@@ -240,17 +240,17 @@ class _Merge:
 
 
 def _difference(theirs: DoneRecord, ours: DoneRecord) -> str | None:
-    """What sets two records of one place apart; None where they stand for the same figures."""
+    """How two records of the same cell differ; None where they have the same figures."""
     if (theirs.train_key, theirs.score_key) != (ours.train_key, ours.score_key):
-        return "other keys: it is of another protocol, split, recipe, method version or scoring"
+        return "other keys: its protocol, split, recipe, method version or scoring differs"
     if theirs.source_digest != ours.source_digest:
         return "another source digest: the method's files differ"
     if theirs.checksums.scores != ours.checksums.scores:
-        return "other figures under the same keys and of the same source"
+        return "other figures under the same keys and from the same source"
     return None
 
 
-def _described(record: AnyRecord) -> str:
+def _identity(record: AnyRecord) -> str:
     parts = [f"train key {record.train_key[:12]}", f"score key {record.score_key[:12]}"]
     parts.append(f"source {record.source_digest[:12]}")
     if isinstance(record, DoneRecord):

@@ -1,8 +1,8 @@
 """The MLflow mirror of the records: experiment = protocol, run = cell. Records stay the truth.
 
-Mirroring is idempotent: a record that MLflow has already is left alone. Only the driver talks to MLflow. A tracker that
-is down costs a warning, never a result, and a record that it refuses costs that record's mirror: the next run mirrors
-what is missing.
+Mirroring is idempotent: a record that MLflow already has is skipped. Only the driver talks to MLflow. A tracker that is
+down causes a warning and costs no result. A record that it refuses is not mirrored. The next run mirrors what is
+missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from ..system.files import digest, sha256_of, write_text
 from ..system.states import CURVE
-from .cell_files import LOG, RECORD, SCORES, WEIGHTS, Place, look
+from .cell_files import LOG, RECORD, SCORES, WEIGHTS, Place, inspect_cell
 from .locks import hold
 from .record import AnyRecord, DoneRecord
 
@@ -27,14 +27,14 @@ OFF = "none"
 """The tracking address that turns mirroring off."""
 _ID, _CELL, _KEY, _WRITTEN = "mrsr.id", "mrsr.cell", "mrsr.score_key", "mrsr.written"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow's page opens on its tools for language models, not on metrics and curves."""
+"""Without this tag MLflow's page opens on its tools for language models, not on metrics and curves."""
 _FOLLOW_SECONDS = 5.0
 _LOCK_SECONDS = 60.0
 """How long the runs that share one database file wait for one another."""
 _CURVES = ("loss", "val_psnr", "lr", "pixels_per_second", "memory_bytes")
 """Columns of train.csv that MLflow shows; records of earlier versions lack the last two."""
 _BATCH = 1000 // len(_CURVES)
-"""Rows to a call, which takes 1000 figures: of a row all arrive or none."""
+"""Rows in one call, which takes at most 1000 figures: so all figures of a row arrive, or none."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class MirroredCell:
     """A cell to mirror."""
 
     experiment: str
-    """The protocol's folder."""
+    """Name of the protocol's folder."""
     name: str
     folder: str
-    """The cell's, below the protocol's."""
+    """The cell's folder, below the protocol's."""
     place: Place
 
 
@@ -55,11 +55,10 @@ def default_uri(results: Path) -> str:
 
 
 class Mirror:
-    """Mirrors the records of one results folder to one tracker; `warn` hears of what is not mirrored.
+    """Mirrors the records of one results folder to one tracker; `warn` is called with a message on any failure.
 
-    A record that arrived leaves a mark in its cell, so that MLflow is not even imported where nothing is new.
-
-    When its block ends, no run of a cell that was stopped is left running in MLflow.
+    A mirrored record leaves a mark file in its cell's folder, so that MLflow is imported only where a record is new.
+    At the end of the block, MLflow runs of cells that were stopped are ended too.
     """
 
     def __init__(self, results: Path, uri: str | None, warn: Callable[[str], None]) -> None:
@@ -76,31 +75,31 @@ class Mirror:
 
     def __exit__(self, *_: object) -> None:
         if self._unfinished:
-            self._safely(self._terminate)
+            self._safely(self._end_runs)
 
-    def sync(self, items: Iterable[MirroredCell]) -> None:
+    def sync(self, cells: Iterable[MirroredCell]) -> None:
         """Mirror every record of these cells that MLflow does not have yet."""
-        new = [item for item in items if not self._off and self._is_new(item)]
+        new = [cell for cell in cells if not self._off and self._is_new(cell)]
 
         def mirror() -> None:
-            for item in new:
-                record = look(item.place).record
-                if record is not None and record.score_key == item.place.score_key:
-                    self._mirror_one(item, record)
+            for cell in new:
+                record = inspect_cell(cell.place).record
+                if record is not None and record.score_key == cell.place.score_key:
+                    self._mirror_or_warn(cell, record)
 
         if new:
             self._safely(mirror)
 
-    def follow(self, item: MirroredCell) -> None:
+    def follow(self, cell: MirroredCell) -> None:
         """Mirror the training curve of the cell that is running, every few seconds."""
         if time.monotonic() - self._followed < _FOLLOW_SECONDS:
             return
-        self._safely(lambda: self._curve(self._run(item), item))
+        self._safely(lambda: self._curve(self._run(cell), cell))
         self._followed = time.monotonic()
 
-    def _is_new(self, item: MirroredCell) -> bool:
-        """Whether a cell has a record that has left no mark for this tracker; a database that is gone has none."""
-        folder = item.place.folder
+    def _is_new(self, cell: MirroredCell) -> bool:
+        """Whether a cell has a record without a mark for this tracker. Marks do not count without the database file."""
+        folder = cell.place.folder
         if not (folder / RECORD).is_file():
             return False
         database = self._database
@@ -111,36 +110,36 @@ class Mirror:
         except (OSError, UnicodeDecodeError):
             return True
 
-    def _mirror_one(self, item: MirroredCell, record: AnyRecord) -> None:
-        """A record that MLflow refuses costs its own mirror; a tracker that answers no more is another matter."""
+    def _mirror_or_warn(self, cell: MirroredCell, record: AnyRecord) -> None:
+        """Warn where MLflow refuses this record alone. Raises where the tracker no longer answers."""
         try:
-            checksum = sha256_of(item.place.folder / RECORD)
-            self._mirror(item, record)
+            checksum = sha256_of(cell.place.folder / RECORD)
+            self._mirror(cell, record)
         except Exception as error:
             self._connect().search_experiments(max_results=1)
-            self._warn(f"MLflow at {self._uri} refuses the record of {item.name}, which is safe: {error}")
+            self._warn(f"MLflow at {self._uri} refuses the record of {cell.name}, which is safe: {error}")
         else:
-            write_text(item.place.folder / self._mark, checksum)
+            write_text(cell.place.folder / self._mark, checksum)
 
-    def _terminate(self) -> None:
+    def _end_runs(self) -> None:
         for run in sorted(self._unfinished):
             self._client.set_terminated(run, "KILLED")
         self._unfinished.clear()
 
     def _safely(self, action: Callable[[], None]) -> None:
-        """Any trouble with the tracker turns the mirror off for this run, with one warning."""
+        """Do something with the tracker. Any failure turns the mirror off for this run, with one warning."""
         if self._off:
             return
         try:
-            with self._alone():
+            with self._locked_database():
                 action()
         except Exception as error:
             self._off = True
-            self._warn(f"MLflow at {self._uri} is not mirrored in this run, results are safe in records: {error}")
+            self._warn(f"records are not mirrored to MLflow at {self._uri} in this run; results are safe: {error}")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other runs away while a database file is used: its makers destroy each other's, its writers time out."""
+    def _locked_database(self) -> Iterator[None]:
+        """Lock a database file: two runs would each overwrite the other's new file, and later time out on writing."""
         database = self._database
         if database is None:
             yield
@@ -150,7 +149,7 @@ class Mirror:
 
     @property
     def _database(self) -> Path | None:
-        """The tracker's file, where it is a SQLite database."""
+        """The database's file, where the tracker is a SQLite database."""
         local = self._uri.startswith("sqlite:///")
         return Path(self._uri.removeprefix("sqlite:///").partition("?")[0]) if local else None
 
@@ -175,27 +174,27 @@ class Mirror:
         if experiment is not None:
             return str(experiment.experiment_id)
         local = self._database is not None
-        place = (self._results / "mlartifacts" / name).resolve().as_uri() if local else None
-        return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
+        artifacts = (self._results / "mlartifacts" / name).resolve().as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=_KIND))
 
-    def _run(self, item: MirroredCell) -> Any:
-        """The MLflow run of a cell under its present key, made now if there is none."""
-        client, experiment = self._connect(), self._experiment(item.experiment)
-        name = digest([item.folder, item.place.score_key])[:32]  # no letter of a label may end a query's string
+    def _run(self, cell: MirroredCell) -> Any:
+        """The MLflow run of a cell under its present key; a new one where there is none."""
+        client, experiment = self._connect(), self._experiment(cell.experiment)
+        name = digest([cell.folder, cell.place.score_key])[:32]  # a digest, since a label may hold a quote
         runs = client.search_runs([experiment], f"tags.`{_ID}` = '{name}'", max_results=1)
         if runs:
             run = runs[0]
         else:
-            tags = {_ID: name, _CELL: item.folder, _KEY: item.place.score_key}
-            run = client.create_run(experiment, run_name=item.name, tags=tags)
+            tags = {_ID: name, _CELL: cell.folder, _KEY: cell.place.score_key}
+            run = client.create_run(experiment, run_name=cell.name, tags=tags)
         if _WRITTEN not in run.data.tags:
             if run.info.status != "RUNNING":
                 client.update_run(run.info.run_id, status="RUNNING")
             self._unfinished.add(run.info.run_id)
         return run
 
-    def _mirror(self, item: MirroredCell, record: AnyRecord) -> None:
-        client, run = self._connect(), self._run(item)
+    def _mirror(self, cell: MirroredCell, record: AnyRecord) -> None:
+        client, run = self._connect(), self._run(cell)
         if run.data.tags.get(_WRITTEN) == record.written:
             return
         run_id = run.info.run_id
@@ -207,11 +206,11 @@ class Mirror:
             for name, figure in _figures(record).items():
                 client.log_metric(run_id, name, figure)
             client.log_dict(run_id, record.environment.model_dump(), "environment.json")
-            if item.place.folder == item.place.base:
-                self._curve(run, item)
+            if cell.place.folder == cell.place.base:
+                self._curve(run, cell)
         else:
             client.set_tag(run_id, "mrsr.error", record.error)
-        folder = item.place.folder
+        folder = cell.place.folder
         for name in (RECORD, SCORES, CURVE, WEIGHTS, LOG):
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
@@ -220,15 +219,15 @@ class Mirror:
         client.set_tag(run_id, _WRITTEN, record.written)
         self._unfinished.discard(run_id)
 
-    def _curve(self, run: Any, item: MirroredCell) -> None:
-        """Log the rows of train.csv that MLflow does not have."""
+    def _curve(self, run: Any, cell: MirroredCell) -> None:
+        """Log the rows of train.csv that MLflow does not have yet."""
         from mlflow.entities import Metric
 
-        path = item.place.base / CURVE
+        path = cell.place.base / CURVE
         if not path.is_file():
             return
-        known = self._client.get_metric_history(run.info.run_id, "loss")
-        last = max((metric.step for metric in known), default=0)
+        logged = self._client.get_metric_history(run.info.run_id, "loss")
+        last = max((metric.step for metric in logged), default=0)
         now = int(time.time() * 1000)
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["seconds"] and int(row["step"]) > last]

@@ -2,10 +2,10 @@
 
     pack.json  runs/<protocol>/plans/…  runs/<protocol>/sources/…  runs/<protocol>/<degradation>/…
 
-A pack comes from others. Nothing of it is run, and nothing is unpacked to look at it. It is refused whole for a name
-that no results folder has, for a link, and for more bytes than the bounds below; what it says of its sizes is never
-believed. `pack.json` is sealed and has the size and the SHA-256 of every other member: one that is not so is damaged,
-and costs its cell alone.
+A pack comes from others. Nothing in it is run, and it is read without unpacking. It is refused whole for a name that
+no results folder has, for a link, and for more bytes than the bounds below; the sizes that it states are not trusted.
+`pack.json` is sealed and has the size and the SHA-256 of every other member. A member that differs from them is
+damaged, which affects its own cell alone.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ MANIFEST = "pack.json"
 FORMAT: Literal[1] = 1
 MAX_MEMBERS = 200_000
 MAX_TOTAL = 2**36
-"""Bytes of all members as they are unpacked: 64 GiB."""
+"""Unpacked bytes of all members: 64 GiB."""
 MAX_RATIO = 200
-"""Bytes that come of one compressed byte, in members of more than a megabyte."""
+"""Unpacked bytes for one compressed byte, in members of more than a megabyte."""
 _SMALL = 2**20
 _MAX_DIRECTORY = 2**26
 """Bytes of the archive's list of contents."""
 _CHUNK = 2**20
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, RuntimeError, OverflowError)
-"""What zipfile and zlib raise on a file that is not what it should be."""
+"""What zipfile and zlib raise on a damaged file."""
 
 _PART = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}"
 _CELL_FILES = r"record\.json|scores\.csv|radial\.csv|train\.csv|weights\.safetensors|exhibit\.npz"
@@ -52,14 +52,14 @@ _NAMES = re.compile(
 
 
 class BadPack(BenchError):
-    """A file that cannot be used as a pack, or one that is refused."""
+    """A file that is not a pack, or is refused as one."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} cannot be used as a pack: {reason}")
 
 
 class Member(Part):
-    """A member, as it has to be."""
+    """The size and checksum that a member must have."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
@@ -73,11 +73,11 @@ class PackedProtocol(Part):
     digest: str
     dataset: str
     images: str
-    """Under which licence slices of the data set's images are in the pack, and whom to name; '' where none are."""
+    """The licence of the slices of images in the pack, and whom to name; '' where there are none."""
 
 
 class Manifest(Part):
-    """What `pack.json` says."""
+    """The content of `pack.json`."""
 
     format: Literal[1] = FORMAT
     protocols: dict[str, PackedProtocol]
@@ -87,36 +87,36 @@ class Manifest(Part):
 
 
 def max_bytes(name: str) -> int:
-    """The most bytes that a member of this name may have: what is parsed is small, weights and images are not."""
+    """The most bytes that a member of this name may have: parsed files are small, weights and images are not."""
     if name == MANIFEST:
         return 2**26
     return 2**24 if name.endswith((".json", "scores.csv")) else 2**30
 
 
 def is_member_name(name: str) -> bool:
-    """Whether a results folder has files of this name: relative, without '..', and none that could be run."""
+    """Whether a results folder can have a file of this name: relative, without '..', and not executable code."""
     return _NAMES.fullmatch(name) is not None
 
 
 def open_pack(path: Path) -> PackPath:
-    """The root of a pack, to be looked at like a results folder. Raises BadPack, and DamagedFile for its pack.json."""
+    """The root of a pack, to be read like a results folder. Raises BadPack, and DamagedFile for its pack.json."""
     return PackPath(Pack(path), "")
 
 
 class Pack:
-    """A pack that is open: the archive's members by name, and what its manifest says of them."""
+    """An open pack: the archive's members by name, and its manifest."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             _check_directory(path)
             self._archive = zipfile.ZipFile(path)
-            self._infos = _checked(self._archive.infolist())
+            self._infos = _checked_members(self._archive.infolist())
         except DAMAGE as error:
             raise BadPack(path, str(error).partition("\n")[0] or type(error).__name__) from None
         self.manifest = self._manifest()
-        if strange := self._infos.keys() - self.manifest.members.keys() - {MANIFEST}:
-            raise BadPack(path, f"its {MANIFEST} does not name its member {min(strange)!r}")
+        if unknown := self._infos.keys() - self.manifest.members.keys() - {MANIFEST}:
+            raise BadPack(path, f"its {MANIFEST} does not name its member {min(unknown)!r}")
         self._children: dict[str, set[str]] = {}
         for name in self.manifest.members:
             while name:
@@ -125,7 +125,7 @@ class Pack:
                 name = folder
 
     def read(self, name: str) -> bytes:
-        """A member's content. Raises FileNotFoundError, and DamagedFile for one that is not as the manifest says."""
+        """A member's content. Raises FileNotFoundError, and DamagedFile for one that differs from the manifest."""
         member = self.manifest.members.get(name)
         if member is None:
             raise FileNotFoundError(f"{self.path}/{name}")
@@ -135,11 +135,11 @@ class Pack:
         return content
 
     def children(self, folder: str) -> set[str]:
-        """The names in a folder; none where it is no folder."""
+        """The names in a folder; none where it is not a folder."""
         return self._children.get(folder, set())
 
     def _content(self, name: str, size: int) -> bytes:
-        """At most `size` bytes and one more, whatever the archive says of them."""
+        """At most `size` bytes and one more, whatever size the archive states."""
         try:
             with self._archive.open(self._infos[name]) as file:
                 content = bytearray()
@@ -204,14 +204,14 @@ class PackPath:
         return self.pack.read(self.inner)
 
     def stat(self) -> os.stat_result:
-        """Its kind and its size alone."""
+        """Only its type and its size."""
         member = self.pack.manifest.members.get(self.inner)
         if member is None:
             raise FileNotFoundError(str(self))
         return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, member.bytes, 0, 0, 0))
 
     def glob(self, pattern: str, /) -> Iterator[PackPath]:
-        """What lies below and fits a pattern such as '*/plans/*.json', part by part."""
+        """The paths below that match a pattern such as '*/plans/*.json', part by part."""
         first, _, rest = pattern.partition("/")
         for name in sorted(self.pack.children(self.inner)):
             if fnmatchcase(name, first):
@@ -221,25 +221,25 @@ class PackPath:
                     yield self / name
 
 
-def _checked(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """The members by name. Raises ValueError for what no pack has."""
+def _checked_members(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """The members by name. Raises ValueError for members that a pack cannot have."""
     if len(infos) > MAX_MEMBERS:
         raise ValueError(f"it has {len(infos)} members, more than {MAX_MEMBERS}")
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         name, size = info.orig_filename, info.file_size
         if name != MANIFEST and not is_member_name(name):
-            raise ValueError(f"no pack has a member {name[:200]!r}")
+            raise ValueError(f"a pack cannot have a member {name[:200]!r}")
         if name in members:
             raise ValueError(f"its member {name!r} appears twice")
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise ValueError(f"its member {name!r} is a link or another special file")
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"its member {name!r} is encrypted or compressed in a way that no pack is")
+            raise ValueError(f"its member {name!r} is encrypted, or compressed by a method that packs do not use")
         if size > max_bytes(name):
             raise ValueError(f"its member {name!r} has {size} bytes, more than {max_bytes(name)}")
         if size > _SMALL and size > MAX_RATIO * info.compress_size:
-            raise ValueError(f"its member {name!r} grows from {info.compress_size} to {size} bytes")
+            raise ValueError(f"its member {name!r} expands from {info.compress_size} to {size} bytes")
         members[name] = info
     if (total := sum(info.file_size for info in infos)) > MAX_TOTAL:
         raise ValueError(f"its members have {total} bytes, more than {MAX_TOTAL}")
@@ -247,16 +247,16 @@ def _checked(infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_directory(path: Path) -> None:
-    """Raise ValueError where the list of contents is longer than may be read, or not where a pack has it."""
+    """Raise ValueError where the list of contents is too long, or not at the end of the file."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 98))
         end = file.read(98).rjust(98, b"\0")
     wide, locator, last = end[:56], end[56:76], end[76:]
     if last[:4] != b"PK\5\6":
-        raise ValueError("it is no zip file, or it was cut short")
+        raise ValueError("it is not a zip file, or it is incomplete")
     length = int.from_bytes(last[12:16], "little")
-    if locator[:4] == b"PK\6\7":  # more members or bytes than 16 or 32 bits count
+    if locator[:4] == b"PK\6\7":  # more members or bytes than 16 or 32 bits can count
         if wide[:4] != b"PK\6\6":
             raise ValueError("its end is not that of a zip file")
         length = int.from_bytes(wide[40:48], "little")

@@ -1,9 +1,9 @@
-"""The schema of a plan: what was asked, resolved, so that a table needs no method, no data and no protocol's code.
+"""The schema of a plan: a request, resolved, so that a table needs no method, no data and no protocol's code.
 
     <results>/runs/<protocol>/plans/<digest>.json
 
-A plan is written before its run works. The digest in its name is over all but the time at which it was asked last;
-asking again renews the time alone. Several plans below one folder are one `View`.
+A plan is written before its run works. The digest in its name is over all but the time of the last request: the same
+request renews only the time. All plans below one folder together are a `View`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Row = tuple[str, str, str]
 """(degradation, contrast, scale)."""
 
 
-class Asked(Part):
-    """What a command asked for, with defaults filled in."""
+class ResolvedRequest(Part):
+    """What a command requested, with defaults filled in."""
 
     protocol: str
     """A built-in name, or an absolute path."""
@@ -39,12 +39,12 @@ class Asked(Part):
 
 
 class Origin(Part):
-    """What a plan was made from: while all of it is the same, so is the plan."""
+    """What a plan was made from: while none of it changes, the plan is valid."""
 
     code: str
     """SHA-256 over the package's own files."""
     files: dict[str, str]
-    """Absolute path → SHA-256 of the protocol's and the split's file, where they do not ship with the package."""
+    """Absolute path → SHA-256 of the files of protocol and split, where they are not part of the package."""
     loose: tuple[str, ...]
     """Absolute paths of the methods that are loose files."""
     sources: dict[str, str]
@@ -52,17 +52,17 @@ class Origin(Part):
 
 
 class ProtocolPlan(Part):
-    """A protocol as it was resolved."""
+    """A resolved protocol."""
 
     folder: str
-    """Of its records: the name, and what was overridden."""
+    """The folder of its records: the name, and the overrides."""
     name: str
     version: int
     digest: str
     description: str
     dataset: str
     licence: str = ""
-    """That lets anyone hand the data set's images on, and whom to name; '' where none does."""
+    """The licence that lets anyone hand on the data set's images, and whom to name; '' where there is none."""
     grid: str
     track: str
     validation_every: int
@@ -72,11 +72,11 @@ class ProtocolPlan(Part):
     border: int
     rounding: str
     train_subjects: int
-    """How many subjects the training fold has."""
+    """Number of subjects in the training fold."""
     rows: tuple[Row, ...]
-    """All that it has, in the order of a table."""
+    """All its rows, in the order of a table."""
     resolved: dict[str, Any]
-    """All of it, the split's subjects included."""
+    """The whole protocol, with the split's subjects."""
 
 
 class ColumnPlan(Part):
@@ -90,12 +90,12 @@ class ColumnPlan(Part):
     options: dict[str, Any]
     recipe: RecipeMark | None
     train_subjects: int | None
-    """How many of the training subjects it takes; none for all."""
+    """Number of training subjects that it takes; None for all."""
     source_digest: str
 
 
 class CellPlan(Part):
-    """A cell: where its record lies and under which keys it is wanted, or why it has none."""
+    """A cell: the folder of its record and the keys that this should have, or why it has no keys."""
 
     label: str
     contrast: str
@@ -134,18 +134,18 @@ class MetricPlan(Part):
 
     @property
     def convention(self) -> str:
-        """Everything that decides the figure, in words."""
-        named = "" if self.label == self.metric else f"{self.label}: "
-        lower = "" if self.higher_is_better else " (lower is better)"
-        words = ", ".join(f"{key} {value}" for key, value in self.settings.items())
-        return f"{named}{self.title}{lower}" + (f" with {words}" if words else "")
+        """All settings that decide the figure, as text."""
+        label = "" if self.label == self.metric else f"{self.label}: "
+        direction = "" if self.higher_is_better else " (lower is better)"
+        settings = ", ".join(f"{key} {value}" for key, value in self.settings.items())
+        return f"{label}{self.title}{direction}" + (f" with {settings}" if settings else "")
 
 
 class Plan(Part):
-    """What one command asked for, resolved."""
+    """The request of one command, resolved."""
 
     format: Literal[1] = FORMAT
-    asked: Asked
+    asked: ResolvedRequest
     origin: Origin
     protocol: ProtocolPlan
     columns: tuple[ColumnPlan, ...]
@@ -154,7 +154,7 @@ class Plan(Part):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCell:
     """A cell of a view, with the column of the plan that it is from."""
 
     cell: CellPlan
@@ -167,22 +167,22 @@ class View:
 
     folder: Readable
     plans: tuple[Plan, ...]
-    """The one asked last comes first: its protocol and its metrics are the view's."""
+    """The one requested last comes first: its protocol and its metrics are the view's."""
     damaged: tuple[str, ...] = ()
-    """What is wrong with plans that cannot be read."""
+    """For each plan that cannot be read, the problem."""
 
     @property
     def last(self) -> Plan:
         return self.plans[0]
 
     @cached_property
-    def cells(self) -> tuple[Planned, ...]:
-        """The cells of all plans, each once; where two plans name the same cell, that of the one asked later."""
-        cells: dict[tuple[object, ...], Planned] = {}
+    def cells(self) -> tuple[PlannedCell, ...]:
+        """The cells of all plans, each once; where two plans have the same cell, that of the plan requested later."""
+        cells: dict[tuple[object, ...], PlannedCell] = {}
         for plan in self.plans:
             columns = {column.label: column for column in plan.columns}
             for cell in plan.cells:
-                cells.setdefault((cell.row, cell.label, cell.seed), Planned(cell, columns[cell.label]))
+                cells.setdefault((cell.row, cell.label, cell.seed), PlannedCell(cell, columns[cell.label]))
         return tuple(cells.values())
 
     @property
@@ -191,18 +191,18 @@ class View:
 
     @property
     def rows(self) -> list[Row]:
-        """In the order of the last plan's protocol; those that it lacks come last."""
+        """In the order of the last plan's protocol; rows that it lacks come last."""
         rows = dict.fromkeys(planned.cell.row for planned in self.cells)
-        known = [row for row in self.protocol.rows if row in rows]
-        return [*known, *(row for row in rows if row not in known)]
+        ordered = [row for row in self.protocol.rows if row in rows]
+        return [*ordered, *(row for row in rows if row not in ordered)]
 
     @property
     def labels(self) -> list[str]:
         """The columns of the last plan, then the older ones."""
         return list(dict.fromkeys(planned.cell.label for planned in self.cells))
 
-    def place(self, planned: Planned) -> Place[Readable] | None:
-        """Where a cell's files lie, and its keys; None where it has none."""
+    def place(self, planned: PlannedCell) -> Place[Readable] | None:
+        """The place of a cell's files, with its keys; None where it has no keys."""
         cell = planned.cell
         if cell.train_key is None or cell.score_key is None:
             return None
@@ -211,7 +211,7 @@ class View:
 
 
 def add_plan(folder: Path, plan: Plan) -> Path:
-    """Write a plan into a protocol's folder as the one asked last; one that is there gets a new time."""
+    """Write a plan into a protocol's folder as the one requested last; an existing one gets a new time."""
     content = plan.model_dump(mode="json")
     path = folder / PLANS / f"{digest(content)[:32]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,7 @@ def add_plan(folder: Path, plan: Plan) -> Path:
 
 
 def read_plan(path: Readable) -> tuple[str, Plan]:
-    """The time at which a plan was asked last, and the plan. Raises FileNotFoundError and DamagedFile."""
+    """The time of a plan's last request, and the plan. Raises FileNotFoundError and DamagedFile."""
     content = read_sealed(path)
     try:
         return str(content["time"]), Plan.model_validate(content["plan"])
@@ -235,30 +235,30 @@ def read_plan(path: Readable) -> tuple[str, Plan]:
 
 
 def view_of(folder: Readable) -> View | None:
-    """All plans below a protocol's folder; None where there is none that can be read."""
-    dated, damaged = list[tuple[str, Plan]](), list[str]()
+    """All plans below a protocol's folder; None where no plan can be read."""
+    timed_plans, damaged = list[tuple[str, Plan]](), list[str]()
     for path in sorted((folder / PLANS).glob("*.json")):
         try:
-            dated.append(read_plan(path))
+            timed_plans.append(read_plan(path))
         except FileNotFoundError:
             continue
         except DamagedFile as error:
             damaged.append(str(error))
-    if not dated:
+    if not timed_plans:
         return None
-    plans = [plan for _, plan in sorted(dated, key=lambda item: item[0], reverse=True)]
+    plans = [plan for _, plan in sorted(timed_plans, key=lambda timed: timed[0], reverse=True)]
     return View(folder, tuple(plans), tuple(damaged))
 
 
 def last_folder(runs: Readable) -> str | None:
-    """The protocol's folder whose plan was asked last; None where nothing was."""
-    dated = []
+    """The protocol's folder whose plan was requested last; None where there is no plan."""
+    timed_folders = []
     for path in runs.glob(f"*/{PLANS}/*.json"):
         try:
-            dated.append((read_plan(path)[0], path.parent.parent.name))
+            timed_folders.append((read_plan(path)[0], path.parent.parent.name))
         except (FileNotFoundError, DamagedFile):
             continue
-    return max(dated)[1] if dated else None
+    return max(timed_folders)[1] if timed_folders else None
 
 
 def _now() -> str:

@@ -1,6 +1,6 @@
-"""The schema of a record: what is known of a cell once it has been run. Read by this alone, whatever the methods are.
+"""The schema of a record: what is known of a cell that was run. To read one, no method is needed.
 
-A later version may add fields, which this one then passes over. `FORMAT` is raised when a field changes its meaning.
+A later version may add fields, which this version ignores. `FORMAT` is raised when a field changes its meaning.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ FORMAT: Literal[2] = 2
 
 
 class Part(BaseModel):
-    """Base of a record's parts: immutable; a field that is not known is passed over."""
+    """Base of a record's parts: immutable; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
 
 class ProtocolMark(Part):
-    """Under which protocol a cell was run."""
+    """The protocol under which a cell was run."""
 
     name: str
     version: int
     digest: str
     """SHA-256 over the resolved protocol and its split."""
     overrides: dict[str, int]
-    """What `--limit` and `--steps` changed of it."""
+    """The values that `--limit` and `--steps` changed."""
 
 
 class RecipeMark(Part):
-    """How a network was trained, as `method.Recipe` stood then. Fields of later versions are kept as they are."""
+    """How a network was trained: the fields of `method.Recipe` at that time. Fields of later versions are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -52,7 +52,7 @@ class RecipeMark(Part):
 
 
 class Resolved(Part):
-    """Everything that decides a training but its subjects. The train key is made of this."""
+    """Everything that decides a training, except its subjects. The train key is made from this."""
 
     method: str
     version: str
@@ -71,7 +71,7 @@ class Resolved(Part):
     """Name, rounding, options and noise, as in the protocol."""
     seed: int
     train_subjects: int | None = None
-    """How many of the training subjects the label takes; None for all."""
+    """Number of training subjects that the label takes; None for all."""
 
 
 class Tiles(Part):
@@ -82,17 +82,17 @@ class Tiles(Part):
 
 
 class Fit(Part):
-    """How what made the predictions came to be: a training by the suite's loop, or a method's own `fit`."""
+    """How a method was fitted: by a training in the suite's loop, or by its own `fit`."""
 
     seconds: float
     steps: int | None = None
-    """Like the next three, none where the suite's loop did not train."""
+    """Like the next three, None where the suite's loop did not train."""
     best_step: int | None = None
     best_val_psnr: float | None = None
     """Mean over the validation crops of each crop's PSNR in dB."""
     parameters: int | None = None
     skipped_steps: int = 0
-    """Steps that the divergence guard did not take."""
+    """Steps that the divergence guard skipped."""
     rollbacks: int = 0
     train_data_digest: str
     """SHA-256 over the training volumes' values (`data.pairs.Pair.digest`)."""
@@ -103,36 +103,36 @@ class Fit(Part):
 
 
 class Checksums(Part):
-    """SHA-256 of the files that belong to a record. A file that is absent is no damage, but for the scores."""
+    """SHA-256 of the files that belong to a record. All these files but the scores may be absent."""
 
     scores: str
     radial: str | None = None
     exhibit: str | None = None
-    """Of exhibit.npz; none where the cell keeps no slices."""
+    """Of exhibit.npz; None where the cell keeps no slices."""
     curve: str | None = None
-    """Of train.csv; with the base cell, not with its self-ensemble."""
+    """Of train.csv; in the record of the plain cell, not of its self-ensemble."""
     weights: str | None = None
-    """Of the weights that made the predictions; those of a self-ensemble lie with its base cell."""
+    """Of the weights that made the predictions; those of a self-ensemble lie in the folder of its plain cell."""
 
 
 class Record(Part):
-    """What every record says, whatever became of the cell."""
+    """The fields of every record, with or without figures."""
 
     format: Literal[2] = FORMAT
     label: str
     """The column; with a + for the self-ensemble."""
     protocol: ProtocolMark
     preset: str | None = None
-    """The method's preset that the options came from."""
+    """The method's preset that the options come from."""
     resolved: Resolved
     inference: Tiles | None
     """None: whole slices, or no network."""
     train_key: str
-    """SHA-256 over all that could change the weights."""
+    """SHA-256 over everything that could change the weights."""
     score_key: str
-    """SHA-256 over all that could change the scores."""
+    """SHA-256 over everything that could change the scores."""
     source_digest: str
-    """SHA-256 of the method's files: those that trained, where weights were scored again."""
+    """SHA-256 of the method's files; where weights were scored again, of the files that trained them."""
     written: str
     """UTC, as 2026-01-31T12:00:00Z."""
 
@@ -152,7 +152,7 @@ class DoneRecord(Record):
     seconds_per_volume: float
     """Mean seconds to upscale a test volume."""
     peak_memory_bytes: int
-    """The most that the cell's process held; on a GPU, what torch allocated there."""
+    """Peak memory of the cell's process; on a GPU, the peak that torch allocated there."""
     environment: Environment
     """Where the figures were made."""
     test_data_digest: str
@@ -160,7 +160,7 @@ class DoneRecord(Record):
     intensity_scales: dict[str, float]
     """Test subject → the 99.9th percentile of its LR."""
     acquired_samples: dict[str, tuple[tuple[int, int], tuple[int, int]]] | None = None
-    """With `grid: native`, test subject → (rows, columns) that were acquired, and that the file has."""
+    """With `grid: native`, test subject → acquired (rows, columns), and (rows, columns) of the file."""
     checksums: Checksums
 
 
@@ -169,10 +169,10 @@ class UndoneRecord(Record):
 
     state: Literal["failed", "timeout", "skipped"]
     error: str
-    """Why."""
+    """Why there are no figures."""
 
-    def says_the_same_as(self, other: Record) -> bool:
-        """Whether another record differs in nothing but the time at which it was written."""
+    def equals_but_for_time(self, other: Record) -> bool:
+        """Whether another record is the same but for the time at which it was written."""
         return self == other.model_copy(update={"written": self.written})
 
 
@@ -181,5 +181,5 @@ _ANY: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discrimina
 
 
 def parse(content: dict[str, Any]) -> AnyRecord:
-    """A record from plain data of this `FORMAT`. Raises pydantic.ValidationError where it is none."""
+    """A record from plain data of this `FORMAT`. Raises pydantic.ValidationError for anything else."""
     return _ANY.validate_python(content)

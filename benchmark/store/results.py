@@ -17,46 +17,45 @@ from .plan import PLANS, View, last_folder, read_plan, view_of
 
 
 class Store:
-    """The records below one results folder, or in a pack of them, which can only be looked at."""
+    """The records below one results folder, or in a pack, which can only be read."""
 
     def __init__(self, results: Path) -> None:
-        """Raises BadPack where `results` is a file and no pack."""
+        """Raises BadPack where `results` is a file, but not a pack."""
         self.results = results
         self.runs = results / "runs"
         """Where records are written."""
-        self.seen: Readable = open_pack(results) / "runs" if results.is_file() else self.runs
+        self.readable_runs: Readable = open_pack(results) / "runs" if results.is_file() else self.runs
         """Where records are read."""
 
     def check_writable(self) -> None:
-        """Raise UsageError now rather than lose a training's result later."""
+        """Raise UsageError where results cannot be written: now, rather than after a training."""
         check_folder(self.results)
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.runs).close()
         except OSError as error:
-            message = f"cannot write results to {self.runs}: {error.strerror or error}; choose another with --results"
-            raise UsageError(message) from None
+            raise UsageError(
+                f"cannot write results to {self.runs}: {error.strerror or error}; choose another folder with --results"
+            ) from None
 
     def view(self, protocol: str | None) -> View:
-        """All that was planned under a protocol's folder, by default the one asked last.
+        """All plans of a protocol's folder, by default of the one that was requested last.
 
-        `protocol` may be a name, a path, or a folder below runs such as demo~steps=10. Raises BenchError where nothing
-        was planned.
+        `protocol` may be a name, a path, or a folder below runs such as demo~steps=10. Raises BenchError where there is
+        no plan.
         """
-        folder = protocol or last_folder(self.seen)
+        folder = protocol or last_folder(self.readable_runs)
         if folder is not None and Path(folder).suffix in (".yaml", ".yml"):
             from ..protocol.loading import load
 
             folder = load(folder).folder
-        view = view_of(self.seen / folder) if folder is not None else None
+        view = view_of(self.readable_runs / folder) if folder is not None else None
         if view is None:
-            plans = (self.seen / folder).glob(f"{PLANS}/*.json") if folder else self.seen.glob(f"*/{PLANS}/*.json")
-            if damaged := sorted(plans):
-                raise BenchError(
-                    f"no plan can be read: {_problem(damaged[0])}. Ask again for what was run, with: bench run"
-                )
-            what = f"of '{folder}' " if folder else ""
-            raise BenchError(f"nothing {what}has been run yet below {self.runs}; start with: bench run")
+            root, pattern = (self.readable_runs / folder, "") if folder else (self.readable_runs, "*/")
+            if damaged := sorted(root.glob(f"{pattern}{PLANS}/*.json")):
+                raise BenchError(f"no plan can be read: {_problem(damaged[0])}. Repeat the request with: bench run")
+            subject = f"of '{folder}' " if folder else ""
+            raise BenchError(f"nothing {subject}has been run yet below {self.runs}; start with: bench run")
         return view
 
 
@@ -72,6 +71,6 @@ def check_folder(results: Path) -> None:
     """Raise UsageError for a pack, or any other file, where results are to be written."""
     if results.is_file():
         raise UsageError(
-            f"{results} is a file: a pack can be looked at, but not written to. Name a folder; "
-            f"to go on from a pack, first: bench unpack {results} FOLDER"
+            f"{results} is a file: a pack can be read, but not written to. Give a folder; "
+            f"to continue from a pack, run first: bench unpack {results} FOLDER"
         )

@@ -1,4 +1,4 @@
-"""The methods' files behind the figures, kept so that a figure can be audited later. Nothing ever runs them.
+"""Copies of the methods' files that made the figures, so that a figure can be audited later. Nothing runs them.
 
 <results>/runs/<protocol>/sources/<source digest>.zip
 """
@@ -24,7 +24,7 @@ def keep_source(folder: Path, digest: str, contents: Mapping[str, bytes]) -> Non
     remove_leftovers(path.parent)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in contents.items():  # in the order that the digest goes by
+        for name, content in contents.items():  # in the order that the digest uses
             file.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     with atomic_file(path) as target:
         target.write(archive.getvalue())

@@ -1,4 +1,4 @@
-"""A cell as it is handed on: whole, or not at all."""
+"""Cells to hand on, by a pack or a merge: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..errors import BenchError
 from ..system.files import DamagedFile, Readable, read_bytes, unsealed
 from ..system.states import CURVE
-from .cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, look, read_record
+from .cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, inspect_cell, read_record
 from .exhibit import read_exhibit
 from .pack import DAMAGE, is_member_name, max_bytes
 from .plan import PLANS
@@ -20,7 +20,7 @@ from .sources import SOURCES
 
 _FOLDER = re.compile(r"seed[0-9]+")
 _MAX_SOURCE = 2**25
-"""Bytes of a method's kept files, packed and unpacked together."""
+"""Bytes of the archive of a method's files and of its unpacked content, added."""
 
 
 class NotWhole(BenchError):
@@ -33,15 +33,15 @@ class NotWhole(BenchError):
 
 @dataclass(frozen=True)
 class WholeCell:
-    """A cell that may be handed on. Names are relative to the protocol's folder."""
+    """A cell that can be handed on. Names are relative to the protocol's folder."""
 
     name: str
     """Its folder: <degradation>/<contrast>-x2/<label>/seed0."""
     record: AnyRecord
     files: dict[str, str | None]
-    """Name → the SHA-256 that the record says; None for those that say it themselves, the record and the truth."""
+    """Name → its SHA-256 by the record; None for the record and the truth, which have their own."""
     note: str = ""
-    """What is left out of it, and why."""
+    """Which of its files are left out, and why."""
 
     @property
     def record_name(self) -> str:
@@ -72,37 +72,37 @@ def cell_names(protocol: Readable) -> list[str]:
 
 
 def base_of(name: str) -> str:
-    """The folder of the plain cell that a cell's weights lie in."""
+    """The folder of a cell's plain cell, where its weights lie."""
     row, label, seed = name.rsplit("/", 2)
     return f"{row}/{label.removesuffix('+')}/{seed}"
 
 
 def record_files(name: str, record: DoneRecord) -> dict[str, str | None]:
-    """The files that belong to a record, whether they are there or not: name → the SHA-256 that it says, if it does."""
-    own = {
+    """The files that belong to a record, whether they exist or not: name → its SHA-256 by the record, if it has one."""
+    checksums = {
         SCORES: record.checksums.scores,
         RADIAL: record.checksums.radial,
         CURVE: record.checksums.curve,
         EXHIBIT: record.checksums.exhibit,
     }
-    files: dict[str, str | None] = {f"{name}/{file}": checksum for file, checksum in own.items()}
+    files: dict[str, str | None] = {f"{name}/{file}": checksum for file, checksum in checksums.items()}
     if record.checksums.weights is not None:
         files[f"{base_of(name)}/{WEIGHTS}"] = record.checksums.weights
     return files
 
 
 def own_standing(protocol: Readable, name: str, *, held: bool = False) -> Standing:
-    """Where a cell stands by its own record, whatever is asked for now: missing, running, done, damaged, ..."""
+    """The state of a cell by the keys of its own record, whatever a plan wants: missing, running, done, damaged, …"""
     try:
         record = read_record(protocol / name)
     except BenchError:
-        record = None  # `look` says so too
+        record = None  # `inspect_cell` reports it
     keys = (record.train_key, record.score_key, record.source_digest) if record else ("", "", "")
-    return look(Place(protocol / name, protocol / base_of(name), *keys), held=held)
+    return inspect_cell(Place(protocol / name, protocol / base_of(name), *keys), held=held)
 
 
 def whole_cell(protocol: Readable, name: str) -> WholeCell:
-    """A cell that is done, or has no figures and says why. Raises BenchError with the reason for any other."""
+    """A cell that is done, or whose record says why it has no figures. Raises BenchError for any other."""
     standing = own_standing(protocol, name)
     record = standing.record
     if record is None or standing.state not in ("done", "failed", "skipped", "timeout"):
@@ -113,25 +113,25 @@ def whole_cell(protocol: Readable, name: str) -> WholeCell:
     files: dict[str, str | None] = {}
     note = ""
     if isinstance(record, DoneRecord):
-        named = record_files(name, record)
-        files |= {path: checksum for path, checksum in named.items() if checksum and (protocol / path).is_file()}
+        checksums = record_files(name, record)
+        files |= {path: checksum for path, checksum in checksums.items() if checksum and (protocol / path).is_file()}
         if f"{name}/{EXHIBIT}" in files:
             try:
                 if exhibit := read_exhibit(protocol / name):
                     files[f"{name.rsplit('/', 2)[0]}/{exhibit.truth}"] = None
             except DamagedFile as error:
                 del files[f"{name}/{EXHIBIT}"]
-                note = f"its images are left out, since {error}"
-    files[f"{name}/{RECORD}"] = None  # last, as it is written
+                note = f"its images are left out, because {error}"
+    files[f"{name}/{RECORD}"] = None  # last, in the order of writing
     for path in files:
         size = (protocol / path).stat().st_size
         if not is_member_name(f"runs/{protocol.name}/{path}") or size > max_bytes(path):
-            raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that cannot be handed on")
+            raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that a pack cannot have")
     return WholeCell(name, record, files, note)
 
 
 def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
-    """The content of one of a cell's files. Raises DamagedFile where it is no longer what it was when it was whole."""
+    """The content of one of a cell's files. Raises DamagedFile where it has changed since `whole_cell`."""
     path, checksum = protocol / name, cell.files[name]
     try:
         content = read_bytes(path)
@@ -146,19 +146,19 @@ def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
 
 
 def read_source(path: Readable) -> bytes:
-    """The archive of a method's files, as `sources.keep_source` wrote it. Raises DamagedFile for any other."""
+    """The archive of a method's files, as `sources.keep_source` wrote it. Raises DamagedFile for any other file."""
     content = read_bytes(path)
-    parts, left = list[bytes](), _MAX_SOURCE - len(content)
+    parts, remaining = list[bytes](), _MAX_SOURCE - len(content)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.infolist() if left > 0 else []:
+            for member in archive.infolist() if remaining > 0 else []:
                 with archive.open(member) as file:
-                    parts.append(file.read(left + 1))
-                left -= len(parts[-1])
-                if left < 0:
+                    parts.append(file.read(remaining + 1))
+                remaining -= len(parts[-1])
+                if remaining < 0:
                     break
     except DAMAGE as error:
         raise DamagedFile(path, str(error).partition("\n")[0] or type(error).__name__) from None
-    if left <= 0 or f"{hashlib.sha256(bytes(1).join(parts)).hexdigest()}.zip" != path.name:
-        raise DamagedFile(path, "it does not hold the files that its name stands for")
+    if remaining <= 0 or f"{hashlib.sha256(bytes(1).join(parts)).hexdigest()}.zip" != path.name:
+        raise DamagedFile(path, "it does not hold the files of the digest in its name")
     return content

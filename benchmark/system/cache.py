@@ -14,10 +14,10 @@ from .files import DamagedFile, Readable, digest, read_sealed, remove_leftovers,
 
 DIGESTS = "digests"
 _SMALL = 2**16
-"""A file of fewer bytes is read again: that takes as long as to look it up."""
+"""Bytes. A smaller file is read every time, which takes no longer than looking up its digest."""
 _SETTLED = 2.0
-"""Seconds. A file that was changed so lately may change again and keep its time of change, which systems count in
-thousandths of a second: its digest is not remembered yet."""
+"""Seconds. A file changed more recently may change again within the resolution of the file system's clock and keep its
+time of change: its digest is not remembered yet."""
 
 
 def cache_folder() -> Path:
@@ -28,10 +28,10 @@ def cache_folder() -> Path:
 def content_digest(path: Readable) -> str:
     """SHA-256 of a file, remembered in the cache. Raises OSError where the file cannot be read.
 
-    In a pack nothing is remembered: the file is read. Raises DamagedFile where it is not what the pack says.
+    A file in a pack is always read. Raises DamagedFile where it differs from what the pack says.
 
-    What is remembered counts only while the system says that the file was not touched: place, size, number (inode),
-    time of modification and time of change (ctime), which `cp -p` and `rsync -a` cannot set.
+    A remembered digest counts only while the path, size, inode, time of modification and time of change (ctime, which
+    `cp -p` and `rsync -a` cannot set) are the same.
     """
     if not isinstance(path, Path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -42,13 +42,13 @@ def content_digest(path: Readable) -> str:
     name = digest(str(path.resolve()))
     memo = cache_folder() / DIGESTS / name[:2] / f"{name[2:32]}.json"
     with suppress(FileNotFoundError, DamagedFile):
-        known = read_sealed(memo)
-        if known.get("marks") == marks:
-            return str(known["sha256"])
-    begun = time.time()
+        remembered = read_sealed(memo)
+        if remembered.get("marks") == marks:
+            return str(remembered["sha256"])
+    started = time.time()
     value = sha256_of(path)
-    if begun - status.st_ctime > _SETTLED:
-        with suppress(OSError):  # a full or read-only cache costs the next look a reading
+    if started - status.st_ctime > _SETTLED:
+        with suppress(OSError):  # without a writable cache the file is read again next time
             memo.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(memo.parent)
             write_sealed(memo, {"marks": marks, "sha256": value})

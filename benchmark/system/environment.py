@@ -23,7 +23,7 @@ class Environment(BaseModel):
     threads: int
     """Of torch, on the CPU."""
     deterministic: bool = False
-    """Whether torch was held to operations that give the same bits each time (`--deterministic`)."""
+    """Whether torch used only operations that give the same bits each time (`--deterministic`)."""
     python: str
     platform: str
     versions: dict[str, str | None]
@@ -48,7 +48,7 @@ def environment(device: str) -> Environment:
 
 
 def peak_memory(device: str) -> int:
-    """Bytes: the most that this process has held resident, or on CUDA the most that torch allocated."""
+    """Bytes: the peak resident memory of this process, or on CUDA the peak that torch allocated."""
     if device.startswith("cuda"):
         import torch
 
@@ -57,7 +57,7 @@ def peak_memory(device: str) -> int:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package is run from, with -dirty where it has changes; None when installed."""
+    """The commit of the checkout that this package runs from, with -dirty where it has changes; None when installed."""
     folder = Path(__file__).resolve().parents[1]
     if not (folder.parent / ".git").exists():
         return None

@@ -41,7 +41,7 @@ class Readable(Protocol):
 
 
 class DamagedFile(BenchError):
-    """A file that is there and is not what was written; the message names it and says what is wrong."""
+    """A file that exists but is not what was written; the message names it and says what is wrong."""
 
     def __init__(self, path: Readable, reason: str) -> None:
         super().__init__(f"{path} is damaged: {reason}")
@@ -51,16 +51,16 @@ class DamagedFile(BenchError):
         return type(self), (self.path, self.reason)
 
 
-def _nothing() -> None:
+def _no_check() -> None:
     pass
 
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """A folder to write in. What is written takes its place there only after `check` has raised nothing."""
+    """A folder to write in. A file takes its name there only after `check` has raised nothing."""
 
     path: Path
-    check: Callable[[], None] = _nothing
+    check: Callable[[], None] = _no_check
 
     @contextmanager
     def file(self, name: str) -> Iterator[BinaryIO]:
@@ -74,22 +74,22 @@ class WorkFolder:
             file.write(text.encode())
 
     def append_text(self, name: str, text: str) -> None:
-        """Add to the end of a text file: the one kind of writing that a kill may leave half done."""
+        """Add to the end of a text file: the only kind of writing that a kill may leave incomplete."""
         self.check()
         with (self.path / name).open("a", encoding="utf-8", newline="") as file:
             file.write(text)
 
     def write_sealed(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write plain data as JSON with its checksum; `read_sealed` takes it back."""
+        """Write plain data as JSON with its checksum; `read_sealed` reads it back."""
         self.write_text(name, sealed(content))
 
 
 @contextmanager
-def atomic_file(path: Path, check: Callable[[], None] = _nothing) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, check: Callable[[], None] = _no_check) -> Iterator[BinaryIO]:
     """A binary file that takes the name `path` when the block ends well and `check` raises nothing.
 
-    After a crash, a kill or on a full disk the old file or none is there, never half of one; several processes may
-    write the same path. What a killed process leaves is removed by `remove_leftovers`.
+    After a crash, a kill or on a full disk the path holds the old file or none, never a part of one. Several processes
+    may write the same path. `remove_leftovers` removes what a killed process left.
     """
     temporary = path.with_name(f".{path.name}~{machine()}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -120,7 +120,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Readable) -> dict[str, Any]:
-    """What `write_sealed` was given. Raises FileNotFoundError, and DamagedFile where one bit of it is another."""
+    """The data given to `write_sealed`. Raises FileNotFoundError, and DamagedFile where any bit has changed."""
     return unsealed(path, read_bytes(path))
 
 
@@ -137,26 +137,26 @@ def read_bytes(path: Readable) -> bytes:
 
 
 def sealed(content: Mapping[str, Any]) -> str:
-    """Plain data, not empty, as JSON text that ends with the SHA-256 of all that stands before it."""
+    """Plain data, not empty, as JSON text that ends with the SHA-256 of all text before it."""
     body = json.dumps(content, indent=2).removesuffix("\n}")
     return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
 def unsealed(path: Readable, content: bytes) -> dict[str, Any]:
-    """The data of a sealed file's content. Raises DamagedFile that names `path`, whichever bit of it is another."""
+    """The data of a sealed file's content. Raises DamagedFile for `path` where any bit of it has changed."""
     body, seal, checksum = content.rpartition(_SEAL.encode())
     if not seal:
         raise DamagedFile(path, "it has no checksum" if content else "it is empty")
     if checksum != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
-        raise DamagedFile(path, "its checksum does not fit its content")
+        raise DamagedFile(path, "its checksum does not match its content")
     try:
-        found = json.loads(content)
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DamagedFile(path, f"it is no JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise DamagedFile(path, "it is no JSON object")
-    del found[CHECKSUM]
-    return found
+        raise DamagedFile(path, f"it is not JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise DamagedFile(path, "it is not a JSON object")
+    del data[CHECKSUM]
+    return data
 
 
 def digest(content: Any) -> str:
@@ -171,14 +171,14 @@ def sha256_of(path: Path) -> str:
 
 
 def set_aside(path: Path, mark: str) -> Path:
-    """Rename what is out of date or damaged to a name that is free: nothing is deleted."""
+    """Rename a file or folder that is out of date or damaged to a free name, and return that: nothing is deleted."""
     target = free_name(path, mark)
     path.rename(target)
     return target
 
 
 def free_name(path: Path, mark: str) -> Path:
-    """A name beside `path` that nothing has: '<name>~<mark>-<time>'."""
+    """An unused name beside `path`: '<name>~<mark>-<time>'."""
     first = target = path.with_name(f"{path.name}~{mark}-{time.strftime('%Y%m%dT%H%M%S')}")
     number = 1
     while target.exists():
@@ -188,15 +188,15 @@ def free_name(path: Path, mark: str) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that are gone, or that are older than a day; never a live one's."""
+    """Remove the temporary files whose process has ended, and those older than a day."""
     for path in folder.glob(".*~*"):
         match = _TEMPORARY.fullmatch(path.name)
-        with suppress(OSError):  # another may have been quicker
-            if match and _is_left(path, match["machine"], int(match["pid"])):
+        with suppress(OSError):  # another process may have removed it
+            if match and _is_leftover(path, match["machine"], int(match["pid"])):
                 path.unlink(missing_ok=True)
 
 
-def _is_left(path: Path, made_on: str, pid: int) -> bool:
+def _is_leftover(path: Path, made_on: str, pid: int) -> bool:
     if made_on == machine() and start_of(pid) is None:
         return True
     return time.time() - path.stat().st_mtime > _DAY

@@ -1,4 +1,4 @@
-"""Which process is which: the machine it runs on, its number and its start, and whether it is gone."""
+"""Processes told apart: the machine that one runs on, its number and its start, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Process(BaseModel):
-    """One process of one machine. Its number alone is not enough: the system gives numbers again."""
+    """One process of one machine. Its number alone is not enough: the system reuses numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,16 +24,16 @@ class Process(BaseModel):
     """The machine's name, for people."""
     pid: int
     started: str | None
-    """When it was started, in the system's own words; None where the system did not tell."""
+    """When it was started, as the system writes it; None where the system did not say."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine: only of those can be said that they are gone."""
+        """Whether it is, or was, a process of this machine: only such a process is known to have ended."""
         return self.machine == machine()
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this machine that has ended. False for another machine's: nobody knows."""
+        """Whether it was a process of this machine that has ended. False for another machine's, which is not known."""
         if not self.is_here:
             return False
         started = start_of(self.pid)
@@ -44,16 +44,16 @@ class Process(BaseModel):
 
 
 def process(pid: int | None = None) -> Process:
-    """The process `pid` of this machine, by default this very one."""
+    """The process `pid` of this machine, by default the current one."""
     pid = os.getpid() if pid is None else pid
     return Process(machine=machine(), host=socket.gethostname(), pid=pid, started=start_of(pid))
 
 
 @cache
 def machine() -> str:
-    """Twelve letters that two processes share only where each can see whether the other lives.
+    """Twelve hex digits that two processes share only where each can see whether the other lives.
 
-    Hosts may share a name, and containers a host, so the system's start and the space of process numbers count too.
+    Hosts may share a name, and containers a host, so the boot and the namespace of process numbers count too.
     """
     marks = [socket.gethostname()]
     try:
@@ -66,7 +66,7 @@ def machine() -> str:
 def start_of(pid: int) -> str | None:
     """When a process of this machine was started, as text to compare; None where it has ended."""
     if not Path("/proc/self/stat").exists():
-        return _asked_of_ps(pid)
+        return _start_from_ps(pid)
     try:
         # After the name, which is in brackets and may hold anything: the state first, the start as the twentieth.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -75,8 +75,8 @@ def start_of(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _asked_of_ps(pid: int) -> str | None:
-    """The same on a system without /proc."""
+def _start_from_ps(pid: int) -> str | None:
+    """`start_of` on a system without /proc."""
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     state, _, started = subprocess.run(command, capture_output=True, text=True).stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else started.strip()

@@ -1,4 +1,4 @@
-"""Memory of a process that trains: kept for the next step, and said plainly when it does not suffice."""
+"""Memory of a process that trains: freed memory is kept for the next step, and a lack of memory is recognised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next step, where that library is glibc.
+    """Make the C library keep freed memory for the next step, where that library is glibc.
 
     By default every large tensor is mapped anew and its pages are cleared by the kernel in each step: up to a quarter
     of a step on two cores (docs/speed.md).
@@ -26,14 +26,14 @@ def keep_freed_memory() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device or the machine had no memory left."""
-    words = str(error)
+    message = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in words or "out of memory" in words)
+        isinstance(error, RuntimeError) and ("can't allocate memory" in message or "out of memory" in message)
     )
 
 
 def largest_that_fits(samples: int, attempt: Callable[[int], object]) -> int | None:
-    """The largest of samples/2, samples/4 … 1 for which `attempt(number)` has memory enough; None where none has."""
+    """The largest of samples/2, samples/4 … 1 for which `attempt(number)` has enough memory; None where none has."""
     while samples > 1:
         samples //= 2
         gc.collect()

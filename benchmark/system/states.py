@@ -1,4 +1,4 @@
-"""What a long training leaves in its folder as it goes: a curve, and its last two states with step and checksum."""
+"""What a training writes into its folder while it runs: a curve, and its last two states with step and checksum."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .cache import content_digest
 from .files import DamagedFile, Readable, WorkFolder, read_bytes
 
 CURVE = "train.csv"
-"""The figures of a training, a row every so many steps."""
-_KEPT = 2
+"""The figures of a training, one row for every few steps."""
+_STATES_KEPT = 2
 _NAME = "state-{step:08d}-{digest}.pt"
 P = TypeVar("P", bound=Readable)
 
@@ -22,7 +22,7 @@ def states_in(folder: P) -> list[P]:
 
 
 def is_whole(path: Readable) -> bool:
-    """Whether a state has the checksum that its name says; True for one that was removed in that moment."""
+    """Whether a state has the checksum in its name; True for one that was removed meanwhile."""
     try:
         return content_digest(path).startswith(_checksum(path))
     except FileNotFoundError:
@@ -35,27 +35,27 @@ def write_state(folder: WorkFolder, step: int, content: memoryview) -> None:
     """Write the state of `step`, complete or not at all, and remove all but the last two."""
     with folder.file(_NAME.format(step=step, digest=_digest(content))) as file:
         file.write(content)
-    for path in states_in(folder.path)[_KEPT:]:
+    for path in states_in(folder.path)[_STATES_KEPT:]:
         path.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> bytes:
-    """The content of a state. Raises DamagedFile where it has not the checksum that its name says."""
+    """The content of a state. Raises DamagedFile where it does not have the checksum in its name."""
     content = read_bytes(path)
     if _checksum(path) != _digest(content):
-        raise DamagedFile(path, "its checksum does not fit its content")
+        raise DamagedFile(path, "its checksum does not match its content")
     return content
 
 
 def remove_states(folder: WorkFolder) -> None:
-    """Remove the states of work that has ended."""
+    """Remove the states of a training that has ended."""
     folder.check()
     for path in states_in(folder.path):
         path.unlink(missing_ok=True)
 
 
 def _checksum(path: Readable) -> str:
-    """What the name says."""
+    """The checksum in the name."""
     return path.name.removesuffix(".pt").rpartition("-")[2]
 
 

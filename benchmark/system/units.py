@@ -1,17 +1,17 @@
-"""Figures in words: bytes, durations, and any number with a metric prefix."""
+"""Numbers as text: sizes, durations, and any number with a metric prefix."""
 
 from __future__ import annotations
 
 _PREFIXES = ("", "k", "M", "G", "T")
 
 
-def in_bytes(number: float) -> str:
-    """'23.4 GB': three digits, in powers of 1000."""
-    digits, prefix = scaled(number)
+def size_text(size: float) -> str:
+    """Bytes with three digits and a unit in powers of 1000: '23.4 GB', '830 B'."""
+    digits, prefix = with_prefix(size)
     return f"{digits} {prefix}B"
 
 
-def in_time(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """'45 s', '3 min', '1 h 20 min' or '31 h', rounded to the last unit shown."""
     if round(seconds) < 60:
         return f"{seconds:.0f} s"
@@ -23,7 +23,7 @@ def in_time(seconds: float) -> str:
     return f"{seconds / 3600:,.0f} h"
 
 
-def scaled(number: float) -> tuple[str, str]:
+def with_prefix(number: float) -> tuple[str, str]:
     """Three digits and a metric prefix, at most T: ('1.23', 'M') for 1,234,000; ('830', '') for 830."""
     power = 0
     while number >= 999.5 and power < len(_PREFIXES) - 1:

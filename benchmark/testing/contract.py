@@ -74,7 +74,7 @@ def check_method(label: str, scales: Sequence[str], defaults: bool, say: Callabl
     name, _, asked = label.partition(":")
     files = [name] if name.endswith(".py") or "/" in name else []
     known = registry.methods(files)
-    source = registry.find(Path(name).stem if files else name, known, "method")
+    source = registry.find_source(Path(name).stem if files else name, known, "method")
     cls = registry.load_method(source)
     preset = asked or (None if defaults else chosen_preset(cls))
     if preset is not None and preset not in cls.presets:

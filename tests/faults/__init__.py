@@ -1,1 +1,1 @@
-"""Faults inflicted on running benches and on their files, and what must stand when all is over: see `make faults`."""
+"""Fault injection: faults in running benches and in their files, and checks of the results. See `make faults`."""

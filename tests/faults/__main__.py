@@ -1,4 +1,13 @@
-"""Trials of benches side by side, then rounds of faults; exit status 1 where anything is wrong. See --help."""
+"""Tests of the suite's recovery, in two parts. Without options nothing is run.
+
+Trials start three benches at once on an empty results folder: each cell must be computed once, by one of them.
+Faults are kills, stops, signals, full disks and damaged files, at random times, while one to three benches run. In
+the end each cell must be done, with the same figures as in an undisturbed run, to the last bit.
+
+    PYTHONPATH=tests python -m faults --faults 8                      a few minutes
+    PYTHONPATH=tests python -m faults --trials 12 --faults 200 --lockless 40     an hour (make faults)
+
+Exit status: 0 no problems, 1 problems, each of which is printed."""
 
 from __future__ import annotations
 
@@ -11,24 +20,38 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from mrsr_bench.system.units import duration_text
+
 from .rounds import Rounds
 from .setting import lockless_library, make_setting
 from .trials import Trials
 
 _SHORT_LEASE = {"MRSR_LEASE_SECONDS": "4", "MRSR_BEAT_SECONDS": "0.5"}
-"""So that a stop of seconds loses the lease."""
+"""Short enough that a stop of seconds loses the lease."""
 
 
 def main() -> int:
     """Read the command line and do what it asks for."""
-    parser = argparse.ArgumentParser(prog="faults", description=__doc__)
-    parser.add_argument("--trials", type=int, default=0, help="trials of three benches at once, on each file system")
-    parser.add_argument("--faults", type=int, default=0, help="faults where the file system has locks")
-    parser.add_argument("--lockless", type=int, default=0, help="faults where the file system has none")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults and their moments")
-    parser.add_argument("--keep", type=Path, help="a new folder for all files, which then stay")
+    parser = argparse.ArgumentParser(
+        prog="python -m faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trials", type=int, default=0, help="number of trials, with file locks and again without (default: 0)"
+    )
+    parser.add_argument("--faults", type=int, default=0, help="number of faults, with file locks (default: 0)")
+    parser.add_argument(
+        "--lockless",
+        type=int,
+        default=0,
+        help="number of faults, without file locks; needs a C compiler on Linux (default: 0)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the faults and their times (default: 0)")
+    parser.add_argument("--keep", type=Path, help="folder for all files, kept at the end (default: a temporary folder)")
     arguments = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background ignores the first, and then benches would
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a background job of a shell ignores SIGINT, and so would its benches
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
@@ -38,36 +61,36 @@ def main() -> int:
         library = lockless_library(folder)
         preload = {"LD_PRELOAD": str(library)} if library else None
         if preload is None and (arguments.trials or arguments.lockless):
-            print("no C compiler is here: a file system without locks is not tried")
-        good = True
+            print("there is no C compiler: nothing is run without file locks")
+        passed = True
         if arguments.trials:
-            good &= _try(folder / "trials", arguments.trials, "with locks", {})
+            passed &= _run_trials(folder / "trials", arguments.trials, "with locks", {})
             if preload:
-                good &= _try(folder / "lockless-trials", arguments.trials, "without locks", preload)
+                passed &= _run_trials(folder / "lockless-trials", arguments.trials, "without locks", preload)
         if arguments.faults:
-            good &= _inflict(folder / "faults", arguments.faults, arguments.seed, 3.0, {})
+            passed &= _run_faults(folder / "faults", arguments.faults, arguments.seed, 3.0, {})
         if arguments.lockless and preload:
-            good &= _inflict(
+            passed &= _run_faults(
                 folder / "lockless-faults", arguments.lockless, arguments.seed, 9.0, preload | _SHORT_LEASE
             )
-    return 0 if good else 1
+    return 0 if passed else 1
 
 
-def _try(folder: Path, number: int, where: str, environment: dict[str, str]) -> bool:
+def _run_trials(folder: Path, number: int, file_system: str, environment: dict[str, str]) -> bool:
     trials = Trials(folder, **environment)
-    good = 0
+    passed = 0
     for count in range(1, number + 1):
         trial = trials.run()
-        good += not trial.problems
-        print(f"trial {count} of {number} {where}: {trial.summary}", flush=True)
+        passed += not trial.problems
+        print(f"trial {count} of {number} {file_system}: {trial.summary}", flush=True)
         for problem in trial.problems:
             print(problem, flush=True)
-    alone = sum(trials.counts.values())
-    print(f"{good} of {number} trials of three benches at once {where} are good; {alone} calls each, as alone")
-    return good == number
+    calls = sum(trials.counts.values())
+    print(f"{passed} of {number} trials {file_system} passed; one bench alone makes {calls} calls")
+    return passed == number
 
 
-def _inflict(folder: Path, number: int, seed: int, longest_stop: float, environment: dict[str, str]) -> bool:
+def _run_faults(folder: Path, number: int, seed: int, longest_stop: float, environment: dict[str, str]) -> bool:
     started = time.monotonic()
     setting = make_setting(folder, **environment)
     expected = setting.beside("expected")
@@ -75,8 +98,8 @@ def _inflict(folder: Path, number: int, seed: int, longest_stop: float, environm
     print(report.table)
     for problem in report.problems:
         print(f"PROBLEM {problem}")
-    where = "without locks" if "LD_PRELOAD" in environment else "with locks"
-    print(f"{where}, --seed {seed}: {report.summary}, {(time.monotonic() - started) / 60:.0f} minutes", flush=True)
+    file_system = "without locks" if "LD_PRELOAD" in environment else "with locks"
+    print(f"{file_system}, --seed {seed}: {report.summary}, {duration_text(time.monotonic() - started)}", flush=True)
     return not report.problems
 
 

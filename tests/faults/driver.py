@@ -1,4 +1,4 @@
-"""A `bench` as a process, with its children and all that it says."""
+"""A `bench` command as a process, with its children and its output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from subprocess import PIPE, STDOUT
 from mrsr_bench.system.liveness import start_of
 
 MARK = "MRSR_TEST_MARK"
-"""The environment variable by which `marked` knows the processes of a test, orphans too."""
+"""The environment variable by which `marked` finds the processes of a test, orphans too."""
 
 
 class Driver:
-    """A running `bench` whose output is read as it comes. The leader of a process group of its own."""
+    """A running `bench` whose output is read as it comes. It leads a process group of its own."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.command = command
@@ -37,28 +37,28 @@ class Driver:
         return self._process.poll()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return b"".join(self._pieces).decode(errors="replace")
 
     def send(self, number: int) -> None:
         send(self.pid, number)
 
     def children(self) -> list[int]:
-        """The processes of its trainings: children of its forkserver."""
+        """The processes of its trainings, which are children of its forkserver."""
         parents = _parents()
         return [pid for pid in _descendants(self.pid, parents) if parents[pid] != self.pid]
 
     def family(self) -> list[int]:
-        """Itself and all processes that come of it."""
+        """The driver and all its descendants."""
         return [self.pid, *_descendants(self.pid, _parents())]
 
     def wait(self, seconds: float = 180.0) -> int:
-        """Wait for its end and for all that it says; the exit status. Raises TimeoutError."""
+        """Wait for its end and its whole output; the exit status. Raises TimeoutError."""
         try:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{' '.join(self.command)} did not end within {seconds:g} s:\n{self.said}") from None
-        self._reader.join(5.0)  # an orphan has the pipe open still
+            raise TimeoutError(f"{' '.join(self.command)} did not end within {seconds:g} s:\n{self.output}") from None
+        self._reader.join(5.0)  # an orphan may still have the pipe open
         return status
 
     def _read(self) -> None:
@@ -70,7 +70,7 @@ class Driver:
 
 @contextmanager
 def ended(*drivers: Driver) -> Iterator[None]:
-    """See to it that drivers and their children are gone when the block is left, whatever happened in it."""
+    """End drivers and their children when the block is left, whatever happened in it."""
     try:
         yield
     finally:
@@ -82,7 +82,7 @@ def ended(*drivers: Driver) -> Iterator[None]:
 
 
 def send(pid: int, number: int) -> None:
-    """A signal to a process that may have ended."""
+    """Send a signal to a process that may have ended."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -97,8 +97,8 @@ def marked(mark: str) -> list[int]:
     return pids
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0, pause: float = 0.02) -> bool:
-    """Wait for a condition; whether it came true."""
+def wait_until(condition: Callable[[], object], seconds: float = 60.0, pause: float = 0.02) -> bool:
+    """Wait for a condition; whether it became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

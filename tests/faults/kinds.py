@@ -1,6 +1,6 @@
-"""The kinds of faults. A new one is a decorated function: `live` for what befalls a running bench, `resting` for files.
+"""The kinds of faults. Each is a decorated function: `process_fault` for a running bench, `file_fault` for its files.
 
-Such a function inflicts its fault and returns what it hit, a process or a file; None where there was nothing to hit.
+The function causes its fault and returns the process or file that it hit; None where there was nothing to hit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mrsr_bench.system.states import CURVE, states_in
 from .driver import Driver, send
 from .setting import Setting
 
-TOLD = (130, -signal.SIGINT, -signal.SIGTERM)
-"""Exit statuses of a `bench` that was told to end."""
+SIGNALLED = (130, -signal.SIGINT, -signal.SIGTERM)
+"""Exit statuses of a `bench` that a signal told to end."""
 
 
 @dataclass(frozen=True)
@@ -30,89 +30,86 @@ class Fault:
     """A kind of fault."""
 
     name: str
-    inflict: Callable[..., Path | int | None]
+    cause: Callable[..., Path | int | None]
     statuses: tuple[int, ...] = ()
-    """With which a driver that it befalls may end, beside 0: 3 some cells have no figure, 1 and 2 it cannot work."""
+    """Exit statuses besides 0 that it may lead to: 3 some cells have no figure, 1 and 2 the driver cannot work."""
     ends: bool = False
     """Whether it ends the driver."""
     target: str = ""
-    """What it damages, where other kinds damage the same."""
+    """The kind of file that it damages, which other faults may share."""
 
 
 @dataclass
 class Victim:
-    """A running driver, what befell it, and what will be undone of that."""
+    """A running driver and its faults."""
 
     driver: Driver
-    chance: random.Random
+    rng: random.Random
     longest_stop: float
-    """Seconds for which a process is stopped at most."""
+    """The most seconds for which a process is stopped."""
     faults: list[Fault] = field(default_factory=list)
-    timers: list[threading.Timer] = field(default_factory=list)
 
     @property
     def is_ending(self) -> bool:
         return any(fault.ends for fault in self.faults)
 
-    def later(self, action: Callable[[], None]) -> None:
-        """Undo a fault after a while."""
-        timer = threading.Timer(self.chance.uniform(0.1, self.longest_stop), action)
-        timer.start()
-        self.timers.append(timer)
+    def undo_later(self, action: Callable[[], None]) -> None:
+        """Undo a fault after a random time."""
+        threading.Timer(self.rng.uniform(0.1, self.longest_stop), action).start()
 
 
-LIVE: dict[str, Fault] = {}
-RESTING: dict[str, Fault] = {}
-Live = Callable[[Victim], int | None]
-Resting = Callable[[Setting, random.Random], Path | None]
+PROCESS_FAULTS: dict[str, Fault] = {}
+FILE_FAULTS: dict[str, Fault] = {}
+ProcessFault = Callable[[Victim], int | None]
+FileFault = Callable[[Setting, random.Random], Path | None]
 
 
-def live(name: str, *statuses: int, ends: bool = False) -> Callable[[Live], Live]:
-    """Register a fault that befalls a running driver."""
+def process_fault(name: str, *statuses: int, ends: bool = False) -> Callable[[ProcessFault], ProcessFault]:
+    """Register a fault of a running driver or its children."""
 
-    def register(inflict: Live) -> Live:
-        LIVE[name] = Fault(name, inflict, statuses, ends)
-        return inflict
+    def register(cause: ProcessFault) -> ProcessFault:
+        PROCESS_FAULTS[name] = Fault(name, cause, statuses, ends)
+        return cause
 
     return register
 
 
-def resting(name: str, target: str = "") -> Callable[[Resting], Resting]:
+def file_fault(name: str, target: str = "") -> Callable[[FileFault], FileFault]:
     """Register a fault of files that no process works on."""
 
-    def register(inflict: Resting) -> Resting:
-        RESTING[name] = Fault(name, inflict, target=target or name)
-        return inflict
+    def register(cause: FileFault) -> FileFault:
+        FILE_FAULTS[name] = Fault(name, cause, target=target or name)
+        return cause
 
     return register
 
 
-@live("kill -9 of the driver", -signal.SIGKILL, ends=True)
+@process_fault("kill -9 of the driver", -signal.SIGKILL, ends=True)
 def kill_driver(victim: Victim) -> int:
     victim.driver.send(signal.SIGKILL)
     return victim.driver.pid
 
 
-@live("SIGTERM to the driver", *TOLD, ends=True)
+@process_fault("SIGTERM to the driver", *SIGNALLED, ends=True)
 def terminate_driver(victim: Victim) -> int:
     victim.driver.send(signal.SIGTERM)
     return victim.driver.pid
 
 
-@live("SIGINT to the driver", *TOLD, ends=True)
+@process_fault("SIGINT to the driver", *SIGNALLED, ends=True)
 def interrupt_driver(victim: Victim) -> int:
     victim.driver.send(signal.SIGINT)
     return victim.driver.pid
 
 
-@live("Ctrl-C, to all its processes", *TOLD, ends=True)
+@process_fault("Ctrl-C, to all its processes", *SIGNALLED, ends=True)
 def interrupt_all(victim: Victim) -> int:
     for pid in victim.driver.family():
         send(pid, signal.SIGINT)
     return victim.driver.pid
 
 
-@live("kill -9 of the child", 3)
+@process_fault("kill -9 of the child", 3)
 def kill_child(victim: Victim) -> int | None:
     for pid in victim.driver.children():
         send(pid, signal.SIGKILL)
@@ -120,7 +117,7 @@ def kill_child(victim: Victim) -> int | None:
     return None
 
 
-@live("SIGTERM to the child", 3)
+@process_fault("SIGTERM to the child", 3)
 def terminate_child(victim: Victim) -> int | None:
     for pid in victim.driver.children():
         send(pid, signal.SIGTERM)
@@ -128,12 +125,12 @@ def terminate_child(victim: Victim) -> int | None:
     return None
 
 
-@live("SIGSTOP of the driver")
+@process_fault("SIGSTOP of the driver")
 def stop_driver(victim: Victim) -> int:
     return _stop(victim, victim.driver.pid)
 
 
-@live("SIGSTOP of the child")
+@process_fault("SIGSTOP of the child")
 def stop_child(victim: Victim) -> int | None:
     children = victim.driver.children()
     return _stop(victim, children[0]) if children else None
@@ -141,54 +138,54 @@ def stop_child(victim: Victim) -> int | None:
 
 def _stop(victim: Victim, pid: int) -> int:
     send(pid, signal.SIGSTOP)
-    victim.later(lambda: send(pid, signal.SIGCONT))
+    victim.undo_later(lambda: send(pid, signal.SIGCONT))
     return pid
 
 
-@live("full disk for the driver", 1, 2, 3)
+@process_fault("full disk for the driver", 1, 2, 3)
 def fill_disk_of_driver(victim: Victim) -> int:
     return _fill_disk(victim, [victim.driver.pid])
 
 
-@live("full disk for all its processes", 1, 2, 3)
+@process_fault("full disk for all its processes", 1, 2, 3)
 def fill_disk_of_all(victim: Victim) -> int:
     return _fill_disk(victim, victim.driver.family())
 
 
 def _fill_disk(victim: Victim, pids: Iterable[int]) -> int:
-    """No file of these processes grows beyond a few bytes. They start with SIGXFSZ ignored, as Python does."""
-    room = victim.chance.choice([0, 50, 500, 2000, 20_000])
+    """Let no file of these processes grow beyond a few bytes. Python ignores SIGXFSZ, so that writing fails."""
+    limit = victim.rng.choice([0, 50, 500, 2000, 20_000])
     for pid in pids:
-        _limit(pid, room)
-    victim.later(lambda: [_limit(pid, resource.RLIM_INFINITY) for pid in victim.driver.family()] and None)
+        _limit_files(pid, limit)
+    victim.undo_later(lambda: [_limit_files(pid, resource.RLIM_INFINITY) for pid in victim.driver.family()] and None)
     return victim.driver.pid
 
 
-def _limit(pid: int, room: int) -> None:
+def _limit_files(pid: int, limit: int) -> None:
     with suppress(OSError):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
-def flip(path: Path, chance: random.Random) -> None:
+def flip(path: Path, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
 
 
-def truncate(path: Path, chance: random.Random) -> None:
+def truncate(path: Path, rng: random.Random) -> None:
     with path.open("r+b") as file:
-        file.truncate(chance.randrange(1, path.stat().st_size))
+        file.truncate(rng.randrange(1, path.stat().st_size))
 
 
-def empty(path: Path, chance: random.Random) -> None:
+def empty(path: Path, rng: random.Random) -> None:
     path.write_bytes(b"")
 
 
-def replace(path: Path, chance: random.Random) -> None:
+def replace(path: Path, rng: random.Random) -> None:
     path.write_bytes(b"{}")
 
 
-def delete(path: Path, chance: random.Random) -> None:
+def delete(path: Path, rng: random.Random) -> None:
     path.unlink()
 
 
@@ -201,27 +198,25 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 }
 TARGETS: dict[str, Callable[[Setting], Iterable[Path]]] = {
     **{
-        name: lambda setting, name=name: [place / name for place in setting.places]
-        for name in (RECORD, SCORES, RADIAL, EXHIBIT)
+        name: lambda setting, name=name: [folder / name for folder in setting.cell_folders]
+        for name in (RECORD, SCORES, RADIAL, EXHIBIT, CURVE, WEIGHTS)
     },
-    CURVE: lambda setting: [place / CURVE for place in setting.places],
-    WEIGHTS: lambda setting: [place / WEIGHTS for place in setting.places],
-    "a state": lambda setting: [path for place in setting.places for path in states_in(place)],
+    "a state": lambda setting: [path for folder in setting.cell_folders for path in states_in(folder)],
     "a cached volume": lambda setting: sorted(setting.cache.glob("folder/*/*.npy")),
     "a cached note": lambda setting: sorted(setting.cache.glob("folder/*/*.json")),
-    "a truth": lambda setting: [path for row in setting.rows for path in sorted(row.glob("truth-*.npz"))],
+    "a truth": lambda setting: [path for row in setting.row_folders for path in sorted(row.glob("truth-*.npz"))],
     "a plan": lambda setting: sorted(setting.results.glob("runs/*/plans/*.json")),
 }
 
 
 def _register(target: str, damage: str) -> None:
-    @resting(f"{target} {damage}", target)
-    def inflict(setting: Setting, chance: random.Random) -> Path | None:
+    @file_fault(f"{target} {damage}", target)
+    def cause(setting: Setting, rng: random.Random) -> Path | None:
         files = [path for path in TARGETS[target](setting) if path.is_file() and path.stat().st_size > 2]
         if not files:
             return None
-        path = chance.choice(files)
-        DAMAGES[damage](path, chance)
+        path = rng.choice(files)
+        DAMAGES[damage](path, rng)
         return path
 
 
@@ -230,18 +225,18 @@ for _target in TARGETS:
         _register(_target, _damage)
 
 
-@resting("a cell's folder deleted")
-def delete_cell(setting: Setting, chance: random.Random) -> Path | None:
-    folders = [place for place in setting.places if place.is_dir()]
+@file_fault("a cell's folder deleted")
+def delete_cell(setting: Setting, rng: random.Random) -> Path | None:
+    folders = [folder for folder in setting.cell_folders if folder.is_dir()]
     if not folders:
         return None
-    folder = chance.choice(folders)
+    folder = rng.choice(folders)
     shutil.rmtree(folder)
     return folder
 
 
-@resting("the cache deleted")
-def delete_cache(setting: Setting, chance: random.Random) -> Path | None:
+@file_fault("the cache deleted")
+def delete_cache(setting: Setting, rng: random.Random) -> Path | None:
     if not setting.cache.is_dir():
         return None
     shutil.rmtree(setting.cache)

@@ -23,16 +23,16 @@ from mrsr_bench.store.results import Store
 
 from .driver import MARK, Driver
 
-_C = Path(__file__).parents[1] / "lockless.c"
+_LOCKLESS_SOURCE = Path(__file__).parents[1] / "lockless.c"
 COUNTS = "MRSR_TEST_COUNTS"
-"""The environment variable that names the file in which `COUNTED` and `COUNTED_NETWORK` leave a line for every call."""
+"""The environment variable with the file to which `COUNTED` and `COUNTED_NETWORK` add a line for every call."""
 
 _COUNT = f'''
-def count(what):
+def count(call):
     with open(os.environ["{COUNTS}"], "a") as file:
-        file.write(what + "\\n")
+        file.write(call + "\\n")
 '''
-COUNTED = f'''"""Repeats pixels, learns nothing by a fit and counts both."""
+COUNTED = f'''"""Repeats pixels, has a fit that learns nothing, and counts both calls."""
 import os
 import numpy as np
 from mrsr_bench.method import Method
@@ -71,7 +71,7 @@ COUNTED_NETWORK = (
 
 @dataclass(frozen=True)
 class Setting:
-    """A protocol, its data and its methods in a folder, and where results go."""
+    """A folder with a protocol, its data and its methods, and the folder of the results."""
 
     folder: Path
     methods: tuple[str, ...]
@@ -82,7 +82,7 @@ class Setting:
 
     @property
     def mark(self) -> str:
-        """Of its processes; see `driver.marked`."""
+        """The `MARK` of its processes; see `driver.marked`."""
         return self.environment[MARK]
 
     @property
@@ -99,33 +99,33 @@ class Setting:
 
     @property
     def cells(self) -> dict[Path, tuple[Training, Cell]]:
-        """The folder of every cell."""
+        """Folder of a cell → its training, and the cell."""
         pairs = [(training, cell) for training in self.trainings for cell in training.cells]
         return {training.folder(self.store, cell): (training, cell) for training, cell in pairs}
 
     @property
-    def places(self) -> list[Path]:
+    def cell_folders(self) -> list[Path]:
         return list(self.cells)
 
     @property
-    def rows(self) -> list[Path]:
+    def row_folders(self) -> list[Path]:
         """The folders of the table's rows, each with cells in it."""
-        return list(dict.fromkeys(place.parents[1] for place in self.places))
+        return list(dict.fromkeys(folder.parents[1] for folder in self.cell_folders))
 
     def states(self) -> dict[Path, State]:
-        """Where every cell stands, by its folder."""
-        return {place: training.look(self.store, cell).state for place, (training, cell) in self.cells.items()}
+        """Folder of a cell → its state."""
+        return {folder: training.look(self.store, cell).state for folder, (training, cell) in self.cells.items()}
 
     def beside(self, results: str, **environment: str) -> Setting:
-        """The same with other results."""
+        """The same setting with another folder of results."""
         return replace(self, results=self.folder / results, environment={**self.environment, **environment})
 
     def start(self) -> Driver:
         """Start `bench run`."""
-        asked = ["--methods", ",".join(self.methods), "--seeds", ",".join(map(str, self.seeds))]
-        where = ["--data", str(self.folder / "images"), "--results", str(self.results)]
-        how = ["--tracking-uri", "none", "--save-every", "0", *self.options]
-        command = [*_BENCH, "run", "--protocol", str(self.folder / "small.yaml"), *asked, *where, *how]
+        request = ["--methods", ",".join(self.methods), "--seeds", ",".join(map(str, self.seeds))]
+        folders = ["--data", str(self.folder / "images"), "--results", str(self.results)]
+        settings = ["--tracking-uri", "none", "--save-every", "0", *self.options]
+        command = [*_BENCH, "run", "--protocol", str(self.folder / "small.yaml"), *request, *folders, *settings]
         return Driver(command, self.environment)
 
     def status(self) -> Driver:
@@ -152,16 +152,16 @@ def make_setting(
     with (folder / "small.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(small_protocol(training=training, validation={"every": 5, "patches": 2, "lr_patch": 12}), file)
     write(folder, network=NETWORK, counted=COUNTED, counted_network=COUNTED_NETWORK)
-    own = {MARK: str(folder), "MRSR_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "MRSR_TEST_SLOW": "1"}
+    added = {MARK: str(folder), "MRSR_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "MRSR_TEST_SLOW": "1"}
     labels = tuple(f"{folder / label}" if ".py" in label else label for label in methods)
-    return Setting(folder, labels, tuple(seeds), {**os.environ, **own, **environment}, folder / "results")
+    return Setting(folder, labels, tuple(seeds), {**os.environ, **added, **environment}, folder / "results")
 
 
 def lockless_library(folder: Path) -> Path | None:
-    """The library that takes a file system's locks away, to be preloaded; None where there is no C compiler."""
+    """A library that, preloaded, makes file locks fail as if not supported; None where there is no C compiler."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or sys.platform != "linux":
         return None
     target = folder / "lockless.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(target), str(_C), "-ldl"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(target), str(_LOCKLESS_SOURCE), "-ldl"], check=True)
     return target

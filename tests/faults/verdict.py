@@ -1,4 +1,4 @@
-"""What must stand when all is over: every cell done once, with the figures of a run that nothing disturbed."""
+"""Checks of the results: every cell is done once, with the figures of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from .setting import Setting
 
 TEMPORARY = re.compile(r"\..+~[0-9a-f]{12}-[0-9]+-[0-9a-f]{8}")
 _CLOCK = {"seconds", "pixels_per_second", "memory_bytes"}
-"""Columns of a curve that two runs of one training do not share."""
+"""Columns of a curve that differ between two runs of the same training."""
 
 
 def problems_with_text(text: str) -> list[str]:
-    """What is wrong with the output of a driver: a traceback that is ours.
+    """The problem of a driver's output, if any: a traceback from the suite.
 
-    Python's own are those of Ctrl-C while it still imports the command line, and of what it ignores as it ends.
+    Python prints its own on Ctrl-C during the import of the command line, and for exceptions ignored at exit.
     """
-    ours = text.partition("Exception ignored in ")[0]
-    if ours.startswith("Traceback") and ours.rstrip().endswith("KeyboardInterrupt"):
+    output = text.partition("Exception ignored in ")[0]
+    if output.startswith("Traceback") and output.rstrip().endswith("KeyboardInterrupt"):
         return []
-    return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in ours else []
+    return [f"a driver printed a traceback:\n{text}"] if "Traceback (most recent call last)" in output else []
 
 
 def problems_with_status(setting: Setting) -> list[str]:
-    """What is wrong with what `bench status --json` says."""
+    """The problems of the output of `bench status --json`."""
     driver = setting.status()
     if driver.wait() != 0:
-        return [f"bench status ended with status {driver.status}:\n{driver.said}"]
-    said = {Path(cell["folder"]): cell["state"] for cell in json.loads(driver.said)["cells"]}
+        return [f"bench status ended with status {driver.status}:\n{driver.output}"]
+    reported = {Path(cell["folder"]): cell["state"] for cell in json.loads(driver.output)["cells"]}
     states = setting.states()
-    return [] if said == states else [f"bench status says {said}, and the store {states}"]
+    return [] if reported == states else [f"bench status reports {reported}, but the store has {states}"]
 
 
 def problems_with(setting: Setting, expected: Setting) -> list[str]:
-    """What is wrong with the results of a setting in which no process works any more."""
-    problems = [f"{place} is {state}" for place, state in setting.states().items() if state != "done"]
+    """The problems of the results of a setting whose processes have all ended."""
+    problems = [f"{folder} is {state}" for folder, state in setting.states().items() if state != "done"]
     records = sorted(setting.results.rglob(RECORD))
-    if records != sorted(place / RECORD for place in setting.places):
-        problems.append(f"there is not one record for every cell: {records}")
+    if records != sorted(folder / RECORD for folder in setting.cell_folders):
+        problems.append(f"there is not exactly one record for every cell: {records}")
     temporary = [path for path in setting.results.rglob(".*~*") if TEMPORARY.fullmatch(path.name)]
     problems += [f"a temporary file is left: {path}" for path in temporary]
-    for place, other in zip(setting.places, expected.places, strict=True):
-        problems += [f"{place}: {problem}" for problem in _problems_with_cell(place, other)]
+    for folder, expected_folder in zip(setting.cell_folders, expected.cell_folders, strict=True):
+        problems += [f"{folder}: {problem}" for problem in _problems_with_cell(folder, expected_folder)]
     return problems
 
 
@@ -59,20 +59,20 @@ def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
     try:
         if _figures(folder) != _figures(expected):
             problems.append(f"its metrics are {_figures(folder)} and should be {_figures(expected)}")
-        there = [name for name in (SCORES, RADIAL, EXHIBIT) if (folder / name).exists()]
-        other = [name for name in there if (folder / name).read_bytes() != (expected / name).read_bytes()]
-        problems += [f"{name} has other bytes than that of the undisturbed run" for name in other]
+        present = [name for name in (SCORES, RADIAL, EXHIBIT) if (folder / name).exists()]
+        changed = [name for name in present if (folder / name).read_bytes() != (expected / name).read_bytes()]
+        problems += [f"{name} has other bytes than in the undisturbed run" for name in changed]
         if (folder / WEIGHTS).exists() and _tensors(folder) != _tensors(expected):
-            problems.append(f"{WEIGHTS} has other tensors than that of the undisturbed run")
+            problems.append(f"{WEIGHTS} has other tensors than in the undisturbed run")
         if (folder / CURVE).exists() and _curve(folder) != _curve(expected):
-            problems.append(f"{CURVE} is another than that of the undisturbed run")
+            problems.append(f"{CURVE} differs from that of the undisturbed run")
     except (OSError, ValueError, KeyError) as error:
         problems.append(f"its files cannot be read: {error!r}")
     return problems
 
 
 def _figures(folder: Path) -> dict[str, Any]:
-    """What of a record two runs share, but for their time and their machine."""
+    """The fields of a record that do not depend on the time or the machine of a run."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     names = ("metrics", "n", "train_key", "score_key", "test_data_digest", "intensity_scales", "macs_lr24")
     return {name: record[name] for name in names}

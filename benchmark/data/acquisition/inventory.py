@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...dataset import Dataset
 from ...errors import UsageError
-from ...registry import datasets, find, load_dataset
+from ...registry import datasets, find_source, load_dataset
 from ...system.cache import cache_folder
 from ..folders import data_folder, open_dataset
 from .audit import Entry, audit, flaws, owner
@@ -30,7 +30,7 @@ def obtain_and_audit(
     whether it is complete and without problems. Raises BenchError where files cannot be downloaded, UsageError for an
     unknown data set and for a folder that is missing.
     """
-    cls = load_dataset(find(name, datasets(), "data set"))
+    cls = load_dataset(find_source(name, datasets(), "data set"))
     if subjects:
         first_usable(cls, subjects)
     if fetch and cls.archives:
