@@ -137,9 +137,9 @@ def test_data_shows_places_and_clears_the_cache(
     entry.write_bytes(bytes(3_000_000))
     other = tmp_path / "cache" / "not-ours.txt"
     other.write_text("keep")
-    text = call("data").output
+    text = call("data", "list").output
     assert f"{tmp_path / 'data' / 'folder'} (missing)" in text
     assert "(3.0 MB; MRSR_CACHE)" in text
-    assert "freed 3.0 MB" in call("data", "--clear").output
+    assert "freed 3.0 MB" in call("data", "clear-cache").output
     assert not entry.exists()
     assert other.exists()

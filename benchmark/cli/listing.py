@@ -1,4 +1,4 @@
-"""What `bench list` and `bench data` show."""
+"""What `bench list` and `bench data list` show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bench data NAME` does and says: have the files, audit them, compare with what is published."""
+"""What `bench data get` and `bench data audit` do: download, audit, compare with what is published."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def take_stock(
 ) -> tuple[Dataset, bool]:
     """Have the files of a data set, audit them and say what was found.
 
-    data, mirror, subjects: as in `bench data`; fetch: download what is missing. Returns the data set, and whether all
-    is there and as it should be. Raises BenchError where files cannot be had, UsageError for an unknown data set and
-    for a folder that is missing.
+    data, mirror, subjects: as in `bench data get`; fetch: download what is missing. Returns the data set, and whether
+    all is there and as it should be. Raises BenchError where files cannot be had, UsageError for an unknown data set
+    and for a folder that is missing.
     """
     cls = load_dataset(find(name, datasets(), "data set"))
     if subjects:
