@@ -26,7 +26,7 @@ from recorded import FIT, MACHINE, Plan, fill, find, remember, write_undone
 import mrsr_bench
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store import pack as packs
 from mrsr_bench.store.cell_files import EXHIBIT, RECORD, SCORES, WEIGHTS, read_record, write_record
@@ -59,7 +59,7 @@ def plan(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
 
     def make(results: str, methods: list[str] | None = None, **changes: Any) -> Plan:
         path = write_protocol(**{"methods": METHODS, **changes})
-        loaded, trainings = request_plan(Request(str(path), methods or []))
+        loaded, trainings = plan_request(Request(str(path), methods or []))
         made = Store(tmp_path / results), loaded, trainings
         remember(made, methods or [])
         return made
@@ -476,7 +476,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, st
     (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
     with (folder / "small.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(small_protocol(methods=METHODS), file)
-    made = (Store(folder / "results"), *request_plan(Request(str(folder / "small.yaml"))))
+    made = (Store(folder / "results"), *plan_request(Request(str(folder / "small.yaml"))))
     remember(made, [])
     complete(made)
     bench("pack", folder / "results", "-o", folder / "p.zip", "--weights")

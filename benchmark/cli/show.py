@@ -110,9 +110,9 @@ def _planned(view: View) -> list[dict[str, Any]]:
 
 def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
     """Where they stand by today's code."""
-    from ..planning.plans import plan_cell, recall
+    from ..planning.plans import plan_cell, recall_trainings
 
-    _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
+    _, trainings = recall_trainings(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [
         _row(plan_cell(training, cell), training.folder(store, cell), training.look(store, cell))
         for training in trainings
