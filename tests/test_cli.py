@@ -87,7 +87,7 @@ def test_a_run_its_status_and_its_table(
     cells = json.loads(call("status", "--json").output)["cells"]
     assert {cell["label"]: cell["state"] for cell in cells} == {"bicubic": "done", "linear": "done", "raises": "failed"}
     text = call("status", "--protocol", "small").output
-    assert "failed   raises T1 x2 bicubic seed 0: RuntimeError: no such luck" in text
+    assert "failed  raises T1 x2 bicubic seed 0: RuntimeError: no such luck" in text
     for arguments in ((), ("--protocol", str(protocol)), ("--protocol", "small"), ("--format", "latex")):
         table = call("table", *arguments)
         assert table.exit_code == 0, table.output

@@ -227,7 +227,7 @@ def test_images_go_along_where_a_licence_says_so_or_when_asked(
     done = bench("pack", results, "-o", tmp_path / "p.zip")
     kinds = {name.rpartition("/")[2][:5] for name in names(tmp_path / "p.zip") if name.endswith(".npz")}
     assert kinds == ({"truth", "exhib"} if licence else set())
-    assert ("It has slices" if licence else "stay behind") in done.stdout
+    assert ("It holds slices" if licence else "Slices of these are left out") in done.stdout
     assert licence in open_pack(tmp_path / "p.zip").pack.manifest.protocols["small"].images
     bench("pack", results, "-o", tmp_path / "i.zip", "--images")
     inside = read_exhibit(open_pack(tmp_path / "i.zip") / ROW / "bicubic" / "seed0")

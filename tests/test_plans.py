@@ -246,4 +246,4 @@ def test_scoring_again_passes_over_a_plan_whose_method_is_gone(finished: Path, i
     settings = RunSettings(data=images, results=finished.parent / "results", tracking_uri="none")
     outcomes = runner.score(str(finished), settings, ear)
     assert [outcome.cell.label for outcome in outcomes] == ["bicubic"]
-    assert [line for line in ear.lines if "no such method file" in line and "passed over" in line]
+    assert [line for line in ear.lines if "no such method file" in line and "left out" in line]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
+from plugins import NEAREST, write
 
 import mrsr_bench
+from mrsr_bench import registry
 
 FUNCTIONS = [name for name in mrsr_bench.__all__ if isinstance(getattr(mrsr_bench, name), FunctionType)]
 HEAVY = {"torch", "numpy", "pandas", "pydantic"}
@@ -70,3 +74,12 @@ def test_importing_the_package_brings_no_library_and_a_method_brings_no_torch() 
     assert loaded_after("from mrsr_bench import BenchError, UsageError") == set()
     code = "from mrsr_bench import Method, MethodOptions, Recipe, Scan, Task, TorchMethod"
     assert loaded_after(code) == {"numpy", "pydantic"}
+
+
+def test_a_method_file_may_import_everything_from_the_package(tmp_path: Path) -> None:
+    [file] = write(tmp_path, nearest=NEAREST.replace("from mrsr_bench.method import", "from mrsr_bench import"))
+    source = registry.methods([file])["nearest"]
+    method = registry.load_method(source)()
+    assert type(method).__mro__[1] is mrsr_bench.Method
+    scan = mrsr_bench.Scan(np.ones((1, 4, 4), np.float32), (1.0, 1.0, 1.0), "T1")
+    assert method.upscale(scan, mrsr_bench.Task((1, 2, 2))).shape == (1, 8, 8)

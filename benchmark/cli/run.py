@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, RESULTS, TRACKING, names, numbers
+from .options import DATA, RESULTS, TRACKING, parse_seeds, split_names
 
 if TYPE_CHECKING:
     from ..planning.request import Request
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @click.option("--protocol", default="demo", show_default=True, help="A built-in protocol's name, or a YAML file.")
 @click.option(
     "--methods",
-    callback=names,
+    callback=split_names,
     help="Labels with commas between: a label of the protocol, name, name:preset or file.py, each with an optional + "
     "for the self-ensemble. Default: all of the protocol's.",
 )
 @DATA
-@click.option("--seeds", callback=numbers, help="E.g. 0,1,2. Default: the protocol's.")
-@click.option("--scales", callback=names, help="E.g. 2,4. Default: the protocol's.")
+@click.option("--seeds", callback=parse_seeds, help="E.g. 0,1,2. Default: the protocol's.")
+@click.option("--scales", callback=split_names, help="E.g. 2,4. Default: the protocol's.")
 @click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")

@@ -1,6 +1,6 @@
 """Cells: method × contrast × scale × degradation × seed, with keys over all that could change their result.
 
-A *training* is the unit that runs: a cell and, where asked for, its self-ensemble (`name+`): one process, two records.
+A *training* is the unit that runs: a cell and, on request, its self-ensemble (`name+`): one process, two records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ P = TypeVar("P", bound=Readable)
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table: where its record lies, and the keys that say what it stands for."""
+    """One figure of a table: where its record is, and the keys over all that decides it."""
 
     label: str
     """Column header and folder name; with a + for the self-ensemble."""
@@ -92,7 +92,7 @@ class Training:
         return self.place(store.runs, cell).folder
 
     def look(self, store: Store, cell: Cell, *, held: bool = False) -> Standing:
-        """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
+        """The cell's state, compared with what the protocol asks for now; `held`: this process holds the cell."""
         return look(self.place(store.seen, cell), held=held)
 
     def make_method(self) -> Method:

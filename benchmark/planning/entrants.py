@@ -7,7 +7,7 @@ its line of the protocol.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -108,10 +108,11 @@ def _entrant(
     loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool
 ) -> Entrant:
     short = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
+    broken = Entrant(short, source, None, "", None, plus, spec.train_subjects, spec.preset)
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
-        return Entrant(short, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
+        return replace(broken, broken=str(error))
     try:
         method = cls(spec.preset, **spec.options)
         method.options.model_dump(mode="json")  # plain data: they are recorded
@@ -120,8 +121,13 @@ def _entrant(
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     except Exception as error:
-        why = f"{source.path} cannot be made: {error_text(error)}"
-        return Entrant(short, source, None, why, None, plus, spec.train_subjects, spec.preset)
+        return replace(broken, broken=f"{source.path} cannot be made: {error_text(error)}")
+    _check_spec(loaded, path, source, spec, method)
+    return replace(broken, method=method, broken=None, recipe=_recipe(loaded, spec, method))
+
+
+def _check_spec(loaded: Loaded, path: tuple[str, ...], source: Source, spec: MethodSpec, method: Method) -> None:
+    """Raise UsageError at the key's line for a setting that the method or the split does not allow."""
     if spec.train_subjects is not None:
         available = len(loaded.split["train"])
         if not method.learns:
@@ -131,15 +137,18 @@ def _entrant(
     if spec.lr is not None and (loaded.protocol.training.track != "equal" or not isinstance(method, TorchMethod)):
         message = "a label's own learning rate is for networks in track equal; remove it"
         raise loaded.error((*path, "lr"), message)
-    recipe = None
-    if isinstance(method, TorchMethod):
-        changes = loaded.protocol.training.overrides()
-        if spec.lr is not None:
-            changes["lr"] = spec.lr
-        if "steps" in loaded.overrides:
-            changes["steps"] = loaded.overrides["steps"]
-        recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return Entrant(short, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
+
+
+def _recipe(loaded: Loaded, spec: MethodSpec, method: Method) -> Recipe | None:
+    """What trains a network: its own recipe with the changes of the protocol, the label and `--steps`."""
+    if not isinstance(method, TorchMethod):
+        return None
+    changes = loaded.protocol.training.overrides()
+    if spec.lr is not None:
+        changes["lr"] = spec.lr
+    if "steps" in loaded.overrides:
+        changes["steps"] = loaded.overrides["steps"]
+    return Recipe.model_validate({**method.recipe.model_dump(), **changes})
 
 
 def error_text(error: Exception) -> str:

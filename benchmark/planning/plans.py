@@ -22,7 +22,7 @@ from .request import Request, code_digest, request_in_full
 
 
 def plan_request(request: Request) -> tuple[Loaded, list[Training]]:
-    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
+    """The protocol with its overrides and the trainings of a request. Raises UsageError for an unknown name."""
     loaded = request.load()
     return loaded, plan_trainings(loaded, request.methods, request.seeds, request.scales)
 
@@ -30,8 +30,8 @@ def plan_request(request: Request) -> tuple[Loaded, list[Training]]:
 def recall_trainings(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
     """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
 
-    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
-    none can.
+    `warn` is told of a plan that can no longer be made, for example because a method's file is gone. Raises BenchError
+    where none can be made.
     """
     view, trainings, latest = store.view(protocol), dict[Path, Training](), None
     for stored in view.plans:
@@ -41,7 +41,7 @@ def recall_trainings(store: Store, protocol: str | None, warn: Callable[[str], N
                 Request(request.protocol, request.methods, request.seeds, request.scales, **request.overrides)
             )
         except UsageError as error:
-            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
+            warn(f"{error}\nAn earlier run planned this; its cells are left out")
             continue
         latest = latest or loaded
         for training in planned:

@@ -76,7 +76,7 @@ def _running_action(
 
 
 def _repeating_action(weights: Path, base: Standing, standing: Standing) -> tuple[Action, str]:
-    """The action for a cell without figures: score whole weights, continue from a state, or start anew."""
+    """The action for a cell without figures: score whole weights, continue from a state, or start again."""
     if standing.state == "damaged":
         if weights.exists() and weights not in base.damaged:
             return "score", standing.why

@@ -18,7 +18,7 @@ class LabelledCell(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a cell stands after a command."""
+    """The state of a cell after a command."""
 
     cell: LabelledCell
     state: State
@@ -31,7 +31,7 @@ class Outcome:
 
 
 class Outcomes(list[Outcome]):
-    """The outcomes of all cells asked for, in the order of the plan. Its text is a table with a line for every cell."""
+    """The outcomes of all cells of a command, in the order of the plan. Prints as a table, a line for every cell."""
 
     @property
     def problems(self) -> str:
