@@ -411,11 +411,11 @@ def test_a_self_ensemble_has_no_settings_of_its_own(protocol: Callable[..., Path
     assert plan_trainings(both)[1].cells[1].label == "edsr+"
 
 
-def test_a_degradation_that_stands_twice_is_named(protocol: Callable[..., Path]) -> None:
+def test_a_degradation_that_appears_twice_is_named(protocol: Callable[..., Path]) -> None:
     twice = "  round: stored\n- name: bicubic\n  round: none\nscales"
     [(_, key, message)] = problems(protocol(("  round: stored\nscales", twice)))
     assert key == "degradation.1.name"
-    assert "stands twice" in message
+    assert "appears twice" in message
 
 
 @pytest.mark.parametrize(
