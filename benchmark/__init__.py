@@ -5,23 +5,89 @@
     mrsr_bench.table()
 
 In a script, a notebook or a Python shell alike. Cells run in processes of their own, which import nothing of the
-script; methods are files that are named in `run`, not classes in it.
+script; methods are files that are named in `run`, not classes in it. Such a file imports what it needs from here:
+
+    from mrsr_bench import MethodOptions, Recipe, Scan, Task, TorchMethod
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .running.outcomes import Outcomes
+    from .dataset import Archive, Dataset
+    from .errors import BenchError, UsageError
+    from .method import (
+        Array,
+        Batch,
+        Method,
+        MethodOptions,
+        Recipe,
+        Run,
+        Scan,
+        Task,
+        TorchMethod,
+        TrainingSet,
+        intensity_scale,
+    )
+    from .running.outcomes import Outcome, Outcomes
     from .running.progress import Listener
+    from .volumes import Volume, VolumeError
 
-__all__ = ["run", "table"]
+__all__ = [
+    "Archive",
+    "Array",
+    "Batch",
+    "BenchError",
+    "Dataset",
+    "Listener",
+    "Method",
+    "MethodOptions",
+    "Outcome",
+    "Outcomes",
+    "Recipe",
+    "Run",
+    "Scan",
+    "Task",
+    "TorchMethod",
+    "TrainingSet",
+    "UsageError",
+    "Volume",
+    "VolumeError",
+    "intensity_scale",
+    "run",
+    "table",
+]
+_MODULES = {
+    "dataset": ("Archive", "Dataset"),
+    "errors": ("BenchError", "UsageError"),
+    "method": (
+        *("Array", "Batch", "Method", "MethodOptions", "Recipe", "Run", "Scan", "Task", "TorchMethod", "TrainingSet"),
+        "intensity_scale",
+    ),
+    "running.outcomes": ("Outcome", "Outcomes"),
+    "running.progress": ("Listener",),
+    "volumes": ("Volume", "VolumeError"),
+}
+"""Module → the public names that it defines. A module is imported when one of its names is first used."""
+
+if not TYPE_CHECKING:  # a type checker knows the names by the imports above, and refuses all others
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _MODULES.items():
+            if name in names:
+                globals()[name] = value = getattr(import_module(f".{module}", __name__), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 def run(
@@ -44,32 +110,27 @@ def run(
 ) -> Outcomes:
     """Train and evaluate methods under a protocol: every cell that is not done yet.
 
-    Parameters are those of `bench run`, whose help says what each is for. Done cells are kept, failed ones tried again,
-    killed ones resumed. Returns the outcome of every cell asked for: a list that prints as a table. Warns where some
+    Parameters are those of `bench run`, whose help explains each. Done cells are kept, failed ones tried again, killed
+    ones resumed. Returns the outcome of every cell of the request: a list that prints as a table. Warns where some
     are not done, and names them. Raises UsageError for a request that cannot be carried out.
     """
+    from .planning.request import Request
     from .running import runner
     from .running.outcomes import Outcomes
+    from .running.settings import RunSettings
 
-    outcomes = Outcomes(
-        runner.run(
-            protocol,
-            methods,
-            data=data,
-            seeds=seeds,
-            scales=scales,
-            limit=limit,
-            steps=steps,
-            timeout=timeout,
-            redo=redo,
-            results=results,
-            keep_volumes=keep_volumes,
-            save_every=save_every,
-            deterministic=deterministic,
-            tracking_uri=tracking_uri,
-            listener=listener,
-        )
+    settings = RunSettings(
+        data=None if data is None else Path(data),
+        results=Path(results),
+        timeout=timeout,
+        redo=redo,
+        keep_volumes=keep_volumes,
+        save_every=save_every,
+        deterministic=deterministic,
+        tracking_uri=tracking_uri,
     )
+    request = Request(protocol, methods, seeds, scales, limit, steps)
+    outcomes = Outcomes(runner.run(request, settings, listener))
     if problems := outcomes.problems:
         warnings.warn(problems, stacklevel=2)
     return outcomes
@@ -80,8 +141,8 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
 
     `results`: a folder of records, or a pack of them (`bench pack`).
     The caption is in `.attrs["caption"]`. Warns where cells have no figure (NaN, or a mean over fewer seeds), and names
-    them as the caption does; those of a method that cannot do the task are not among them. Raises BenchError where
-    nothing has been run.
+    them as the caption does; cells of a method that cannot do the task are not named. Raises BenchError where nothing
+    has been run.
     """
     from .reporting.frames import frame_of
     from .reporting.table import build_table

@@ -22,7 +22,7 @@ from conftest import small_protocol
 from recorded import fill_subjects
 from ruamel.yaml import YAML
 
-from mrsr_bench.planning.plans import make_plan, request_plan
+from mrsr_bench.planning.plans import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.plan import add_plan
 from mrsr_bench.store.results import Store
@@ -49,7 +49,7 @@ def results(folder: Path, seeds: int) -> Path:
     with (folder / "small.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(small_protocol(methods=methods, seeds=list(range(seeds)), scales=[2, 3]), file)
     request = Request(str(folder / "small.yaml"))
-    loaded, trainings = request_plan(request)
+    loaded, trainings = plan_request(request)
     plan = Store(folder / "results"), loaded, trainings
     add_plan(plan[0].runs / "small", make_plan(request, loaded, trainings))
     random = np.random.default_rng(0)

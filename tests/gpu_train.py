@@ -12,14 +12,14 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benching import Row, no_gpu, publish
 from gpu_pack import midslices
 
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running import runner
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.cell_files import Standing
 from mrsr_bench.store.results import Store
 
@@ -28,11 +28,11 @@ SECONDS = 140.0
 """That one training may take."""
 
 
-def train(protocol: Path, data: Path, results: Path, **options: Any) -> list[Row]:
-    """Run all cells of `protocol`; a row for each, in its order. `options` are those of `runner.run`."""
-    runner.run(str(protocol), data=data, results=results, **options)
-    _, trainings = request_plan(Request(str(protocol), options.get("methods", ()), limit=options.get("limit")))
-    store = Store(results)
+def train(request: Request, settings: RunSettings) -> list[Row]:
+    """Run all cells of a request; a row for each, in the order of its protocol."""
+    runner.run(request, settings)
+    _, trainings = plan_request(request)
+    store = Store(settings.results)
     return [row(cell.label, training.look(store, cell)) for training in trainings for cell in training.cells]
 
 
@@ -60,7 +60,8 @@ def main() -> None:
     if data is None:
         sys.exit("no midslices: make gpu-pack takes them along where they are; or give their folder with --data")
     with tempfile.TemporaryDirectory() as folder:
-        rows = train(PROTOCOL, data, Path(folder), timeout=SECONDS)
+        settings = RunSettings(data=data, results=Path(folder), timeout=SECONDS)
+        rows = train(Request(str(PROTOCOL)), settings)
     publish(chosen.out, "gpu-train", "A training on 240 real slices on a GPU", rows, "cuda")
     print((chosen.out / "gpu-train.md").read_text(encoding="utf-8"))
     failed = [row["label"] for row in rows if row["state"] != "done"]

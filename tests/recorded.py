@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrsr_bench.planning.cells import Cell, Training
-from mrsr_bench.planning.plans import make_plan, request_plan
+from mrsr_bench.planning.plans import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.recording import done_record, undone_record
 from mrsr_bench.scoring.metrics.bands import FREQUENCIES
@@ -45,7 +45,7 @@ def remember(plan: Plan, methods: list[str], scales: tuple[str, ...] = ()) -> Pa
     """Write down a plan, as a run would that asks for these."""
     store, loaded, _ = plan
     request = Request(str(loaded.path), methods, (), scales)
-    return add_plan(store.runs / loaded.folder, make_plan(request, *request_plan(request)))
+    return add_plan(store.runs / loaded.folder, make_plan(request, *plan_request(request)))
 
 
 def find(trainings: list[Training], label: str, scale: str, seed: int = 0) -> tuple[Training, Cell]:

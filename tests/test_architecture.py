@@ -49,11 +49,11 @@ LIGHT = [
     "replication.published",
     "reporting.figure",
     "reporting.render",
+    "running.decisions",
     "running.outcomes",
     "running.progress",
     "running.recording",
     "running.runner",
-    "running.steps",
     "store.merging",
     "store.packing",
     "store.results",
@@ -126,7 +126,7 @@ def test_the_parser_sees_what_there_is() -> None:
     assert {"planning.cells", "methods.bicubic", "methods._blocks", "running.executors.local", "__main__"} <= set(
         MODULES
     )
-    assert ("running.command", "running.executors.local") in pairs, "in a function"
+    assert ("running.driver", "running.executors.local") in pairs, "in a function"
     assert ("running.executors.local", "running.worker") in pairs, "by its name, for the forkserver"
     assert ("running.progress", "running.outcomes") in pairs, "for type checking only"
     assert {"errors", "store.plan", "protocol.loading"} <= {

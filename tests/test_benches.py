@@ -32,9 +32,10 @@ from loops import Case, Held, Slices, timed
 from recorded import FIT, write_done
 
 from mrsr_bench.planning import cells as cell
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol import loading as protocol
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.cell_files import Standing
 from mrsr_bench.training import loop as training
 from mrsr_bench.training.complexity import count_macs
@@ -280,7 +281,7 @@ def test_gpu_tests_are_skipped_with_their_reason_where_there_is_none() -> None:
 
 def test_the_protocol_of_the_gpu_training_holds_together() -> None:
     loaded = protocol.load(str(gpu_train.PROTOCOL))
-    labels = [one.label for planned in cell.plan(loaded) for one in planned.cells]
+    labels = [one.label for planned in cell.plan_trainings(loaded) for one in planned.cells]
     assert labels == ["bicubic", "linear", "srcnn", "edsr", "poan"]
     assert loaded.protocol.training.precision == "bf16-mixed"
     assert 3 * gpu_train.SECONDS < 480
@@ -289,7 +290,9 @@ def test_the_protocol_of_the_gpu_training_holds_together() -> None:
 @pytest.mark.slow
 def test_a_run_becomes_rows_in_the_order_of_the_protocol(write_protocol: Any, images: Path, tmp_path: Path) -> None:
     path = write_protocol(methods={"bicubic": {}, "edsr": {"preset": "c96"}})
-    rows = gpu_train.train(path, images, tmp_path / "results", tracking_uri="none")
+    rows = gpu_train.train(
+        Request(str(path)), RunSettings(data=images, results=tmp_path / "results", tracking_uri="none")
+    )
     assert [row["label"] for row in rows] == ["bicubic", "edsr"]
     assert rows[0]["state"] == "done"
     assert rows[0]["subjects"] == 2
@@ -300,7 +303,7 @@ def test_a_run_becomes_rows_in_the_order_of_the_protocol(write_protocol: Any, im
 
 
 def test_a_trained_row_says_how_fast_it_trained(write_protocol: Callable[..., Path], tmp_path: Path) -> None:
-    _, [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))
+    _, [training] = plan_request(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))
     fit = {**FIT, "best_val_psnr": 31.23456, "steps": 400, "seconds": 8.0, "skipped_steps": 1}
     scores = {name: {"psnr": 30.0} for name in ("one", "two", "three")}
     record = write_done(tmp_path / "cell", training, training.base, scores, fit=fit, peak_memory_bytes=2**21)

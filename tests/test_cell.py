@@ -12,7 +12,7 @@ import pytest
 from conftest import SUBJECTS, small_protocol
 
 from mrsr_bench.errors import UsageError
-from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.planning.cells import Training, plan_trainings
 from mrsr_bench.protocol import loading as protocol
 
 Write = Callable[..., Path]
@@ -25,7 +25,7 @@ SEVERAL = [
 
 
 def planned(write_protocol: Write, **changes: Any) -> list[Training]:
-    return plan(protocol.load(str(write_protocol(**changes))))
+    return plan_trainings(protocol.load(str(write_protocol(**changes))))
 
 
 def test_every_variant_of_a_degradation_has_a_folder_and_keys_of_its_own(write_protocol: Write) -> None:
@@ -56,7 +56,7 @@ def test_a_setting_that_is_not_given_is_in_no_key(write_protocol: Write) -> None
         ({"name": "kspace", "round": "stored", "options": {"part": "phase"}}, "options.part: .*'real' or 'magnitude'"),
         ({"name": "bicubic", "round": "stored", "noise": -1}, "noise: .*greater than 0"),
         ({"name": "bicubic", "round": "half"}, "round: .*'stored_unclipped'"),
-        ([SEVERAL[0], SEVERAL[0]], "'bicubic' stands twice"),
+        ([SEVERAL[0], SEVERAL[0]], "'bicubic' appears twice"),
     ],
 )
 def test_a_wrong_setting_of_a_degradation_is_named_at_its_line(
@@ -121,7 +121,7 @@ def test_an_impossible_number_of_subjects_is_named_at_its_line(
 
 def test_with_a_limit_a_label_takes_as_many_subjects_as_there_are(write_protocol: Write) -> None:
     path = write_protocol(methods={"few": {"method": "linear", "train_subjects": 3}})
-    [training] = plan(protocol.load(str(path)).override(limit=2))
+    [training] = plan_trainings(protocol.load(str(path)).override(limit=2))
     assert len(training.loaded.train_subjects(training.train_subjects)) == 2
 
 

@@ -87,7 +87,7 @@ def test_a_run_its_status_and_its_table(
     cells = json.loads(call("status", "--json").output)["cells"]
     assert {cell["label"]: cell["state"] for cell in cells} == {"bicubic": "done", "linear": "done", "raises": "failed"}
     text = call("status", "--protocol", "small").output
-    assert "failed   raises T1 x2 bicubic seed 0: RuntimeError: no such luck" in text
+    assert "failed  raises T1 x2 bicubic seed 0: RuntimeError: no such luck" in text
     for arguments in ((), ("--protocol", str(protocol)), ("--protocol", "small"), ("--format", "latex")):
         table = call("table", *arguments)
         assert table.exit_code == 0, table.output
@@ -137,9 +137,9 @@ def test_data_shows_places_and_clears_the_cache(
     entry.write_bytes(bytes(3_000_000))
     other = tmp_path / "cache" / "not-ours.txt"
     other.write_text("keep")
-    text = call("data").output
+    text = call("data", "list").output
     assert f"{tmp_path / 'data' / 'folder'} (missing)" in text
     assert "(3.0 MB; MRSR_CACHE)" in text
-    assert "freed 3.0 MB" in call("data", "--clear").output
+    assert "freed 3.0 MB" in call("data", "clear-cache").output
     assert not entry.exists()
     assert other.exists()

@@ -23,6 +23,7 @@ from test_runs import Ear, bench, cell_folder, record
 from mrsr_bench.cli import main
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.running import runner
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Standing, inspect_cell
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
@@ -245,7 +246,7 @@ def test_the_next_run_sets_the_damage_aside_and_makes_the_cell_anew(
     (folder / name).write_bytes(damaged)
     outcomes, ear = run(protocol, images)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
-    assert [line for line in ear.lines if f"{folder / name} is damaged" in line and "made anew" in line], ear.lines
+    assert [line for line in ear.lines if f"{folder / name} is damaged" in line and "made again" in line], ear.lines
     [aside] = folder.glob(f"{name}~damaged-*")
     assert aside.read_bytes() == damaged
     assert {every: figures(protocol, every) for every in before} == before
@@ -325,14 +326,14 @@ def test_scoring_again_reads_weights_only_if_the_record_names_them(protocol: Pat
     other = protocol.parent / "other" / path.relative_to(protocol.parent / "results")
     assert other.read_bytes() != content, "its seconds are others"
     shutil.copy(other, path)
-    options = {"results": protocol.parent / "results", "tracking_uri": "none", "listener": Ear()}
-    outcomes = {o.cell.label: o for o in runner.score(str(protocol), data=images, **options)}
+    settings = RunSettings(data=images, results=protocol.parent / "results", tracking_uri="none")
+    outcomes = {o.cell.label: o for o in runner.score(str(protocol), settings, Ear())}
     assert outcomes["network"].state == "failed"
     assert "they are not the weights that the record beside them names" in outcomes["network"].message
     assert str(path) in outcomes["network"].message
     assert record(protocol, "network") == before
     path.write_bytes(content)
-    outcomes = {o.cell.label: o for o in runner.score(str(protocol), data=images, **options)}
+    outcomes = {o.cell.label: o for o in runner.score(str(protocol), settings, Ear())}
     assert outcomes["network"].state == "done"
 
 

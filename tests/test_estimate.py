@@ -23,9 +23,10 @@ from mrsr_bench.estimating.estimate import report
 from mrsr_bench.estimating.needs import DataNeeds
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
-from mrsr_bench.running.steps import Step, Wish, steps_of
+from mrsr_bench.running.decisions import Decision, decide
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.results import Store
 from mrsr_bench.system.units import size_text
 from mrsr_bench.training.complexity import count_macs, count_training
@@ -83,9 +84,9 @@ def test_multiply_accumulates_of_training_are_those_of_one_sample_whatever_the_b
 # --- Lines -----------------------------------------------------------------------------------------------------------
 
 
-def planned(protocol: Path, store: Store, **options: Any) -> tuple[Any, list[Training], list[list[Step]]]:
-    loaded, trainings = request_plan(Request(str(protocol), **options))
-    return loaded, trainings, [steps_of(store, training, Wish()) for training in trainings]
+def planned(protocol: Path, store: Store, **options: Any) -> tuple[Any, list[Training], list[list[Decision]]]:
+    loaded, trainings = plan_request(Request(str(protocol), **options))
+    return loaded, trainings, [decide(store, training, RunSettings()) for training in trainings]
 
 
 def said(protocol: Path, store: Store, data: Path | None = None, **options: Any) -> str:
@@ -245,7 +246,7 @@ def test_the_cache_takes_what_was_said(
     degradation = [{"name": "bicubic", "round": "stored"}, {"name": "kspace", "round": "none"}]
     path = write_protocol(data=data, methods={"linear": {}}, degradation=degradation, scales=[2, 3])
     text = said(path, Store(tmp_path / "results"), images)
-    prepare_protocol(request_plan(Request(str(path)))[0], images, lambda line: None)
+    prepare_protocol(plan_request(Request(str(path)))[0], images, lambda line: None)
     header = 128
     size = sum(file.stat().st_size - header for file in (tmp_path / "cache").rglob("*.npy"))
     assert f"cache: {size_text(size)} below {tmp_path / 'cache'}" in text
@@ -264,6 +265,6 @@ def test_a_full_disk_is_foretold(protocol: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_shape_of_volumes_on_hand_stands_in_for_a_crop(write_protocol: Write, images: Path) -> None:
-    loaded, _ = request_plan(Request(str(write_protocol())))
+    loaded, _ = plan_request(Request(str(write_protocol())))
     assert DataNeeds(loaded, images).shape("T1") == (4, 36, 48)
     assert DataNeeds(loaded, None).shape("T1") is None

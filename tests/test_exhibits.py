@@ -25,8 +25,8 @@ from plugins import NEAREST, NETWORK, write
 from pydantic import ValidationError
 
 from mrsr_bench.degradation import degrade
-from mrsr_bench.planning.cells import plan
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.cells import plan_trainings
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.protocol.schema import ReportSpec
@@ -34,7 +34,7 @@ from mrsr_bench.running import exhibits
 from mrsr_bench.running.events import Event, Warned
 from mrsr_bench.running.exhibits import evenly_spaced
 from mrsr_bench.running.job import Job
-from mrsr_bench.running.steps import Wish
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.running.worker import run_job
 from mrsr_bench.store import exhibit as store_exhibit
 from mrsr_bench.store import images as images_of_store
@@ -50,12 +50,12 @@ Write = Callable[..., Path]
 RATHER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def work(protocol: Path, methods: list[str], data: Path, wish: Wish | None = None) -> list[Event]:
+def work(protocol: Path, methods: list[str], data: Path, **options: Any) -> list[Event]:
     """Run methods in this process, results beside the protocol; what was said."""
     said = list[Event]()
-    _, trainings = request_plan(Request(str(protocol), methods))
+    _, trainings = plan_request(Request(str(protocol), methods))
     for training in trainings:
-        job = Job(training, protocol.parent / "results", data, wish or Wish())
+        job = Job(training, RunSettings(results=protocol.parent / "results", data=data, **options))
         with hold(job.folder(training.base)) as held:
             run_job(job, held, said.append, lambda: False)
     return said
@@ -86,7 +86,7 @@ def exhibit(folder: Path) -> Exhibit:
 
 
 def state(protocol: Path, methods: list[str]) -> str:
-    _, [training] = request_plan(Request(str(protocol), methods))
+    _, [training] = plan_request(Request(str(protocol), methods))
     return training.look(Store(protocol.parent / "results"), training.base).state
 
 
@@ -151,7 +151,10 @@ def test_a_report_is_in_no_key_and_its_default_in_no_digest(write_protocol: Writ
     other = load(str(write_protocol(methods=methods, report={"subjects": 2})))
     assert plain.digest == written_out.digest != other.digest
     assert "report" not in plain.resolved()
-    keys = [[(c.train_key, c.score_key) for t in plan(one) for c in t.cells] for one in (plain, written_out, other)]
+    keys = [
+        [(c.train_key, c.score_key) for t in plan_trainings(one) for c in t.cells]
+        for one in (plain, written_out, other)
+    ]
     assert keys[0] == keys[1] == keys[2]
 
 
@@ -258,7 +261,7 @@ def test_predictions_are_those_that_were_scored_and_truth_is_the_datas(
     """Of the plain cell and of its self-ensemble: the kept volume, rounded."""
     [network] = write(tmp_path, network=NETWORK)
     protocol = write_protocol(report={"slices": 4})
-    work(protocol, [network, f"{network}+"], images, Wish(keep_volumes=True))
+    work(protocol, [network, f"{network}+"], images, keep_volumes=True)
     for label in ("network", "network+"):
         found = exhibit(cell(protocol, label))
         assert [(one.subject, one.number) for one in found.slices] == [
@@ -303,7 +306,7 @@ def test_equal_values_give_equal_bytes_and_truth_is_written_once(
     assert TRUTH.fullmatch(truth.name)
     content, before = (cell(protocol, "bicubic") / EXHIBIT).read_bytes(), truth.stat()
     work(protocol, write(tmp_path, nearest=NEAREST), images)
-    work(protocol, ["bicubic"], images, Wish(score_only=True))
+    work(protocol, ["bicubic"], images, score_only=True)
     assert list(row(protocol).glob("*.npz")) == [truth]
     assert (truth.stat().st_mtime_ns, truth.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
     assert (cell(protocol, "bicubic") / EXHIBIT).read_bytes() == content
@@ -322,7 +325,7 @@ def test_a_damaged_truth_is_made_again_and_a_killed_writers_file_is_removed(
         truth.write_bytes(damaged)
         with pytest.raises(DamagedFile, match=truth.name):
             read_exhibit(cell(protocol, "bicubic"))
-        work(protocol, ["bicubic"], images, Wish(score_only=True))
+        work(protocol, ["bicubic"], images, score_only=True)
         assert truth.read_bytes() == content
     truth.unlink()
     with pytest.raises(DamagedFile, match="it is missing"):
@@ -330,7 +333,7 @@ def test_a_damaged_truth_is_made_again_and_a_killed_writers_file_is_removed(
     truth.mkdir()
     left = row(protocol) / f".{truth.name}~{machine()}-999999999-00000000"
     left.write_bytes(b"half")
-    assert warnings(work(protocol, ["bicubic"], images, Wish(score_only=True))) == []
+    assert warnings(work(protocol, ["bicubic"], images, score_only=True)) == []
     assert (truth.read_bytes(), left.exists()) == (content, False)
 
 
@@ -366,7 +369,7 @@ def test_a_failure_is_a_warning_and_the_record_is_there(
     before = (folder / RECORD).read_bytes()
     assert work(protocol, methods, images) == [], "a cell that lacks them is done"
     assert (folder / RECORD).read_bytes() == before
-    assert warnings(work(protocol, methods, images, Wish(score_only=True))) == []
+    assert warnings(work(protocol, methods, images, score_only=True)) == []
     assert exhibit(folder).slices
 
 
@@ -407,7 +410,7 @@ def test_more_than_an_exhibit_may_hold_is_a_warning(
 def test_scoring_again_adds_them(write_protocol: Write, images: Path, tmp_path: Path, source: str) -> None:
     [network] = write(tmp_path, network=NETWORK)
     protocol, methods = write_protocol(), [network, f"{network}+"]
-    work(protocol, methods, images, Wish(keep_volumes=source == "kept volumes"))
+    work(protocol, methods, images, keep_volumes=source == "kept volumes")
     folders = [cell(protocol, label) for label in ("network", "network+")]
     before = [(folder / EXHIBIT).read_bytes() for folder in folders]
     figures = [(record(folder)["metrics"], (folder / SCORES).read_bytes()) for folder in folders]
@@ -416,7 +419,7 @@ def test_scoring_again_adds_them(write_protocol: Write, images: Path, tmp_path: 
     if source == "kept volumes":
         (folders[0] / WEIGHTS).unlink()
     assert state(protocol, [network]) == "done"
-    assert warnings(work(protocol, methods, images, Wish(score_only=True))) == []
+    assert warnings(work(protocol, methods, images, score_only=True)) == []
     assert [(folder / EXHIBIT).read_bytes() for folder in folders] == before
     assert [(record(folder)["metrics"], (folder / SCORES).read_bytes()) for folder in folders] == figures
 
@@ -450,7 +453,7 @@ def test_a_record_never_stands_beside_older_slices(
     protocol = write_protocol()
     work(protocol, ["bicubic"], images)
     monkeypatch.setattr(exhibits, "write_exhibit", no_space)
-    work(protocol, ["bicubic"], images, Wish(score_only=True))
+    work(protocol, ["bicubic"], images, score_only=True)
     assert read_exhibit(cell(protocol, "bicubic")) is None
     assert state(protocol, ["bicubic"]) == "done"
 

@@ -1,4 +1,4 @@
-"""IXI: its names and counts, its files in any layout, and `bench data ixi` from tars, a mirror or what is there."""
+"""IXI: its names and counts, its files in any layout, and `bench data get ixi` from tars, a mirror or what is there."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ Call = Callable[..., Result]
 def call(tmp_path: Path, server: Server) -> Call:
     def run(*arguments: str) -> Result:
         more = ["--data", str(tmp_path / "ixi"), "--mirror", f"{server.url}/"]
-        return CliRunner().invoke(main, ["data", "ixi", *more, *arguments], catch_exceptions=False)
+        return CliRunner().invoke(main, ["data", "get", "ixi", *more, *arguments], catch_exceptions=False)
 
     return run
 
@@ -345,7 +345,7 @@ def test_a_wrong_checksum_a_missing_tar_and_no_room_say_what_to_do(
 
 def test_without_download_what_is_there_is_audited_and_the_rest_reported(tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, tmp_path / "ixi")
-    result = CliRunner().invoke(main, ["data", "ixi", "--data", str(tmp_path / "ixi"), "--no-download"])
+    result = CliRunner().invoke(main, ["data", "audit", "ixi", "--data", str(tmp_path / "ixi")])
     assert result.exit_code == 3
     assert "T1             5 of 581  2 of 322  2 of 185  1 of 74" in result.output
     assert "Counts: 20 differ from the published ones." in result.output
@@ -356,24 +356,27 @@ def test_without_download_what_is_there_is_audited_and_the_rest_reported(tree: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["data", "ixi"], ["--data DIR", "MRSR_DATA"]),
-        (["data", "ixj"], ["unknown data set 'ixj'", "'ixi'"]),
-        (["data", "--subjects", "3"], ["which data set?"]),
-        (["data", "ixi", "--clear"], ["--clear"]),
-        (["data", "ixi", "--data", "x", "--subjects", "577"], ["576"]),
-        (["data", "folder", "--data", "x", "--subjects", "1"], ["--subjects 1"]),
-        (["data", "ixi", "--data", "x", "--prepare", "demo"], ["'mni152', not 'ixi'"]),
-        (["data", "ixi", "--data", "nowhere", "--no-download"], ["no such folder", "nowhere"]),
+        (["get", "ixi"], ["--data DIR", "MRSR_DATA"]),
+        (["get", "ixj"], ["unknown data set 'ixj'", "'ixi'"]),
+        (["get"], ["Missing argument 'NAME'"]),
+        (["ixi"], ["No such command 'ixi'"]),
+        (["get", "ixi", "--data", "x", "--subjects", "577"], ["576"]),
+        (["get", "folder", "--data", "x", "--subjects", "1"], ["--subjects 1"]),
+        (["audit", "ixi", "--data", "nowhere"], ["no such folder", "nowhere"]),
+        (["prepare", "ixi_all", "--data", "nowhere"], ["no such folder", "nowhere"]),
+        (["prepare", "ixi_al"], ["unknown protocol 'ixi_al'", "'ixi_all'"]),
+        (["match", "ixi", "csn", "--data", "nowhere"], ["no such folder", "nowhere"]),
+        (["calibrate", "ixj"], ["unknown data set 'ixj'", "'ixi'"]),
     ],
 )
 def test_a_wrong_request_for_data_ends_with_status_2(arguments: list[str], words: list[str]) -> None:
-    result = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(main, ["data", *arguments])
     assert result.exit_code == 2, result.output
     assert all(word in result.output for word in words), result.output
     assert not Path("x").exists()
 
 
-def test_after_the_audit_the_cache_is_filled_for_a_protocol(
+def test_the_cache_is_filled_for_a_protocol(
     write_protocol: Callable[..., Path], tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MRSR_CACHE", str(tmp_path / "cache"))
@@ -381,7 +384,7 @@ def test_after_the_audit_the_cache_is_filled_for_a_protocol(
     data = {"dataset": "ixi", "contrasts": ["T1", "T2"], "split": "split.csv", "plane": plane}
     folds = {"train": (SUBJECTS[0],), "val": (SUBJECTS[1],), "test": (SUBJECTS[3],)}
     protocol = write_protocol(folds, data=data)
-    arguments = ["data", "ixi", "--data", str(tree), "--no-download", "--prepare", str(protocol)]
+    arguments = ["data", "prepare", str(protocol), "--data", str(tree)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     caches = (tmp_path / "cache" / "ixi").rglob("hr.npy")
@@ -390,9 +393,7 @@ def test_after_the_audit_the_cache_is_filled_for_a_protocol(
     assert made == {f"{s}-{c}": (depths[c], 12, 12) for [s] in folds.values() for c in depths}
 
 
-def test_after_the_audit_matching_and_calibration_get_the_data_set(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_matching_and_calibration_get_the_data_set(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, Path, Path | None, Path]] = []
     monkeypatch.setattr(
         "mrsr_bench.replication.matching.match_archive",
@@ -402,25 +403,28 @@ def test_after_the_audit_matching_and_calibration_get_the_data_set(
         "mrsr_bench.replication.calibration.calibrate",
         lambda dataset, out, say: calls.append(("calibrate", dataset.root, None, out)) or "the verdict",
     )
-    here = ["data", "ixi", "--data", str(tree), "--no-download"]
-    assert CliRunner().invoke(main, [*here, "--match-archive", "csn"], catch_exceptions=False).exit_code == 0
-    result = CliRunner().invoke(main, [*here, "--calibrate", "--out", str(tmp_path)], catch_exceptions=False)
+    match = ["data", "match", "ixi", "csn", "--data", str(tree)]
+    assert CliRunner().invoke(main, match, catch_exceptions=False).exit_code == 0
+    calibrate = ["data", "calibrate", "ixi", "--data", str(tree), "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, calibrate, catch_exceptions=False)
     assert result.output.endswith("the verdict\n")
     assert calls == [("match", tree, Path("csn"), Path("splits")), ("calibrate", tree, None, tmp_path)]
 
 
 def test_other_data_sets_are_audited_too(tmp_path: Path) -> None:
     write_image(tmp_path / "anna-T1.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
-    result = CliRunner().invoke(main, ["data", "folder", "--data", str(tmp_path)])
+    result = CliRunner().invoke(main, ["data", "audit", "folder", "--data", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "1 files, 0.00 GB, 1 subjects" in result.output
     assert "3x4x5  1x1x1 mm  RAS  int16" in result.output
-    assert "12 subjects" in CliRunner().invoke(main, ["data", "mni152"]).output
+    assert "12 subjects" in CliRunner().invoke(main, ["data", "get", "mni152"]).output
 
 
 def test_the_help_of_data_teaches() -> None:
-    text = CliRunner().invoke(main, ["data", "--help"]).output
-    assert "bench data ixi --data DIR --subjects 3" in text
+    commands = main.commands["data"].commands  # type: ignore[attr-defined]
+    assert set(commands) == {"list", "get", "audit", "prepare", "match", "calibrate", "clear-cache"}
+    for name in commands:
+        assert f"bench data {name}" in CliRunner().invoke(main, ["data", name, "--help"]).output
 
 
 # The generated tree

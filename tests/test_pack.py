@@ -26,7 +26,7 @@ from recorded import FIT, MACHINE, Plan, fill, find, remember, write_undone
 import mrsr_bench
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store import pack as packs
 from mrsr_bench.store.cell_files import EXHIBIT, RECORD, SCORES, WEIGHTS, read_record, write_record
@@ -59,7 +59,7 @@ def plan(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
 
     def make(results: str, methods: list[str] | None = None, **changes: Any) -> Plan:
         path = write_protocol(**{"methods": METHODS, **changes})
-        loaded, trainings = request_plan(Request(str(path), methods or []))
+        loaded, trainings = plan_request(Request(str(path), methods or []))
         made = Store(tmp_path / results), loaded, trainings
         remember(made, methods or [])
         return made
@@ -229,7 +229,7 @@ def test_images_go_along_where_a_licence_says_so_or_when_asked(
     done = bench("pack", results, "-o", tmp_path / "p.zip")
     kinds = {name.rpartition("/")[2][:5] for name in names(tmp_path / "p.zip") if name.endswith(".npz")}
     assert kinds == ({"truth", "exhib"} if licence else set())
-    assert ("It has slices" if licence else "stay behind") in done.stdout
+    assert ("It holds slices" if licence else "Slices of these are left out") in done.stdout
     assert licence in open_pack(tmp_path / "p.zip").pack.manifest.protocols["small"].images
     bench("pack", results, "-o", tmp_path / "i.zip", "--images")
     inside = read_exhibit(open_pack(tmp_path / "i.zip") / ROW / "bicubic" / "seed0")
@@ -478,7 +478,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, st
     (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
     with (folder / "small.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(small_protocol(methods=METHODS), file)
-    made = (Store(folder / "results"), *request_plan(Request(str(folder / "small.yaml"))))
+    made = (Store(folder / "results"), *plan_request(Request(str(folder / "small.yaml"))))
     remember(made, [])
     complete(made)
     bench("pack", folder / "results", "-o", folder / "p.zip", "--weights")

@@ -8,7 +8,6 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +16,7 @@ from recorded import Plan, fill, remember
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.cli import main
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.render import render_table
@@ -32,7 +31,7 @@ METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 
 @pytest.fixture
 def plan(write_protocol: Write, tmp_path: Path) -> Plan:
-    loaded, trainings = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3]))))
+    loaded, trainings = plan_request(Request(str(write_protocol(methods=METHODS, scales=[2, 3]))))
     return Store(tmp_path / "results"), loaded, trainings
 
 
@@ -89,7 +88,7 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
     fill(plan, "bicubic", "x2", 30.0, 0.9)
     assert "30.00" in render_table(build_table(store.view("small")), "markdown")
     scoring = {"round": "none", "metrics": {"psnr": {"range": "volume_max"}}}
-    later = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3], scoring=scoring))))
+    later = plan_request(Request(str(write_protocol(methods=METHODS, scales=[2, 3], scoring=scoring))))
     remember((store, *later), ["bicubic"])
     table = build_table(store.view("small"))
     assert "Stale: bicubic T1 x2 bicubic seed 0" in caption_of(table)
@@ -100,14 +99,14 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
 WRITER = """
 import sys
 from pathlib import Path
-from mrsr_bench.planning.plans import make_plan, request_plan
+from mrsr_bench.planning.plans import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.plan import add_plan
 
 protocol, folder, *methods = sys.argv[1:]
 for method in methods:
     request = Request(protocol, (method,))
-    add_plan(Path(folder), make_plan(request, *request_plan(request)))
+    add_plan(Path(folder), make_plan(request, *plan_request(request)))
 """
 
 
@@ -239,11 +238,12 @@ def test_a_table_and_a_status_survive_the_loss_of_a_methods_file_and_run_nothing
 
 def test_scoring_again_passes_over_a_plan_whose_method_is_gone(finished: Path, images: Path) -> None:
     from mrsr_bench.running import runner
+    from mrsr_bench.running.settings import RunSettings
 
     bench(finished, ["bicubic"], images)
     (finished.parent / "network.py").unlink()
     ear = Ear()
-    options: dict[str, Any] = {"results": finished.parent / "results", "tracking_uri": "none", "listener": ear}
-    outcomes = runner.score(str(finished), data=images, **options)
+    settings = RunSettings(data=images, results=finished.parent / "results", tracking_uri="none")
+    outcomes = runner.score(str(finished), settings, ear)
     assert [outcome.cell.label for outcome in outcomes] == ["bicubic"]
-    assert [line for line in ear.lines if "no such method file" in line and "passed over" in line]
+    assert [line for line in ear.lines if "no such method file" in line and "left out" in line]

@@ -177,7 +177,7 @@ BOTH = {"A": 0, "B": 12_480, "C": 33_251, "D": 41_571}
 def test_the_papers_ablations_are_distinct_networks_of_the_sizes_their_branches_have(
     table: str, rows: dict[str, int]
 ) -> None:
-    trainings = cell.plan(protocol.load(table))
+    trainings = cell.plan_trainings(protocol.load(table))
     assert [training.base.label[0] for training in trainings] == list(rows)
     assert len({str(training.options) for training in trainings}) == len(rows)
     for training in trainings:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Ended, Event, Progressed, Started, Upscaled
 from mrsr_bench.running.outcomes import Outcome
-from mrsr_bench.running.progress import Listener, LiveListener, _Recent, position, readings
+from mrsr_bench.running.progress import Listener, LiveListener, RecentPace, position, readings
 
 STARTED = Started()
 STEP = Progressed(step=50, steps=200, loss=0.0125, seconds=10.0)
@@ -38,7 +38,7 @@ def words(event: Progressed, left: float | None = None) -> str:
 
 @pytest.fixture
 def training(write_protocol: Callable[..., Path]) -> Training:
-    return request_plan(Request(str(write_protocol())))[1][0]
+    return plan_request(Request(str(write_protocol())))[1][0]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_time_left_follows_a_pace_that_changed(lines: Callable[..., list[str
     pace=st.floats(0.001, 100), before=st.floats(0, 1e5), rows=st.lists(st.integers(1, 50), min_size=2, max_size=100)
 )
 def test_at_an_even_pace_the_time_left_is_exact(pace: float, before: float, rows: list[int]) -> None:
-    recent, step, left = _Recent(), 0, None
+    recent, step, left = RecentPace(), 0, None
     for more in rows:
         step += more
         _, left = recent.complete(but(STEP, step=step, steps=5000, seconds=before + pace * step))
@@ -134,7 +134,7 @@ def test_eighty_columns_hold_every_figure_of_a_long_training(write_protocol: Cal
     name = "a-label-as-long-as-they-come-in-ablations"
     degradation = {"name": "gaussian", "round": "stored", "options": {"fwhm": 1.5}, "noise": 0.05}
     protocol = write_protocol(methods={name: {"method": "bicubic"}}, degradation=degradation)
-    training = request_plan(Request(str(protocol)))[1][0]
+    training = plan_request(Request(str(protocol)))[1][0]
     later = but(LONG, step=123_457, seconds=1.0 + 35_960 / 876_543)
     shown = shown_by(training, STARTED, LONG, later, width=80)
     [bar, *_] = [line for line in shown if "step 123457" in line]

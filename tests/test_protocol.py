@@ -19,7 +19,7 @@ from plugins import write as write_plugins
 from ruamel.yaml import YAML
 
 from mrsr_bench.errors import UsageError
-from mrsr_bench.planning.cells import Cell, plan
+from mrsr_bench.planning.cells import Cell, plan_trainings
 from mrsr_bench.protocol.loading import FOLDS, Loaded, builtin, load
 
 Write = Callable[..., Path]
@@ -90,7 +90,7 @@ def protocol(tmp_path: Path) -> Callable[..., Path]:
 def problems(path: Path) -> list[tuple[str, str, str]]:
     """What loading and planning a file complains of: (the text of the line named, the key, the message)."""
     with pytest.raises(UsageError) as caught:
-        plan(load(str(path)))
+        plan_trainings(load(str(path)))
     found = []
     for message in str(caught.value).splitlines():
         matched = re.fullmatch(rf"{re.escape(str(path))}:(\d+): (?:([^ ]+): )?(.*)", message)
@@ -102,7 +102,7 @@ def problems(path: Path) -> list[tuple[str, str, str]]:
 
 def test_the_protocol_of_these_tests_is_right(protocol: Callable[..., Path]) -> None:
     loaded = load(str(protocol()))
-    assert len(plan(loaded)) == 8
+    assert len(plan_trainings(loaded)) == 8
     assert loaded.split == SUBJECTS
 
 
@@ -294,7 +294,7 @@ def test_whatever_is_written_a_file_loads_or_is_a_usage_error(
     path = protocol(text="\n".join(lines))
     try:
         loaded = load(str(path))
-        plan(loaded)
+        plan_trainings(loaded)
     except UsageError as error:
         message = str(error)
     else:
@@ -390,13 +390,13 @@ def test_the_published_track_takes_no_overrides(protocol: Callable[..., Path]) -
     assert line == "training:"
     assert "remove augment, batch, lr, lr_patch, steps" in message
     published = load(str(protocol(("track: equal\n" + budget, "track: published\n"))))
-    [edsr] = [t for t in plan(published, ["edsr"]) if t.base.contrast == "T1" and t.base.scale == "x2"]
+    [edsr] = [t for t in plan_trainings(published, ["edsr"]) if t.base.contrast == "T1" and t.base.scale == "x2"]
     method = edsr.make_method()
     assert edsr.recipe == method.recipe  # type: ignore[attr-defined]
 
 
 def test_the_equal_track_goes_before_the_recipe_and_leaves_the_rest(protocol: Callable[..., Path]) -> None:
-    training = plan(load(str(protocol())), ["edsr"])[0]
+    training = plan_trainings(load(str(protocol())), ["edsr"])[0]
     recipe = training.make_method().recipe  # type: ignore[attr-defined]
     given = {"steps": 30, "batch": 2, "lr_patch": 8, "augment": "dihedral", "lr": 1e-4}
     assert training.recipe is not None
@@ -408,14 +408,14 @@ def test_a_self_ensemble_has_no_settings_of_its_own(protocol: Callable[..., Path
     assert (line, key) == ("edsr+:", "methods.edsr+")
     assert "'edsr'" in message
     both = load(str(protocol(("      blocks: 3\n", "      blocks: 3\n  edsr+:\n"))))
-    assert plan(both)[1].cells[1].label == "edsr+"
+    assert plan_trainings(both)[1].cells[1].label == "edsr+"
 
 
-def test_a_degradation_that_stands_twice_is_named(protocol: Callable[..., Path]) -> None:
+def test_a_degradation_that_appears_twice_is_named(protocol: Callable[..., Path]) -> None:
     twice = "  round: stored\n- name: bicubic\n  round: none\nscales"
     [(_, key, message)] = problems(protocol(("  round: stored\nscales", twice)))
     assert key == "degradation.1.name"
-    assert "stands twice" in message
+    assert "appears twice" in message
 
 
 @pytest.mark.parametrize(
@@ -430,11 +430,11 @@ def test_a_degradation_that_stands_twice_is_named(protocol: Callable[..., Path])
 def test_an_unknown_name_on_the_command_line_is_named(protocol: Callable[..., Path], label: str, words: str) -> None:
     small = "      blocks: 3\n  edsr-small:\n    method: edsr\n    preset: tiny\n"
     with pytest.raises(UsageError, match=words):
-        plan(load(str(protocol(("      blocks: 3\n", small)))), [label])
+        plan_trainings(load(str(protocol(("      blocks: 3\n", small)))), [label])
 
 
 def test_a_seed_asked_for_twice_is_one_cell(protocol: Callable[..., Path]) -> None:
-    trainings = plan(load(str(protocol())), ["edsr"], [3, 1, 3])
+    trainings = plan_trainings(load(str(protocol())), ["edsr"], [3, 1, 3])
     cells = [(t.base.contrast, t.base.scale, t.base.seed) for t in trainings]
     assert cells == [(c, s, seed) for c in ("T1", "PD") for s in ("x2", "x3") for seed in (3, 1)]
 
@@ -443,8 +443,10 @@ def test_no_two_cells_of_a_plan_share_a_folder(protocol: Callable[..., Path]) ->
     small = "      blocks: 3\n  edsr-tiny:\n    method: edsr\n    options: {blocks: 5}\n"
     loaded = load(str(protocol(("      blocks: 3\n", small))))
     with pytest.raises(UsageError, match=r"'edsr-tiny'.*twice"):
-        plan(loaded, ["edsr-tiny", "edsr:tiny"])
-    folders = [cell.folder for training in plan(loaded, ["edsr+", "edsr-tiny+", "srcnn"]) for cell in training.cells]
+        plan_trainings(loaded, ["edsr-tiny", "edsr:tiny"])
+    folders = [
+        cell.folder for training in plan_trainings(loaded, ["edsr+", "edsr-tiny+", "srcnn"]) for cell in training.cells
+    ]
     assert len(folders) == len(set(folders)) == 4 * 5
 
 
@@ -583,7 +585,7 @@ def test_overrides_have_a_folder_and_a_digest_of_their_own(protocol: Callable[..
     assert loaded.override(steps=10).override(limit=1).folder == "small~limit=1,steps=10"
     cut = loaded.override(limit=1, steps=10)
     assert cut.split == {"train": ("anna",), "val": ("dora",), "test": ("emil",)}
-    recipe = plan(cut, ["edsr"])[0].recipe
+    recipe = plan_trainings(cut, ["edsr"])[0].recipe
     assert recipe is not None
     assert recipe.steps == 10
 
@@ -621,7 +623,7 @@ def test_digests_are_recorded_of_built_in_protocols_only() -> None:
 def test_a_built_in_protocol_resolves_and_shares_no_subject_between_folds(name: str) -> None:
     loaded = load(name)
     assert loaded.protocol.name == name
-    trainings = plan(loaded)
+    trainings = plan_trainings(loaded)
     assert [training.broken for training in trainings] == [None] * len(trainings)
     assert [training.unsupported for training in trainings] == [None] * len(trainings)
     subjects = [subject for fold in FOLDS for subject in loaded.split[fold]]
@@ -654,7 +656,7 @@ def cells(tmp_path: Path) -> Callable[..., dict[str, Cell]]:
 
 
 def by_label(loaded: Loaded) -> dict[str, Cell]:
-    found = [cell for training in plan(loaded) for cell in training.cells]
+    found = [cell for training in plan_trainings(loaded) for cell in training.cells]
     return {cell.label: cell for cell in found if (cell.contrast, cell.factors) == ("T1", (1, 2, 2))}
 
 
@@ -764,12 +766,12 @@ def test_an_ensemble_shares_its_bases_training_and_not_its_scores(cells: Callabl
 
 def test_cells_of_other_contrasts_scales_and_seeds_have_other_keys(protocol: Callable[..., Path]) -> None:
     loaded = load(str(protocol(("plane: {T1: axial, PD: sagittal}", "plane: axial"), ("seeds: [0]", "seeds: [0, 1]"))))
-    trainings = plan(loaded, ["edsr"])
+    trainings = plan_trainings(loaded, ["edsr"])
     assert len({training.base.train_key for training in trainings}) == len(trainings) == 8
 
 
 def test_a_method_that_does_not_learn_has_one_cell_whatever_the_seeds(protocol: Callable[..., Path]) -> None:
-    trainings = plan(load(str(protocol(("seeds: [0]", "seeds: [4, 5]")))), ["bicubic"])
+    trainings = plan_trainings(load(str(protocol(("seeds: [0]", "seeds: [4, 5]")))), ["bicubic"])
     assert [(t.base.contrast, t.base.scale, t.base.seed) for t in trainings] == [
         (contrast, scale, 4) for contrast in ("T1", "PD") for scale in ("x2", "x3")
     ]
@@ -781,7 +783,7 @@ def test_a_methods_version_is_part_of_its_keys(protocol: Callable[..., Path], tm
         (tmp_path / version).mkdir()
         text = classical(more=f"Plugin.version = '{version}'\n")
         [file] = write_plugins(tmp_path / version, mine=text)
-        keys.append(plan(load(str(protocol())), [file])[0].base.train_key)
+        keys.append(plan_trainings(load(str(protocol())), [file])[0].base.train_key)
     assert keys[0] != keys[1]
 
 
@@ -792,5 +794,5 @@ def test_keys_do_not_depend_on_where_files_lie(protocol: Callable[..., Path], tm
         [file] = write_plugins(tmp_path / folder, mine=classical())
         (tmp_path / folder / "moved.yaml").write_text(TEXT, encoding="utf-8")
         (tmp_path / folder / "split.csv").write_text(SPLIT, encoding="utf-8")
-        keys.append(plan(load(str(tmp_path / folder / "moved.yaml")), [file])[0].base.score_key)
+        keys.append(plan_trainings(load(str(tmp_path / folder / "moved.yaml")), [file])[0].base.score_key)
     assert keys[0] == keys[1]

@@ -18,7 +18,7 @@ from mrsr_bench import registry
 from mrsr_bench.cli import listing
 from mrsr_bench.errors import UsageError
 from mrsr_bench.method import Method, TorchMethod
-from mrsr_bench.planning.cells import plan
+from mrsr_bench.planning.cells import plan_trainings
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.registry import BrokenPlugin, Source, find_source, load_dataset, load_method
 
@@ -286,7 +286,7 @@ def test_a_broken_plugin_is_planned_as_broken_beside_whole_ones(
     write_protocol: Callable[..., Path], tmp_path: Path, what: str, text: str
 ) -> None:
     [file] = write(tmp_path, **{what: text})
-    broken, whole = plan(load(str(write_protocol())), [file, "bicubic"])
+    broken, whole = plan_trainings(load(str(write_protocol())), [file, "bicubic"])
     assert broken.broken
     assert whole.broken is None
     assert broken.base.label == what

@@ -25,12 +25,13 @@ import mrsr_bench
 from mrsr_bench.data.pairs import Pair
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running import runner
 from mrsr_bench.running.job import Job
 from mrsr_bench.running.outcomes import Outcome
 from mrsr_bench.running.progress import Listener
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.running.worker import run_job
 from mrsr_bench.store.locks import hold, holder_of
 from mrsr_bench.system.files import atomic_file
@@ -54,9 +55,11 @@ class Ear(Listener):
 
 def bench(protocol: Path, methods: list[str], data: Path, **options: Any) -> dict[str, Outcome]:
     """Label → outcome of a run without MLflow, its results beside the protocol."""
-    options = {"results": protocol.parent / "results", "tracking_uri": "none", "listener": Ear(), **options}
-    options.setdefault("save_every", 0.0)
-    outcomes = runner.run(str(protocol), methods, data=data, **options)
+    listener = options.pop("listener", None) or Ear()
+    subset = {name: options.pop(name) for name in ("seeds", "scales", "limit", "steps") if name in options}
+    options = {"results": protocol.parent / "results", "tracking_uri": "none", "save_every": 0.0, **options}
+    request, settings = Request(str(protocol), methods, **subset), RunSettings(data=data, **options)
+    outcomes = runner.run(request, settings, listener)
     return {outcome.cell.label: outcome for outcome in outcomes}
 
 
@@ -501,8 +504,8 @@ def test_the_test_set_is_read_once_after_training_and_never_by_it(
         watched.__set_name__(Pair, name)
         monkeypatch.setattr(Pair, name, watched)
     [network] = write(tmp_path, network=NETWORK)
-    loaded, [training] = request_plan(Request(str(write_protocol()), [network]))
-    job = Job(training, tmp_path / "results", images)
+    loaded, [training] = plan_request(Request(str(write_protocol()), [network]))
+    job = Job(training, RunSettings(results=tmp_path / "results", data=images))
     with hold(job.folder(training.base)) as held:
         run_job(job, held, lambda event: heard.append(type(event).__name__), lambda: False)
     assert heard.count("Recorded") == 1

@@ -16,6 +16,8 @@ from test_runs import Ear, bench, cell_folder, record
 
 from mrsr_bench.running import runner
 from mrsr_bench.running.outcomes import Outcome
+from mrsr_bench.running.progress import Listener
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.system.files import CHECKSUM, write_sealed
 
 Write = Callable[..., Path]
@@ -24,10 +26,10 @@ MORE = {**small_protocol()["scoring"], "metrics": {**small_protocol()["scoring"]
 BLIND = classical("if os.path.exists(__file__ + '.blind'): raise RuntimeError('upscaled again')")
 
 
-def score(protocol: Path, data: Path, **options: Any) -> dict[str, Outcome]:
+def score(protocol: Path, data: Path, listener: Listener | None = None, **options: Any) -> dict[str, Outcome]:
     """Label → outcome of `bench score`."""
-    options = {"results": protocol.parent / "results", "tracking_uri": "none", "listener": Ear(), **options}
-    outcomes = runner.score(str(protocol), data=data, **options)
+    options = {"results": protocol.parent / "results", "tracking_uri": "none", **options}
+    outcomes = runner.score(str(protocol), RunSettings(data=data, **options), listener or Ear())
     return {outcome.cell.label: outcome for outcome in outcomes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -30,10 +31,12 @@ from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.methods.bicubic import Bicubic
 from mrsr_bench.planning.cells import Cell
+from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.schema import DegradationSpec
 from mrsr_bench.running import runner
 from mrsr_bench.running.outcomes import Outcome, Outcomes
 from mrsr_bench.running.progress import Listener
+from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.system import processes
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.testing.trial import Flaw, Trial
@@ -405,7 +408,19 @@ def test_the_command_line_says_what_failed_itself_and_warns_of_nothing(images: P
     assert "raises T1 x2 bicubic seed 0: failed: RuntimeError: no such luck" in said.stderr
 
 
-def test_run_takes_what_the_runner_takes() -> None:
-    own, runners = (inspect.signature(function) for function in (mrsr_bench.run, runner.run))
-    assert own.parameters == runners.parameters
-    assert own.return_annotation == "Outcomes"
+def test_run_takes_every_field_of_a_request_and_of_the_settings_with_its_default() -> None:
+    own = {name: parameter.default for name, parameter in inspect.signature(mrsr_bench.run).parameters.items()}
+    fields = [field for kind in (Request, RunSettings) for field in dataclasses.fields(kind)]
+    expected = {field.name: field.default for field in fields if field.name != "score_only"}
+    assert own == {**expected, "protocol": "demo", "results": "results", "listener": None}
+    assert expected["results"] == Path("results")
+
+
+def test_run_hands_every_argument_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(runner, "run", lambda *arguments: calls.append(arguments) or [])
+    request = {"seeds": [1], "scales": ["2"], "limit": 3, "steps": 4}
+    settings = {"timeout": 5.0, "redo": True, "keep_volumes": True, "save_every": 6.0, "deterministic": True}
+    listener, more = Silent(), {"tracking_uri": "none", **settings}
+    assert mrsr_bench.run("p", ["m"], data="d", results="r", listener=listener, **request, **more) == Outcomes()
+    assert calls == [(Request("p", ["m"], **request), RunSettings(Path("d"), Path("r"), **more), listener)]

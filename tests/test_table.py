@@ -13,7 +13,7 @@ from recorded import FIT, Plan, fill, find, remember, view, write_undone
 
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.frames import frame_of
@@ -27,7 +27,7 @@ METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}
 @pytest.fixture
 def planned(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """A protocol of three methods and an ensemble at two scales, nothing run yet."""
-    loaded, trainings = request_plan(Request(str(write_protocol(methods=METHODS, scales=[2, 3]))))
+    loaded, trainings = plan_request(Request(str(write_protocol(methods=METHODS, scales=[2, 3]))))
     return Store(tmp_path / "results"), loaded, trainings
 
 
@@ -114,7 +114,7 @@ def test_figures_on_other_data_are_left_out_and_named(filled: Plan, fold: str, c
 def seeds(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """Three seeds for edsr and one for bicubic, which learns nothing; two scales, the second short of a seed."""
     methods = {"bicubic": {}, "edsr": {"preset": "tiny"}}
-    loaded, trainings = request_plan(Request(str(write_protocol(methods=methods, seeds=[0, 1, 2], scales=[2, 3]))))
+    loaded, trainings = plan_request(Request(str(write_protocol(methods=methods, seeds=[0, 1, 2], scales=[2, 3]))))
     plan = Store(tmp_path / "results"), loaded, trainings
     for scale in ("x2", "x3"):
         fill(plan, "bicubic", scale, 30.004, 0.9)
@@ -210,7 +210,7 @@ def test_a_table_needs_no_method_file(filled: Plan, tmp_path: Path) -> None:
     store, loaded, _ = filled
     [mine] = write(tmp_path, mine=NEAREST)
     remember(filled, [mine, "bicubic"])
-    trainings = request_plan(Request(str(loaded.path), [mine]))[1]
+    trainings = plan_request(Request(str(loaded.path), [mine]))[1]
     fill((store, loaded, trainings), "mine", "x2", 29.0, 0.9)
     expected = render_table(build_table(store.view("small")), "markdown")
     Path(mine).unlink()
@@ -230,7 +230,7 @@ def test_the_caption_says_once_what_columns_of_one_method_share(
 ) -> None:
     options = {"wide": {"method": "edsr", "preset": "tiny", "options": {"features": 48}}, "tiny": {"method": "edsr"}}
     options["tiny"]["preset"] = "tiny"
-    loaded, trainings = request_plan(Request(str(write_protocol(methods={"bicubic": {}, **options}))))
+    loaded, trainings = plan_request(Request(str(write_protocol(methods={"bicubic": {}, **options}))))
     plan = Store(tmp_path / "results"), loaded, trainings
     for label in ("bicubic", *options):
         fill(plan, label, "x2", 30.0, 0.9)
@@ -260,7 +260,7 @@ def table_rows(block: str) -> list[list[str]]:
 def many(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     """Three methods under four metrics, one of which is better the lower it is."""
     methods = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}}
-    loaded, trainings = request_plan(
+    loaded, trainings = plan_request(
         Request(str(write_protocol(methods=methods, scoring={"round": "stored", "metrics": MANY})))
     )
     plan = Store(tmp_path / "results"), loaded, trainings
@@ -314,7 +314,7 @@ def test_the_caption_gives_the_training_subjects_where_they_differ(
     write_protocol: Callable[..., Path], tmp_path: Path
 ) -> None:
     methods = {"few": {"method": "linear", "train_subjects": 2}, "linear": {}, "bicubic": {}}
-    loaded, trainings = request_plan(Request(str(write_protocol(methods=methods))))
+    loaded, trainings = plan_request(Request(str(write_protocol(methods=methods))))
     plan = Store(tmp_path / "results"), loaded, trainings
     fill(plan, "bicubic", "x2", 30.0, 0.9, fit=None)
     fill(plan, "linear", "x2", 30.0, 0.9)
@@ -335,7 +335,7 @@ def published(write_protocol: Callable[..., Path], tmp_path: Path) -> Plan:
     degradation = [{"name": name, "round": "stored"} for name in ("bicubic", "truncation_csn")]
     noisy = {"name": "bicubic", "round": "stored", "noise": 0.05}
     protocol = write_protocol(data=IXI, methods=methods, degradation=[*degradation, noisy])
-    loaded, trainings = request_plan(Request(str(protocol)))
+    loaded, trainings = plan_request(Request(str(protocol)))
     plan = Store(tmp_path / "results"), loaded, trainings
     for label, psnr in {"bicubic": 35.0, "linear": 38.0, "poan": 41.0}.items():
         fill(plan, label, "x2", psnr, 0.98)
@@ -400,7 +400,7 @@ def test_a_quoted_figure_is_set_beside_the_metric_of_that_name_only(
 ) -> None:
     metrics = {"psnr_max": MANY["psnr_max"], "hfen": {}, "psnr": MANY["psnr"], "ssim": MANY["ssim"]}
     protocol = write_protocol(data=IXI, scoring={"round": "stored", "metrics": metrics})
-    table = build_table(view((Store(tmp_path / "results"), *request_plan(Request(str(protocol))))), published=True)
+    table = build_table(view((Store(tmp_path / "results"), *plan_request(Request(str(protocol))))), published=True)
     main, below, *_ = render_table(table, "markdown").split("\n\n")
     assert "quoted" not in main
     assert table_rows(below)[0][3:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
@@ -413,7 +413,7 @@ def test_a_quoted_figure_is_set_beside_the_metric_of_that_name_only(
 def test_nothing_is_quoted_beside_figures_on_other_images(
     write_protocol: Callable[..., Path], tmp_path: Path, data: dict[str, Any], reason: str
 ) -> None:
-    loaded, trainings = request_plan(Request(str(write_protocol(**data))))
+    loaded, trainings = plan_request(Request(str(write_protocol(**data))))
     with pytest.raises(
         UsageError, match=f"no published figure can be compared .* are of 'ixi' .*{reason}.*Remove --published"
     ):

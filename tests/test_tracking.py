@@ -14,7 +14,7 @@ from plugins import NEAREST, NETWORK, RAISES, write
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Progressed
 from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri
@@ -94,7 +94,7 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
     assert failed.info.status == "FAILED"
     assert "no such luck" in failed.data.tags["mrsr.error"]
 
-    loaded, trainings = request_plan(Request(str(protocol), methods))
+    loaded, trainings = plan_request(Request(str(protocol), methods))
     for mark in (tmp_path / "results").rglob("mirrored-*"):
         mark.unlink()
     Mirror(tmp_path / "results", None, pytest.fail).sync(mirrored_cells(tmp_path, loaded, trainings))
@@ -137,7 +137,7 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     """The row of an earlier version lacks the later columns, and one that is half written waits."""
     monkeypatch.setattr("mrsr_bench.store.mlflow_mirror._FOLLOW_SECONDS", -1.0)
     store = Store(tmp_path / "results")
-    [training] = request_plan(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
+    [training] = plan_request(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
     folder = training.folder(store, training.base)
     folder.mkdir(parents=True)
     mirror, curve = Mirror(store.results, None, pytest.fail), folder / "train.csv"

@@ -15,7 +15,7 @@ from recorded import Plan, fill, fill_scores, remember, view
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.differences import differences, find_baseline
@@ -42,7 +42,7 @@ def make(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
     """A plan over `METHODS`, nothing run yet; `changes` replace keys of the protocol."""
 
     def plan(**changes: Any) -> Plan:
-        loaded, trainings = request_plan(
+        loaded, trainings = plan_request(
             Request(str(write_protocol(**{"methods": METHODS, "seeds": [0, 1], **changes})))
         )
         return Store(tmp_path / "results"), loaded, trainings

@@ -23,7 +23,7 @@ class _Group(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2 if isinstance(error, UsageError) else 1)
         except KeyboardInterrupt:
-            click.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
+            click.echo("\nStopped. Finished work is kept; run the same command again to continue.", err=True)
             ctx.exit(130)
 
 

@@ -1,13 +1,14 @@
-"""Options that several commands share, and how their words are read."""
+"""What several commands share: options, how their values are read, and aligned columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 
-def _folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+def _results_folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     """A folder to write to, or one that is still to be made."""
     if value.is_file():
         from ..store.results import check_folder
@@ -19,7 +20,7 @@ def _folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 RESULTS = click.option(
     "--results",
     type=click.Path(path_type=Path),
-    callback=_folder,
+    callback=_results_folder,
     default=Path("results"),
     show_default=True,
     help="Folder of records.",
@@ -42,17 +43,25 @@ TRACKING = click.option(
 )
 
 
-def names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Words with commas between."""
+def split_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas between."""
     return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
 
 
-def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+def parse_seeds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Seeds with commas between."""
     try:
-        numbers = tuple(int(number) for number in names(ctx, param, value))
+        seeds = tuple(int(name) for name in split_names(ctx, param, value))
     except ValueError:
         raise click.BadParameter(f"expected whole numbers with commas between, e.g. 0,1,2; got {value!r}") from None
-    if any(number < 0 or number >= 2**31 for number in numbers):
+    if any(seed < 0 or seed >= 2**31 for seed in seeds):
         raise click.BadParameter("seeds are 0 to 2147483647")
-    return numbers
+    return seeds
+
+
+def aligned(rows: Sequence[Sequence[str]], *alignments: str) -> list[str]:
+    """Lines with a table's columns aligned, to the left unless `alignments` name another side."""
+    from tabulate import tabulate
+
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=alignments or None)
+    return table.splitlines()

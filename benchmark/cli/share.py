@@ -16,15 +16,18 @@ import click
     "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pack: a .zip."
 )
 @click.option("--weights", is_flag=True, help="Also the trained weights.")
-@click.option("--images", is_flag=True, help="Also slices of people's scans whose data set states no such licence.")
+@click.option(
+    "--images", is_flag=True, help="Also slices of scans whose data set has no licence that allows sharing them."
+)
 def pack(results: Path, protocols: tuple[str, ...], output: Path, weights: bool, images: bool) -> None:
     """Pack the results below a folder into one zip file, to hand them on.
 
-    In it are all plans, records, scores and curves, the methods' files that the figures were made with, and the slices
-    that records keep to be looked at, where the data set's licence lets anyone hand them on (IXI, MNI152). A cell that
-    is damaged, or in a run's hands, is left out and named. Never in it: logs, states of trainings, volumes, MLflow.
+    It holds all plans, records, scores and curves, the methods' files that the figures were made with, and the slices
+    that records keep for display, where the data set's licence allows sharing them (IXI, MNI152). A cell that is
+    damaged, or that a run works on, is left out and named. A pack never holds logs, states of trainings, volumes or
+    MLflow data.
 
-    Whoever has the pack sees the same table, without the methods, the data, or unpacking:
+    Anyone with the pack sees the same table, without the methods or the data, and without unpacking:
 
     \b
     bench pack results -o mine.zip
@@ -37,24 +40,24 @@ def pack(results: Path, protocols: tuple[str, ...], output: Path, weights: bool,
     packed = write_pack(
         results, output, protocols, weights=weights, images=images, warn=functools.partial(click.echo, err=True)
     )
-    left = f", {packed.left_out} left out" if packed.left_out else ""
-    click.echo(f"{output}: {packed.cells} cells{left}, {packed.files} files, {packed.size / 1e6:.1f} MB")
+    left_out = f", {packed.left_out} left out" if packed.left_out else ""
+    click.echo(f"{output}: {packed.cells} cells{left_out}, {packed.files} files, {packed.size / 1e6:.1f} MB")
     if packed.images:
-        click.echo(f"It has slices of images of: {', '.join(sorted(packed.images))}.")
+        click.echo(f"It holds slices of images of: {', '.join(sorted(packed.images))}.")
     if packed.without_images:
         names = ", ".join(sorted(packed.without_images))
-        click.echo(f"Slices of these stay behind, since no licence lets anyone hand them on: {names}. See --images.")
+        click.echo(f"Slices of these are left out, since no licence allows sharing them: {names}. See --images.")
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="SOURCE...")
 @click.argument("results", type=click.Path(path_type=Path))
 def unpack(sources: tuple[Path, ...], results: Path) -> None:
-    """Bring packs and results folders together in one results folder: the last one named, made where it is missing.
+    """Merge packs and results folders into one results folder: the last argument, made if it is missing.
 
-    A cell comes over whole, with its record last, and never over one that is done. Where the same cell has other
-    figures, other keys or another source here, it is refused and named, and all else comes over; nothing is deleted.
-    A table then shows the columns of all that was planned anywhere.
+    Every cell is copied whole, its record last. A cell that is done is never replaced: where the same cell has other
+    figures, other keys or another source in the results folder, it is refused and named, and the others are copied.
+    Nothing is deleted. A table then shows the columns of all plans.
 
     \b
     bench unpack theirs.zip results                  adds a pack

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, RECORDS, names
+from .options import JSON, RECORDS, aligned, split_names
 
 if TYPE_CHECKING:
     from ..store.cell_files import Standing
@@ -19,23 +19,27 @@ if TYPE_CHECKING:
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "protocols", "datasets"]), required=False)
-@click.option("--details", is_flag=True, help="Print all there is to know, for people.")
+@click.argument("kind", type=click.Choice(["methods", "protocols", "datasets"]), required=False)
+@click.option("--details", is_flag=True, help="Print all details.")
 @JSON
-def list_(what: str | None, details: bool, as_json: bool) -> None:
-    """List methods, protocols and data sets with one line about each.
+def list_(kind: str | None, details: bool, as_json: bool) -> None:
+    """List methods, protocols and data sets, one line for each.
 
     With --details, methods also show paper, version, options and presets and, for each preset and scale of a network,
     its parameters and multiply-accumulates. --json has the same and the training recipes.
+
+    \b
+    bench list
+    bench list methods --details
     """
     from . import listing
 
-    chosen = [what] if what else ["methods", "protocols", "datasets"]
+    kinds = [kind] if kind else ["methods", "protocols", "datasets"]
     if as_json:
-        content = {name: listing.details(name) for name in chosen}
-        click.echo(json.dumps(content[what] if what else content, indent=2))
+        content = {name: listing.details(name) for name in kinds}
+        click.echo(json.dumps(content[kind] if kind else content, indent=2))
         return
-    for name in chosen:
+    for name in kinds:
         click.echo(f"{name}:")
         for line in listing.described(name) if details else listing.lines(name):
             click.echo(line)
@@ -44,24 +48,24 @@ def list_(what: str | None, details: bool, as_json: bool) -> None:
 @click.command("protocol")
 @click.argument("name")
 def protocol(name: str) -> None:
-    """Show a protocol, by name or path, with everything resolved, and its digest."""
-    from ..planning import entrants as columns
-    from ..protocol import loading as protocol
+    """Show a protocol, by name or path, with all values resolved, and its digest."""
+    from ..planning.entrants import resolve_names
+    from ..protocol.loading import load
 
-    loaded = protocol.load(name)
-    columns.resolve_names(loaded)
+    loaded = load(name)
+    resolve_names(loaded)
     click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
 
 
 @click.command()
 @click.argument("name")
-@click.option("--scales", callback=names, default="2,3,4", show_default=True, help="E.g. 2 or 4x1x1.")
-@click.option("--defaults", is_flag=True, help="Check the default options although there is a preset 'tiny'.")
+@click.option("--scales", callback=split_names, default="2,3,4", show_default=True, help="E.g. 2 or 4x1x1.")
+@click.option("--defaults", is_flag=True, help="Check the default options even if there is a preset 'tiny'.")
 def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
     """Check that a method keeps the contract, on synthetic images: a line per check, then time and memory.
 
-    NAME is a method's name or a file, each with an optional :preset; without one, the preset 'tiny' is checked where
-    there is one, else the default options. Exit status: 0 all checks pass, 1 some fail, 2 wrong usage.
+    NAME is a method's name or a file, each with an optional :preset. Without a preset, 'tiny' is checked if the method
+    has it, else the default options. Exit status: 0 all checks pass, 1 some fail, 2 wrong usage.
 
     \b
     bench check edsr                     every scale, preset tiny
@@ -78,10 +82,10 @@ def check(name: str, scales: tuple[str, ...], defaults: bool) -> None:
 @RECORDS
 @JSON
 def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> None:
-    """Show where every cell stands: missing, running, done, failed, skipped, timeout, stale, changed or damaged.
+    """Show the state of every cell: missing, running, done, failed, skipped, timeout, stale, changed or damaged.
 
-    By the plans of earlier runs and the records: no method is imported, nothing is changed, and no lock is taken. Look
-    as often as you like while runs work.
+    States come from the plans of earlier runs and from the records: no method is imported, nothing is changed, and no
+    lock is taken. Look as often as you like while runs work.
     """
     from ..store.results import Store
 
@@ -89,19 +93,23 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
     view = store.view(protocol)
     rows = _checked(store, protocol) if check else _planned(view)
     if as_json:
-        said = {"protocol": view.protocol.folder, "digest": view.protocol.digest, "damaged_plans": list(view.damaged)}
-        click.echo(json.dumps({**said, "cells": rows}, indent=2))
+        head = {"protocol": view.protocol.folder, "digest": view.protocol.digest, "damaged_plans": list(view.damaged)}
+        click.echo(json.dumps({**head, "cells": rows}, indent=2))
         return
     click.echo(f"{view.protocol.folder}, version {view.protocol.version}, digest {view.protocol.digest[:12]}")
-    for row in rows:
-        name = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
-        click.echo(f"{row['state']:8} {name}" + (f": {row['why']}" if row["why"] else ""))
+    for line in aligned([(row["state"], _status_text(row)) for row in rows]):
+        click.echo(line)
     for problem in view.damaged:
         click.echo(f"a plan is left out: {problem}", err=True)
 
 
+def _status_text(row: dict[str, Any]) -> str:
+    cell = f"{row['label']} {row['contrast']} {row['scale']} {row['degradation']} seed {row['seed']}"
+    return f"{cell}: {row['why']}" if row["why"] else cell
+
+
 def _planned(view: View) -> list[dict[str, Any]]:
-    """Where the cells of a view stand, by plan and record alone."""
+    """The states of a view's cells, by plan and record alone."""
     from ..store.cell_files import standing_of
 
     cells = ((planned.cell, view.place(planned)) for planned in view.cells)
@@ -109,10 +117,10 @@ def _planned(view: View) -> list[dict[str, Any]]:
 
 
 def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
-    """Where they stand by today's code."""
-    from ..planning.plans import plan_cell, recall
+    """Their states by today's code."""
+    from ..planning.plans import plan_cell, recall_trainings
 
-    _, trainings = recall(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
+    _, trainings = recall_trainings(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [
         _row(plan_cell(training, cell), training.folder(store, cell), training.look(store, cell))
         for training in trainings
@@ -121,19 +129,23 @@ def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
 
 
 def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]:
-    place = cell.model_dump(include={"label", "contrast", "scale", "seed", "degradation"})
-    return {**place, "state": standing.state, "why": standing.why or None, "folder": str(folder)}
+    coordinates = cell.model_dump(include={"label", "contrast", "scale", "seed", "degradation"})
+    return {**coordinates, "state": standing.state, "why": standing.why or None, "folder": str(folder)}
 
 
 @click.command()
 @click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
 @click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
-@click.option("--metrics", callback=names, help="The protocol's metrics to show, e.g. psnr,hfen. Default: all.")
-@click.option("--published", is_flag=True, help="Set the figures that papers print for IXI beside ours, marked.")
-@click.option("--against", help="Column to compare the others with, or 'none'. Default: linear, where there is one.")
-@click.option("--flops", is_flag=True, help="Add quality against multiply-accumulates, Pareto-optimal ones marked.")
+@click.option("--metrics", callback=split_names, help="Metrics of the protocol to show, e.g. psnr,hfen. Default: all.")
+@click.option("--published", is_flag=True, help="Add the figures that papers print for IXI, marked as quoted.")
+@click.option("--against", help="Column to measure distances from, or 'none'. Default: linear, where there is one.")
 @click.option(
-    "--figure", type=click.Path(path_type=Path, dir_okay=False), help="Also draw that into a file, .svg or .png."
+    "--flops", is_flag=True, help="Add quality against multiply-accumulates; Pareto-optimal methods are marked."
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also draw quality against multiply-accumulates into a file, .svg or .png.",
 )
 @RECORDS
 def table(
@@ -151,8 +163,9 @@ def table(
     A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
     Of several seeds it shows the mean ± the standard deviation over them.
 
-    Below stands how far each column is from the baseline, paired over the test subjects, with a 95 % confidence
-    interval, in the first metric; so is --flops. CSV holds the figures of the main table alone, and their spread.
+    Below it is the distance of each column from the baseline in the first metric, paired over the test subjects, with
+    a 95 % confidence interval. --flops is in the first metric too. CSV has only the figures of the main table, and
+    their spread.
 
     \b
     bench table --published                    what papers print, in columns of their own
@@ -168,7 +181,7 @@ def table(
     from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
-        raise UsageError("CSV holds the main table alone; leave --against and --flops out, or choose another --format")
+        raise UsageError("CSV holds only the main table; leave out --against and --flops, or choose another --format")
     built = build_table(Store(results).view(protocol), metrics, published)
     if figure:
         draw_figure(built, figure)

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ..planning.cells import Cell, Training
 from ..protocol.loading import Loaded
-from ..running.steps import ACTING, Step
+from ..running.decisions import ACTING, Decision
 from ..system.units import size_text
 from .costs import RATE, Cost, Costs
 from .needs import DataNeeds, Folds
@@ -26,7 +26,7 @@ class EstimateRow:
     why: str
     labels: str
     scale: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Decision] = field(default_factory=list)
     cost: Cost | None = None
 
     @property
@@ -59,8 +59,8 @@ class EstimateRow:
         return self.action in ACTING and self.steps[0].training.recipe is not None and self.hours is None
 
 
-def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None, costs: Costs) -> str:
-    """All that a dry run says, for people: `steps` of each training (`steps.steps_of`), data in `folder`."""
+def report(loaded: Loaded, steps: Sequence[Sequence[Decision]], folder: Path | None, costs: Costs) -> str:
+    """All that a dry run says, for people: `steps` of each training (`decisions.decide`), data in `folder`."""
     data, lines = DataNeeds(loaded, folder), group(steps)
     for line in lines:
         training = line.steps[0].training
@@ -83,7 +83,7 @@ def report(loaded: Loaded, steps: Sequence[Sequence[Step]], folder: Path | None,
     return "\n\n".join(part for part in parts if part)
 
 
-def group(steps: Iterable[Sequence[Step]]) -> list[EstimateRow]:
+def group(steps: Iterable[Sequence[Decision]]) -> list[EstimateRow]:
     """Lines in the order of the first step of each; `steps` of each training."""
     lines: dict[tuple[str, ...], EstimateRow] = {}
     for of in steps:

@@ -1,6 +1,6 @@
 """Cells: method × contrast × scale × degradation × seed, with keys over all that could change their result.
 
-A *training* is the unit that runs: a cell and, where asked for, its self-ensemble (`name+`): one process, two records.
+A *training* is the unit that runs: a cell and, on request, its self-ensemble (`name+`): one process, two records.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..registry import Source
 from ..store.cell_files import Place, Standing, inspect_cell
 from ..store.results import Store
 from ..system.files import Readable, digest
-from .entrants import Entrant, entrants_of, resolve_names, words
+from .entrants import Entrant, entrants_of, error_text, resolve_names
 
 P = TypeVar("P", bound=Readable)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table: where its record lies, and the keys that say what it stands for."""
+    """One figure of a table: where its record is, and the keys over all that decides it."""
 
     label: str
     """Column header and folder name; with a + for the self-ensemble."""
@@ -84,7 +84,7 @@ class Training:
     def place(self, runs: P, cell: Cell) -> Place[P]:
         """Where the cell's files lie below `runs`, and the keys that the protocol asks for now."""
         protocol = runs / self.loaded.folder
-        folder, base = (protocol / other.folder.as_posix() for other in (cell, self.base))
+        folder, base = protocol / cell.folder.as_posix(), protocol / self.base.folder.as_posix()
         return Place(folder, base, cell.train_key, cell.score_key, self.source.digest)
 
     def folder(self, store: Store, cell: Cell) -> Path:
@@ -92,7 +92,7 @@ class Training:
         return self.place(store.runs, cell).folder
 
     def look(self, store: Store, cell: Cell, *, held: bool = False) -> Standing:
-        """Where the cell stands, compared with what the protocol asks for now; `held`: by this very process."""
+        """The cell's state, compared with what the protocol asks for now; `held`: this process holds the cell."""
         return inspect_cell(self.place(store.readable_runs, cell), held=held)
 
     def make_method(self) -> Method:
@@ -102,8 +102,8 @@ class Training:
     @property
     def inference(self) -> dict[str, int] | None:
         """The tiles in which a network upscales a slice; None for whole slices, and for what is no network."""
-        chosen = self.loaded.protocol.inference
-        return chosen.model_dump() if chosen and self.task.tiles else None
+        tiles = self.loaded.protocol.inference
+        return tiles.model_dump() if tiles and self.task.tiles else None
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Training:
         }
 
 
-def plan(
+def plan_trainings(
     loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
 ) -> list[Training]:
     """The trainings of a protocol, in table order: degradation, contrast, scale, entrant, seed.
@@ -140,16 +140,18 @@ def plan(
     resolve_names(loaded)
     entrants = entrants_of(loaded, labels or list(protocol.methods))
     trainings = []
-    chosen = tuple(dict.fromkeys(seeds)) or protocol.seeds
+    chosen_seeds = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
-        if any(other.title == degradation.title for other in protocol.degradation[:number]):
-            raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' stands twice")
+        if any(earlier.title == degradation.title for earlier in protocol.degradation[:number]):
+            raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' appears twice; remove one")
         for contrast in protocol.data.contrasts:
             for factors in [known[scale] for scale in scales] or protocol.scales:
                 for entrant in entrants:
                     learns = entrant.method.learns if entrant.method else True
-                    for_seeds = chosen if learns else chosen[:1]
-                    trainings += [_training(loaded, entrant, contrast, factors, degradation, s) for s in for_seeds]
+                    trainings += [
+                        _training(loaded, entrant, contrast, factors, degradation, seed)
+                        for seed in (chosen_seeds if learns else chosen_seeds[:1])
+                    ]
     return trainings
 
 
@@ -172,7 +174,7 @@ def _training(
         try:
             unsupported = entrant.method.unsupported(task)
         except Exception as error:
-            broken = f"{entrant.source.path} cannot say what it supports: {words(error)}"
+            broken = f"{entrant.source.path} cannot say what it supports: {error_text(error)}"
     base = Cell(entrant.label, contrast, factors, degradation, seed, "", "")
     training = Training(
         loaded,
@@ -196,7 +198,7 @@ def _training(
 
 def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
     """What the train key is made of. A method that does not learn depends on no training data."""
-    content = {k: v for k, v in training.resolved.items() if k != "seed"}
+    content = {name: value for name, value in training.resolved.items() if name != "seed"}
     if method is not None and not method.learns:
         return content
     loaded = training.loaded

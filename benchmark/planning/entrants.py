@@ -7,7 +7,7 @@ its line of the protocol.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -51,7 +51,7 @@ def resolve_names(loaded: Loaded) -> None:
             DEGRADATIONS[name](**degradation.options)
         except ValidationError as error:
             path = ("degradation", number, "options")
-            raise _refused(loaded, path, error, DEGRADATIONS[name].model_fields) from None
+            raise _usage_error(loaded, path, error, DEGRADATIONS[name].model_fields) from None
     for label, settings in protocol.scoring.metrics.items():
         key = ("scoring", "metrics", label)
         try:
@@ -59,33 +59,35 @@ def resolve_names(loaded: Loaded) -> None:
         except UsageError as error:
             raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
         except ValidationError as error:
-            raise _refused(loaded, key, error, metric_class(label, settings).model_fields) from None
+            raise _usage_error(loaded, key, error, metric_class(label, settings).model_fields) from None
 
 
 def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
-    """Labels grouped by what trains together: `x` and `x+` are one entrant pair."""
-    asked: dict[str, bool] = {}
+    """Labels grouped by what trains together: `x` and `x+` are one entrant."""
+    with_plus: dict[str, bool] = {}
     for label in labels:
-        name = label.removesuffix("+")
-        asked[name] = asked.get(name, False) or label.endswith("+")
+        plain = label.removesuffix("+")
+        with_plus[plain] = with_plus.get(plain, False) or label.endswith("+")
     for label, spec in loaded.protocol.methods.items():
         if label.endswith("+") and spec != MethodSpec():
-            message = f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them there"
+            message = (
+                f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them to '{label[:-1]}'"
+            )
             raise loaded.error(("methods", label), message)
     specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
-    files = [label.partition(":")[0] for label in asked if _is_file(label)]
+    files = [label.partition(":")[0] for label in with_plus if _is_file(label)]
     known = registry.methods(files)
     entrants: list[Entrant] = []
-    for label, with_plus in asked.items():
+    for label, plus in with_plus.items():
         path = ("methods", label if label in loaded.protocol.methods else f"{label}+")
         name, spec = _spec(label, specs)
         if name not in known:
-            written = path[1] in loaded.protocol.methods
-            message = f"unknown method '{name}'. {did_you_mean(name, known if written else {*known, *specs})}"
-            raise loaded.error((*path, "method"), message) if written else UsageError(message)
-        entrant = _entrant(loaded, path, label, known[name], spec, with_plus)
-        if any(other.label == entrant.label for other in entrants):
-            raise UsageError(f"the label '{entrant.label}' is asked for twice; give one another label in the protocol")
+            in_protocol = path[1] in loaded.protocol.methods
+            message = f"unknown method '{name}'. {did_you_mean(name, known if in_protocol else {*known, *specs})}"
+            raise loaded.error((*path, "method"), message) if in_protocol else UsageError(message)
+        entrant = _entrant(loaded, path, label, known[name], spec, plus)
+        if any(earlier.label == entrant.label for earlier in entrants):
+            raise UsageError(f"two methods have the label '{entrant.label}'; give one another label in the protocol")
         entrants.append(entrant)
     return entrants
 
@@ -105,53 +107,62 @@ def _spec(label: str, specs: dict[str, MethodSpec]) -> tuple[str, MethodSpec]:
 def _entrant(
     loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool
 ) -> Entrant:
-    tidy = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
+    short = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
+    broken = Entrant(short, source, None, "", None, plus, spec.train_subjects, spec.preset)
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
-        return Entrant(tidy, source, None, str(error), None, plus, spec.train_subjects, spec.preset)
+        return replace(broken, broken=str(error))
     try:
         method = cls(spec.preset, **spec.options)
         method.options.model_dump(mode="json")  # plain data: they are recorded
     except ValidationError as error:
-        raise _refused(loaded, (*path, "options"), error, cls.Options.model_fields) from None
+        raise _usage_error(loaded, (*path, "options"), error, cls.Options.model_fields) from None
     except UsageError as error:
         raise loaded.error((*path, "preset"), f"{source.name}: {error}") from None
     except Exception as error:
-        why = f"{source.path} cannot be made: {words(error)}"
-        return Entrant(tidy, source, None, why, None, plus, spec.train_subjects, spec.preset)
+        return replace(broken, broken=f"{source.path} cannot be made: {error_text(error)}")
+    _check_spec(loaded, path, source, spec, method)
+    return replace(broken, method=method, broken=None, recipe=_recipe(loaded, spec, method))
+
+
+def _check_spec(loaded: Loaded, path: tuple[str, ...], source: Source, spec: MethodSpec, method: Method) -> None:
+    """Raise UsageError at the key's line for a setting that the method or the split does not allow."""
     if spec.train_subjects is not None:
-        there = len(loaded.split["train"])
+        available = len(loaded.split["train"])
         if not method.learns:
             raise loaded.error((*path, "train_subjects"), f"{source.name} learns nothing; remove it")
-        if spec.train_subjects > there and "limit" not in loaded.overrides:
-            raise loaded.error((*path, "train_subjects"), f"the split has {there} training subjects")
+        if spec.train_subjects > available and "limit" not in loaded.overrides:
+            raise loaded.error((*path, "train_subjects"), f"the split has {available} training subjects")
     if spec.lr is not None and (loaded.protocol.training.track != "equal" or not isinstance(method, TorchMethod)):
         message = "a label's own learning rate is for networks in track equal; remove it"
         raise loaded.error((*path, "lr"), message)
-    recipe = None
-    if isinstance(method, TorchMethod):
-        changes = loaded.protocol.training.overrides()
-        if spec.lr is not None:
-            changes["lr"] = spec.lr
-        if "steps" in loaded.overrides:
-            changes["steps"] = loaded.overrides["steps"]
-        recipe = Recipe.model_validate({**method.recipe.model_dump(), **changes})
-    return Entrant(tidy, source, method, None, recipe, plus, spec.train_subjects, spec.preset)
 
 
-def words(error: Exception) -> str:
+def _recipe(loaded: Loaded, spec: MethodSpec, method: Method) -> Recipe | None:
+    """What trains a network: its own recipe with the changes of the protocol, the label and `--steps`."""
+    if not isinstance(method, TorchMethod):
+        return None
+    changes = loaded.protocol.training.overrides()
+    if spec.lr is not None:
+        changes["lr"] = spec.lr
+    if "steps" in loaded.overrides:
+        changes["steps"] = loaded.overrides["steps"]
+    return Recipe.model_validate({**method.recipe.model_dump(), **changes})
+
+
+def error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _refused(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
+def _usage_error(loaded: Loaded, path: KeyPath, error: ValidationError, fields: Iterable[str]) -> UsageError:
     """What pydantic found wrong below the key at `path`, a line each."""
     problems = []
     for problem in error.errors():
-        place, message = (*path, *problem["loc"]), problem["msg"].removeprefix("Value error, ")
+        key, message = (*path, *problem["loc"]), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key. {did_you_mean(str(place[-1]), fields)}"
+            message = f"unknown key. {did_you_mean(str(key[-1]), fields)}"
         elif problem["type"] != "missing":
             message += f" (got {problem['input']!r})"
-        problems.append(str(loaded.error(place, message)))
+        problems.append(str(loaded.error(key, message)))
     return UsageError("\n".join(problems))

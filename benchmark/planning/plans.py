@@ -17,37 +17,39 @@ from ..scoring.protocol_metrics import metric_class
 from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
 from ..store.results import Store
 from ..system.files import sha256_of
-from .cells import Cell, Training, plan
-from .request import Request, asked, code_digest
+from .cells import Cell, Training, plan_trainings
+from .request import Request, code_digest, request_in_full
 
 
-def request_plan(request: Request) -> tuple[Loaded, list[Training]]:
-    """The protocol with its overrides and the trainings asked for. Raises UsageError for what is not known."""
+def plan_request(request: Request) -> tuple[Loaded, list[Training]]:
+    """The protocol with its overrides and the trainings of a request. Raises UsageError for an unknown name."""
     loaded = request.load()
-    return loaded, plan(loaded, request.methods, request.seeds, request.scales)
+    return loaded, plan_trainings(loaded, request.methods, request.seeds, request.scales)
 
 
-def recall(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
+def recall_trainings(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
     """The trainings that all plans of a protocol stand for under the present code; None means the one asked last.
 
-    `warn` hears of a plan that can no longer be made, as when the file of a method is gone. Raises BenchError where
-    none can.
+    `warn` is told of a plan that can no longer be made, for example because a method's file is gone. Raises BenchError
+    where none can be made.
     """
-    view, trainings, first = store.view(protocol), dict[Path, Training](), None
-    for earlier in view.plans:
-        was = earlier.asked
+    view, trainings, latest = store.view(protocol), dict[Path, Training](), None
+    for stored in view.plans:
+        request = stored.asked
         try:
-            loaded, made = request_plan(Request(was.protocol, was.methods, was.seeds, was.scales, **was.overrides))
+            loaded, planned = plan_request(
+                Request(request.protocol, request.methods, request.seeds, request.scales, **request.overrides)
+            )
         except UsageError as error:
-            warn(f"{error}\nAn earlier run asked for this; its cells are passed over")
+            warn(f"{error}\nAn earlier run planned this; its cells are left out")
             continue
-        first = first or loaded
-        for training in made:
+        latest = latest or loaded
+        for training in planned:
             known = trainings.setdefault(training.base.folder, training)
             trainings[training.base.folder] = replace(known, plus=known.plus or training.plus)
-    if first is None:
+    if latest is None:
         raise BenchError(f"no plan of {view.protocol.folder} can be made any more; see the warnings above")
-    return first, list(trainings.values())
+    return latest, list(trainings.values())
 
 
 def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Plan:
@@ -58,11 +60,13 @@ def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Pl
     cells = [plan_cell(training, cell) for training in trainings for cell in training.cells]
     rows = list(dict.fromkeys(cell.row for cell in cells))
     return Plan(
-        asked=asked(request, loaded),
+        asked=request_in_full(request, loaded),
         origin=Origin(
             code=code_digest(),
             files={str(path): sha256_of(path) for path in (loaded.path, loaded.split_path) if not is_builtin(path)},
-            loose=tuple(sorted({str(t.source.path) for t in trainings if t.source.kind == "file"})),
+            loose=tuple(
+                sorted({str(training.source.path) for training in trainings if training.source.kind == "file"})
+            ),
             sources={training.source.name: training.source.digest for training in trainings},
         ),
         protocol=_protocol(loaded),
@@ -125,7 +129,7 @@ def _column(training: Training, cell: Cell) -> ColumnPlan:
 
 def plan_cell(training: Training, cell: Cell) -> CellPlan:
     """Where a cell lies, and its keys under the present code."""
-    keys = (None, None) if training.broken else (cell.train_key, cell.score_key)
+    train_key, score_key = (None, None) if training.broken else (cell.train_key, cell.score_key)
     return CellPlan(
         label=cell.label,
         contrast=cell.contrast,
@@ -134,8 +138,8 @@ def plan_cell(training: Training, cell: Cell) -> CellPlan:
         seed=cell.seed,
         folder=cell.folder.as_posix(),
         base=training.base.folder.as_posix(),
-        train_key=keys[0],
-        score_key=keys[1],
+        train_key=train_key,
+        score_key=score_key,
         why=training.broken,
     )
 

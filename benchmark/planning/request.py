@@ -1,4 +1,4 @@
-"""What a command asks for, in full, and whether a plan of it still stands. Imports no method."""
+"""What a command asks for, in full, and whether a plan of it is still valid. Imports no method."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Request:
         return protocols.load(self.protocol).override(self.limit, self.steps)
 
 
-def asked(request: Request, loaded: Loaded) -> ResolvedRequest:
+def request_in_full(request: Request, loaded: Loaded) -> ResolvedRequest:
     """A request in full: what was not given is the protocol's, and files have their absolute paths."""
     return ResolvedRequest(
         protocol=request.protocol if request.protocol in protocols.builtin() else str(loaded.path),
@@ -54,14 +54,14 @@ def _absolute(label: str) -> str:
     return f"{Path(file).resolve()}{name[len(file) :]}{colon}{preset}"
 
 
-def stands(origin: Origin) -> bool:
-    """Whether all that a plan was made from is what it was: code, protocol, split, the methods' sources."""
+def is_unchanged(origin: Origin) -> bool:
+    """Whether all that a plan was made from is unchanged: code, protocol, split, the methods' sources."""
     if origin.code != code_digest():
         return False
     try:
         sources = registry.methods(origin.loose)
-        same = all(sha256_of(Path(path)) == digest for path, digest in origin.files.items())
-        return same and all(sources[name].digest == digest for name, digest in origin.sources.items())
+        same_files = all(sha256_of(Path(path)) == digest for path, digest in origin.files.items())
+        return same_files and all(sources[name].digest == digest for name, digest in origin.sources.items())
     except (OSError, KeyError, UsageError):
         return False
 

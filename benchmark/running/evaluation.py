@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,21 +20,20 @@ from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
 from ..scoring.score import Case, radial_errors, score
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, write_record, write_scores
-from ..store.locks import Hold
 from ..store.record import Checksums, Fit, Part
 from ..system.environment import environment, peak_memory
 from ..system.files import DamagedFile, digest, read_sealed, set_aside, sha256_of
 from ..training.complexity import count_macs
 from ..volumes import nifti_bytes, read_prediction
-from .events import Event, Recorded, Upscaled, Warned
+from .events import Recorded, Upscaled
 from .exhibits import Exhibits
-from .job import Job
+from .job import HeldJob
 from .recording import done_record
 from .self_ensemble import self_ensemble
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """What makes a cell's predictions, and the checksums of its files; nothing for a method that does not learn."""
 
     fit: Fit | None = None
@@ -48,9 +47,20 @@ class Predictor:
 
     method: Method
     task: Task
-    made: Made
+    provenance: Provenance
     macs: int | None
     """Multiply-accumulates for one LR patch of 24×24 (`macs_if_possible`)."""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What the test of a cell gives, for all subjects."""
+
+    scores: dict[str, dict[str, float]]
+    """Subject → metric → value."""
+    radial: list[np.ndarray]
+    exhibits: Exhibits
+    seconds_per_volume: float
 
 
 class KeptVolumes(Part):
@@ -66,96 +76,120 @@ class KeptVolumes(Part):
     """Subject → SHA-256 of its file."""
 
 
-def kept_volumes(
-    job: Job, held: Hold, cell: Cell, pairs: Sequence[Pair], send: Callable[[Event], None]
-) -> KeptVolumes | None:
-    """What is remembered of a cell's kept volumes; None where they are not those of this cell and its weights, all.
+def find_kept_volumes(held: HeldJob, cell: Cell, pairs: Sequence[Pair]) -> KeptVolumes | None:
+    """What is remembered of a cell's kept volumes; None unless all are there and belong to this cell and its weights.
 
     Damaged ones are set aside, so that they count as not kept.
     """
-    folder, weights = job.folder(cell) / VOLUMES, job.folder(job.training.base) / WEIGHTS
+    folder, weights = held.job.folder(cell) / VOLUMES, held.job.folder(held.training.base) / WEIGHTS
     try:
-        kept = KeptVolumes.model_validate(read_sealed(folder / VOLUMES_MANIFEST))
-        if kept.identity != _identity(job, cell, pairs) or (weights.exists() and sha256_of(weights) != kept.weights):
+        volumes = KeptVolumes.model_validate(read_sealed(folder / VOLUMES_MANIFEST))
+        if volumes.identity != _identity(held, cell, pairs):
+            return None
+        if weights.exists() and sha256_of(weights) != volumes.weights:
             return None
         for pair in pairs:
             path = folder / _volume_name(pair)
-            if sha256_of(path) != kept.checksums[pair.subject]:
+            if sha256_of(path) != volumes.checksums[pair.subject]:
                 raise DamagedFile(path, "it is not the file that was kept")
-        return kept
+        return volumes
     except (FileNotFoundError, KeyError):
         return None
     except ValidationError:
         problem = DamagedFile(folder / VOLUMES_MANIFEST, "it does not say whose volumes these are")
     except DamagedFile as error:
         problem = error
-    held.check()
+    held.hold.check()
     for path in {folder / problem.path.name, folder / VOLUMES_MANIFEST}:
         set_aside(path, "damaged")
-    send(Warned(message=f"{cell}: {problem}. It is set aside"))
+    held.warn(f"{cell}: {problem}. It is set aside")
     return None
 
 
 def evaluate(
-    job: Job,
-    held: Hold,
-    cell: Cell,
-    predictor: Predictor,
-    pairs: Sequence[Pair],
-    kept: KeptVolumes | None,
-    send: Callable[[Event], None],
+    held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair], volumes: KeptVolumes | None
 ) -> None:
-    """Upscale and score the test subjects of one cell and write its record, last; with `kept`, upscale nothing."""
-    scoring, folder = job.training.loaded.protocol.scoring, held.folder(job.folder(cell))
-    (folder.path / VOLUMES if job.wish.keep_volumes else folder.path).mkdir(parents=True, exist_ok=True)
+    """Upscale and score the test subjects of one cell and write its record, last; with `volumes`, upscale nothing."""
+    folder = held.folder(cell)
+    (folder.path / VOLUMES if held.settings.keep_volumes else folder.path).mkdir(parents=True, exist_ok=True)
+    result = _test(held, cell, predictor, pairs, volumes is not None)
+    if volumes is None:
+        volumes = _describe_volumes(held, cell, predictor.provenance, pairs, result.seconds_per_volume)
+        if held.settings.keep_volumes:
+            held.hold.folder(folder.path / VOLUMES).write_sealed(VOLUMES_MANIFEST, volumes.model_dump(mode="json"))
+    _write_results(held, cell, predictor, pairs, volumes, result)
+    held.send(Recorded(label=cell.label))
+
+
+def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair], kept: bool) -> TestResult:
+    """Score every test subject's prediction. Raises BenchError that names a subject that cannot be scored."""
+    loaded = held.training.loaded
+    scoring = loaded.protocol.scoring
     down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
-    exhibits = Exhibits(job.training.loaded, cell, pairs, send)
-    seconds = []
-    for pair, output, taken in _predictions(job, held, cell, predictor, pairs, kept is not None, send):
-        seconds.append(taken)
+    exhibits = Exhibits(loaded, cell, pairs, held.send)
+    durations = []
+    for pair, prediction, seconds in _predictions(held, cell, predictor, pairs, kept):
+        durations.append(seconds)
         case = Case(pair.hr, pair.lr, pair.grid, cell.factors, down)
         try:
-            scores[pair.subject] = score(output, case, scoring)
-            radial.append(radial_errors(output, case, scoring))
+            scores[pair.subject] = score(prediction, case, scoring)
+            radial.append(radial_errors(prediction, case, scoring))
         except ValueError as error:
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
-        exhibits.take(pair, output)
-    if kept is None:
-        made = predictor.made
-        mean = round(float(np.mean(seconds)), 4)
-        kept = KeptVolumes(
-            identity=_identity(job, cell, pairs),
-            fit=made.fit,
-            weights=made.weights,
-            curve=made.curve,
-            seconds_per_volume=mean,
-            checksums=_volume_checksums(folder.path / VOLUMES, pairs) if job.wish.keep_volumes else {},
-        )
-        if job.wish.keep_volumes:
-            held.folder(folder.path / VOLUMES).write_sealed(VOLUMES_MANIFEST, kept.model_dump(mode="json"))
+        exhibits.take(pair, prediction)
+    return TestResult(scores, radial, exhibits, round(float(np.mean(durations)), 4))
+
+
+def _describe_volumes(
+    held: HeldJob, cell: Cell, provenance: Provenance, pairs: Sequence[Pair], seconds_per_volume: float
+) -> KeptVolumes:
+    """What to remember of the volumes just predicted; their checksums only where they were kept."""
+    folder = held.job.folder(cell) / VOLUMES
+    return KeptVolumes(
+        identity=_identity(held, cell, pairs),
+        fit=provenance.fit,
+        weights=provenance.weights,
+        curve=provenance.curve,
+        seconds_per_volume=seconds_per_volume,
+        checksums=_volume_checksums(folder, pairs) if held.settings.keep_volumes else {},
+    )
+
+
+def _write_results(
+    held: HeldJob,
+    cell: Cell,
+    predictor: Predictor,
+    pairs: Sequence[Pair],
+    volumes: KeptVolumes,
+    result: TestResult,
+) -> None:
+    """Write a cell's scores, its exhibit and, last, its record."""
+    training, folder, device = held.training, held.folder(cell), predictor.task.device
+    metrics = training.loaded.protocol.scoring.metrics
     samples = {pair.subject: (pair.full_shape[1:], pair.file_shape[1:]) for pair in pairs}
     figures = {
-        "metrics": {name: float(np.mean([of[name] for of in scores.values()])) for name in scoring.metrics},
-        "n": len(scores),
-        "fit": kept.fit,
+        "metrics": {name: float(np.mean([values[name] for values in result.scores.values()])) for name in metrics},
+        "n": len(result.scores),
+        "fit": volumes.fit,
         "macs_lr24": predictor.macs,
-        "seconds_per_volume": kept.seconds_per_volume,
-        "peak_memory_bytes": peak_memory(predictor.task.device),
-        "environment": environment(predictor.task.device),
+        "seconds_per_volume": volumes.seconds_per_volume,
+        "peak_memory_bytes": peak_memory(device),
+        "environment": environment(device),
         "test_data_digest": digest([pair.digest for pair in pairs]),
         "intensity_scales": {pair.subject: pair.scale for pair in pairs},
-        "acquired_samples": samples if job.training.resolved.get("grid") == "native" else None,
+        "acquired_samples": samples if training.resolved.get("grid") == "native" else None,
     }
-    scores_sum, radial_sum = write_scores(folder, scores, radial)
-    own_curve = kept.curve if cell == job.training.base else None
-    exhibit_sum = exhibits.write(folder, held.folder(folder.path.parent.parent))
+    scores_checksum, radial_checksum = write_scores(folder, result.scores, result.radial)
     checksums = Checksums(
-        scores=scores_sum, radial=radial_sum, exhibit=exhibit_sum, curve=own_curve, weights=kept.weights
+        scores=scores_checksum,
+        radial=radial_checksum,
+        exhibit=result.exhibits.write(folder, held.hold.folder(folder.path.parent.parent)),
+        curve=volumes.curve if cell == training.base else None,
+        weights=volumes.weights,
     )
-    write_record(folder, done_record(job.training, cell, **figures, checksums=checksums))
-    send(Recorded(label=cell.label))
+    write_record(folder, done_record(training, cell, **figures, checksums=checksums))
 
 
 def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
@@ -169,8 +203,8 @@ def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
     return None
 
 
-def _identity(job: Job, cell: Cell, pairs: Sequence[Pair]) -> str:
-    training = job.training
+def _identity(held: HeldJob, cell: Cell, pairs: Sequence[Pair]) -> str:
+    training = held.training
     return digest([cell.train_key, training.source.digest, [pair.digest for pair in pairs], training.inference])
 
 
@@ -183,26 +217,21 @@ def _volume_checksums(folder: Path, pairs: Sequence[Pair]) -> dict[str, str]:
 
 
 def _predictions(
-    job: Job,
-    held: Hold,
-    cell: Cell,
-    predictor: Predictor,
-    pairs: Sequence[Pair],
-    kept: bool,
-    send: Callable[[Event], None],
+    held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair], kept: bool
 ) -> Iterator[tuple[Pair, np.ndarray, float]]:
     """Each test volume, its prediction before it is rounded, and the seconds that took; from kept volumes if `kept`."""
-    method, task, folder = predictor.method, predictor.task, held.folder(job.folder(cell) / VOLUMES)
+    method, task, folder = predictor.method, predictor.task, held.hold.folder(held.job.folder(cell) / VOLUMES)
     for number, pair in enumerate(pairs, start=1):
-        send(Upscaled(label=cell.label, subject=number, subjects=len(pairs)))
+        held.send(Upscaled(label=cell.label, subject=number, subjects=len(pairs)))
         if kept:
             yield pair, read_prediction(folder.path / _volume_name(pair)), 0.0
             continue
         scan, started = pair.scan(cell.factors), time.monotonic()
         torch.manual_seed(task.seed)
-        output = self_ensemble(method, scan, task) if cell == job.training.plus else method.upscale(scan, task)
+        is_ensemble = cell == held.training.plus
+        prediction = self_ensemble(method, scan, task) if is_ensemble else method.upscale(scan, task)
         seconds = time.monotonic() - started
-        if job.wish.keep_volumes:
+        if held.settings.keep_volumes:
             with folder.file(_volume_name(pair)) as file:
-                file.write(nifti_bytes(output, np.array(pair.affine)))
-        yield pair, output, seconds
+                file.write(nifti_bytes(prediction, np.array(pair.affine)))
+        yield pair, prediction, seconds

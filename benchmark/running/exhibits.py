@@ -13,17 +13,17 @@ import numpy as np
 
 from ..data.pairs import Pair
 from ..planning.cells import Cell
-from ..planning.entrants import words
+from ..planning.entrants import error_text
 from ..protocol.loading import Loaded
 from ..store.exhibit import SubjectSlices, write_exhibit
 from ..store.locks import HeldFolder, LeaseLost
 from .events import Event, Warned
 
 
-def evenly_spaced(number: int, wanted: int) -> tuple[int, ...]:
-    """`wanted` of `number` indices, or all where there are fewer: the middles of that many equal parts."""
-    wanted = min(wanted, number)
-    return tuple((2 * part + 1) * number // (2 * wanted) for part in range(wanted))
+def evenly_spaced(number: int, parts: int) -> tuple[int, ...]:
+    """The middles of `parts` equal parts of `number` indices; all indices where there are fewer."""
+    parts = min(parts, number)
+    return tuple((2 * part + 1) * number // (2 * parts) for part in range(parts))
 
 
 class Exhibits:
@@ -38,7 +38,7 @@ class Exhibits:
         self._kept: list[SubjectSlices] = []
 
     def take(self, pair: Pair, prediction: np.ndarray) -> None:
-        """Keep what is wanted of a test volume: HR, LR, and the prediction, rounded as it is scored.
+        """Keep the chosen slices of a test volume: HR, LR, and the prediction, rounded as it is scored.
 
         prediction: (slices, rows, columns) before rounding, in the file's units; for `x+` that of the ensemble.
         """
@@ -77,5 +77,5 @@ class Exhibits:
 
     def _give_up(self, error: Exception) -> None:
         self._subjects, self._kept = set(), []
-        why = words(error)
+        why = error_text(error)
         self._send(Warned(message=f"{self._cell}: no slices are kept to be looked at ({why}). Try again: bench score"))

@@ -1,4 +1,4 @@
-"""What became of the cells that a command was asked for."""
+"""What became of the cells of a command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from ..store.cell_files import State
 
 
-class Named(Protocol):
+class LabelledCell(Protocol):
     """A cell by its label: `planning.cells.Cell` or `store.plan.CellPlan`. Its text says all of its coordinates."""
 
     @property
@@ -18,9 +18,9 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a cell stands after a command."""
+    """The state of a cell after a command."""
 
-    cell: Named
+    cell: LabelledCell
     state: State
     message: str = ""
     metrics: dict[str, float] | None = None
@@ -31,13 +31,13 @@ class Outcome:
 
 
 class Outcomes(list[Outcome]):
-    """The outcomes of all cells asked for, in the order of the plan. Its text is a table with a line for every cell."""
+    """The outcomes of all cells of a command, in the order of the plan. Prints as a table, a line for every cell."""
 
     @property
     def problems(self) -> str:
-        """How many cells are not done, which, and the first line of why; '' where there are none.
+        """How many cells are not done, which, and the first line of the reason; '' where there are none.
 
-        A cell that was skipped, since the method cannot do its task, is none of them.
+        A cell that was skipped, since the method cannot do its task, does not count.
         """
         undone = [outcome for outcome in self if not outcome.good]
         if not undone:
@@ -49,12 +49,12 @@ class Outcomes(list[Outcome]):
         from tabulate import tabulate
 
         metrics = list(dict.fromkeys(name for outcome in self for name in outcome.metrics or {}))
-        whys = [_first_line(outcome.message) for outcome in self]
+        reasons = [_first_line(outcome.message) for outcome in self]
         rows = [
-            [str(outcome.cell), outcome.state, *_figures(outcome, metrics), *([why] if any(whys) else [])]
-            for outcome, why in zip(self, whys, strict=True)
+            [str(outcome.cell), outcome.state, *_figures(outcome, metrics), *([reason] if any(reasons) else [])]
+            for outcome, reason in zip(self, reasons, strict=True)
         ]
-        headings = ["cell", "state", *metrics, *(["why"] if any(whys) else [])]
+        headings = ["cell", "state", *metrics, *(["why"] if any(reasons) else [])]
         return tabulate(rows, headings, tablefmt="plain", disable_numparse=True)
 
 

@@ -19,7 +19,7 @@ from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upsca
 
 if TYPE_CHECKING:
     from ..planning.cells import Training
-    from .outcomes import Named, Outcome
+    from .outcomes import LabelledCell, Outcome
 
 _LINE_SECONDS = 10.0
 _PACE_ROWS = 40
@@ -27,12 +27,12 @@ _PACE_ROWS = 40
 
 
 class Listener:
-    """Hears of everything that happens in a run; prints plain lines."""
+    """Is told everything that happens in a run; prints plain lines."""
 
     def __init__(self) -> None:
         self._total = self._settled = 0
         self._last_line = 0.0
-        self._recent = _Recent()
+        self._pace = RecentPace()
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +50,7 @@ class Listener:
         """Something that costs no result."""
         self.say(f"warning: {text}")
 
-    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
+    def planned(self, cells: Sequence[LabelledCell], settled: Sequence[Outcome]) -> None:
         """The cells that will run, and those that need not."""
         self._total = len(cells)
         done = [outcome for outcome in settled if outcome.state == "done"]
@@ -64,12 +64,12 @@ class Listener:
         """An event of the running training."""
         match event:
             case Started():
-                self._recent = _Recent()
+                self._pace = RecentPace()
                 self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
             case Warned():
                 self.warn(event.message)
             case Prepared() | Progressed() | Upscaled():
-                text = self._described(event)
+                text = self._progress_text(event)
                 if time.monotonic() - self._last_line > _LINE_SECONDS:
                     self._last_line = time.monotonic()
                     self.say(f"    {text}")
@@ -80,10 +80,10 @@ class Listener:
             case _:
                 assert_never(event)
 
-    def _described(self, event: Prepared | Progressed | Upscaled) -> str:
+    def _progress_text(self, event: Prepared | Progressed | Upscaled) -> str:
         if not isinstance(event, Progressed):
             return describe(event)
-        return "  ".join([position(event), *readings(*self._recent.complete(event))])
+        return "  ".join([position(event), *readings(*self._pace.complete(event))])
 
     def settled(self, outcome: Outcome) -> None:
         """A cell has its record."""
@@ -91,8 +91,8 @@ class Listener:
         self.say(f"    {outcome.cell.label}: {outcome.state}  {figures(outcome)}")
 
 
-class _Recent:
-    """What a single event of a training lacks: the last validation, and the time left at its recent pace."""
+class RecentPace:
+    """What a single event of a training lacks: the last validation, and the time left at the recent pace."""
 
     def __init__(self) -> None:
         self._val_psnr: float | None = None
@@ -101,21 +101,21 @@ class _Recent:
     def complete(self, event: Progressed) -> tuple[Progressed, float | None]:
         """The event with the last `val_psnr`, and the seconds left, where they are known.
 
-        The pace is that of this process, validations included: `seconds` of a training that was resumed holds those
-        of another process too, whose speed may have been another.
+        The pace is that of this process, validations included. `seconds` of a resumed training also counts those of
+        an earlier process, which may have been faster or slower.
         """
         self._val_psnr = event.val_psnr if event.val_psnr is not None else self._val_psnr
-        left = None
+        seconds_left = None
         if event.steps and event.seconds is not None:
             self._rows.append((event.step, event.seconds))
-            (first, then), (last, now) = self._rows[0], self._rows[-1]
-            if last > first:
-                left = (now - then) / (last - first) * (event.steps - last)
-        return event.model_copy(update={"val_psnr": self._val_psnr}), left
+            (first_step, start), (last_step, end) = self._rows[0], self._rows[-1]
+            if last_step > first_step:
+                seconds_left = (end - start) / (last_step - first_step) * (event.steps - last_step)
+        return event.model_copy(update={"val_psnr": self._val_psnr}), seconds_left
 
 
 class _Description(TextColumn):
-    """The one column that gives way where a line is longer than the terminal is wide."""
+    """The column that is cut where a line is longer than the terminal is wide."""
 
     def __init__(self) -> None:
         super().__init__("{task.description}", table_column=Column())
@@ -152,7 +152,7 @@ class LiveListener(Listener):
     def say(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)
 
-    def planned(self, cells: Sequence[Named], settled: Sequence[Outcome]) -> None:
+    def planned(self, cells: Sequence[LabelledCell], settled: Sequence[Outcome]) -> None:
         super().planned(cells, settled)
         if cells:
             self._progress.start()
@@ -162,10 +162,10 @@ class LiveListener(Listener):
         self._progress.figures = ""
         match event:
             case Started():
-                self._recent = _Recent()
+                self._pace = RecentPace()
                 self._running = self._progress.add_task(str(training.base), total=None, note="")
             case Progressed():
-                self._progress.figures = "  ".join(readings(*self._recent.complete(event)))
+                self._progress.figures = "  ".join(readings(*self._pace.complete(event)))
                 self._advance(event.step, event.steps, position(event))
             case Upscaled():
                 self._advance(event.subject, event.subjects, describe(event))
@@ -198,7 +198,7 @@ def default_listener() -> Listener:
 
 
 def describe(event: Prepared | Upscaled) -> str:
-    """What is going on, in words."""
+    """What a job is doing, e.g. 'bicubic: test subject 3/12'."""
     if isinstance(event, Prepared):
         return f"preparing the {event.fold} fold: {event.done}/{event.total} volumes"
     return f"{event.label}: test subject {event.subject}/{event.subjects}"
@@ -206,9 +206,9 @@ def describe(event: Prepared | Upscaled) -> str:
 
 def position(event: Progressed) -> str:
     """'step 200/1000', with the number of steps skipped where there are some."""
-    whole = f"/{event.steps}" if event.steps else ""
+    total = f"/{event.steps}" if event.steps else ""
     skipped = f" ({event.skipped:.0f} skipped)" if event.skipped else ""
-    return f"step {event.step}{whole}{skipped}"
+    return f"step {event.step}{total}{skipped}"
 
 
 def readings(event: Progressed, seconds_left: float | None) -> list[str]:

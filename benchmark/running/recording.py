@@ -12,9 +12,9 @@ from ..store.record import DoneRecord, UndoneRecord
 def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
     """The record of a cell that has figures: `figures` are the fields that `DoneRecord` adds to `Record`.
 
-    What made the predictions says which files of the method did: weights that are scored again keep their mark.
+    The source digest is that of the fit where there is one: weights that are scored again keep theirs.
     """
-    record = DoneRecord.model_validate({**_common(training, cell), **figures})
+    record = DoneRecord.model_validate({**_common_fields(training, cell), **figures})
     return record.model_copy(update={"source_digest": record.fit.source_digest}) if record.fit else record
 
 
@@ -22,10 +22,10 @@ def undone_record(
     training: Training, cell: Cell, state: Literal["failed", "timeout", "skipped"], error: str
 ) -> UndoneRecord:
     """The record of a cell that has no figures, and why."""
-    return UndoneRecord.model_validate({**_common(training, cell), "state": state, "error": error})
+    return UndoneRecord.model_validate({**_common_fields(training, cell), "state": state, "error": error})
 
 
-def _common(training: Training, cell: Cell) -> dict[str, Any]:
+def _common_fields(training: Training, cell: Cell) -> dict[str, Any]:
     loaded = training.loaded
     return {
         "label": cell.label,

@@ -2,70 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from ..planning.request import Request
 from .outcomes import Outcome
 from .progress import Listener, default_listener
+from .settings import RunSettings
 from .unchanged import answer_from_plan
 
 
-def run(
-    protocol: str = "demo",
-    methods: Sequence[str] = (),
-    *,
-    data: str | Path | None = None,
-    seeds: Sequence[int] = (),
-    scales: Sequence[str] = (),
-    limit: int | None = None,
-    steps: int | None = None,
-    timeout: float | None = None,
-    redo: bool = False,
-    results: str | Path = "results",
-    keep_volumes: bool = False,
-    save_every: float = 60.0,
-    deterministic: bool = False,
-    tracking_uri: str | None = None,
-    listener: Listener | None = None,
-) -> list[Outcome]:
-    """Train and evaluate methods under a protocol: every cell that is not done yet.
+def run(request: Request, settings: RunSettings | None = None, listener: Listener | None = None) -> list[Outcome]:
+    """Train and evaluate the cells that a request names, as far as they are not done yet.
 
-    Parameters are those of `bench run`. Done cells are kept, failed ones tried again, killed ones resumed. Returns
-    the outcome of every cell asked for. Raises UsageError for a request that cannot be carried out.
+    Done cells are kept, failed ones tried again, killed ones resumed. Returns the outcome of every cell of the request.
+    Raises UsageError for a request that cannot be carried out.
     """
-    listener = listener or default_listener()
-    request = Request(protocol, methods, seeds, scales, limit, steps)
-    if (answer := answer_from_plan(Path(results), request, keep_volumes, tracking_uri, listener)) is not None:
-        return answer
+    settings, listener = settings or RunSettings(), listener or default_listener()
+    if (outcomes := answer_from_plan(request, settings, listener)) is not None:
+        return outcomes
     from ..data.folders import open_dataset
-    from ..planning.plans import make_plan, request_plan
+    from ..planning.plans import make_plan, plan_request
     from ..store.plan import add_plan
     from ..store.results import Store
     from ..store.sources import keep_source
-    from .command import Command
-    from .job import Job
-    from .steps import Wish
+    from .driver import Driver
 
-    loaded, trainings = request_plan(request)
-    folder, wish = Path(data) if data is not None else None, Wish(redo=redo, keep_volumes=keep_volumes)
-    open_dataset(loaded.protocol.data.dataset, folder)
-    store = Store(Path(results))
+    loaded, trainings = plan_request(request)
+    open_dataset(loaded.protocol.data.dataset, settings.data)
+    store = Store(settings.results)
     store.check_writable()
     add_plan(store.runs / loaded.folder, make_plan(request, loaded, trainings))
     for source in {training.source for training in trainings}:
         keep_source(store.runs / loaded.folder, source.digest, source.contents)
-    jobs = [Job(training, store.results, folder, wish, save_every, deterministic) for training in trainings]
-    return Command(store, loaded, jobs, timeout, tracking_uri, listener).outcomes()
+    return Driver(loaded, trainings, settings, listener).run()
 
 
 def score(
-    protocol: str | None = None,
-    *,
-    data: str | Path | None = None,
-    results: str | Path = "results",
-    tracking_uri: str | None = None,
-    listener: Listener | None = None,
+    protocol: str | None = None, settings: RunSettings | None = None, listener: Listener | None = None
 ) -> list[Outcome]:
     """Score every recorded cell of a protocol again, by default of the one run last; nothing is trained.
 
@@ -73,17 +46,13 @@ def score(
     was trained under another key, has nothing to be scored: it is among the outcomes and left alone.
     """
     from ..data.folders import open_dataset
-    from ..planning.plans import recall
+    from ..planning.plans import recall_trainings
     from ..store.results import Store
-    from .command import Command
-    from .job import Job
-    from .steps import Wish
+    from .driver import Driver
 
-    listener = listener or default_listener()
-    store = Store(Path(results))
-    loaded, trainings = recall(store, protocol, listener.warn)
-    folder = Path(data) if data is not None else None
-    open_dataset(loaded.protocol.data.dataset, folder)
+    settings, listener = replace(settings or RunSettings(), score_only=True), listener or default_listener()
+    store = Store(settings.results)
+    loaded, trainings = recall_trainings(store, protocol, listener.warn)
+    open_dataset(loaded.protocol.data.dataset, settings.data)
     store.check_writable()
-    jobs = [Job(training, store.results, folder, Wish(score_only=True)) for training in trainings]
-    return Command(store, loaded, jobs, None, tracking_uri, listener).outcomes()
+    return Driver(loaded, trainings, settings, listener).run()

@@ -18,12 +18,12 @@ def self_ensemble(method: Method, scan: Scan, task: Task) -> Array:
     total = np.zeros(task.hr_shape(scan.array.shape))
     for index in range(8):
         slices, rows, columns = scan.spacing
-        turned = replace(
+        turned_scan = replace(
             scan,
             array=np.ascontiguousarray(dihedral(scan.array, index)),
             spacing=(slices, columns, rows) if index & 4 else scan.spacing,
         )
         depth, down, across = task.factors
-        asked = replace(task, factors=(depth, across, down)) if index & 4 else task
-        total += undo_dihedral(method.upscale(turned, asked), index)
+        turned_task = replace(task, factors=(depth, across, down)) if index & 4 else task
+        total += undo_dihedral(method.upscale(turned_scan, turned_task), index)
     return (total / 8).astype(np.float32)

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ..planning.request import Request, asked, stands
+from ..planning.request import Request, is_unchanged, request_in_full
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, standing_of
 from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.plan import PlannedCell, View, add_plan, view_of
 from .outcomes import Outcome
 from .progress import Listener
+from .settings import RunSettings
 
 
-def answer_from_plan(
-    results: Path, request: Request, keep_volumes: bool, tracking_uri: str | None, listener: Listener
-) -> list[Outcome] | None:
-    """The outcomes of a request whose plan still stands and whose cells are all done; None where there is work to do.
+def answer_from_plan(request: Request, settings: RunSettings, listener: Listener) -> list[Outcome] | None:
+    """The outcomes of a request whose plan is still valid and whose cells are all done; None where there is work to do.
 
-    A plan stands while nothing that it was made from has changed: the package's code, the files of protocol and split,
-    the methods' sources. Raises UsageError for what a protocol's file does not allow.
+    A plan is valid while nothing that it was made from has changed: the package's code, the files of protocol and
+    split, the methods' sources. Raises UsageError for what a protocol's file does not allow.
     """
     loaded = request.load()
-    folder = results / "runs" / loaded.folder
-    wanted, view = asked(request, loaded), view_of(folder)
-    plan = next((plan for plan in view.plans if plan.asked == wanted), None) if view else None
-    if plan is None or not stands(plan.origin):
+    folder = settings.results / "runs" / loaded.folder
+    in_full, view = request_in_full(request, loaded), view_of(folder)
+    plan = next((plan for plan in view.plans if plan.asked == in_full), None) if view else None
+    if plan is None or not is_unchanged(plan.origin):
         return None
     view = View(folder, (plan,))
-    items = [_item(view, planned) for planned in view.cells]
-    outcomes = [_outcome(view, planned, keep_volumes) for planned in view.cells]
-    if not all(outcomes):
+    mirrored = [_mirrored_cell(view, planned) for planned in view.cells]
+    outcomes = [outcome for planned in view.cells if (outcome := _outcome(view, planned, settings.keep_volumes))]
+    if len(outcomes) < len(view.cells):
         return None
-    answer = [outcome for outcome in outcomes if outcome]
     try:
         add_plan(folder, plan)
     except OSError:  # whoever does the work will say why nothing can be written
         return None
-    with listener, Mirror(results, tracking_uri, listener.warn) as mirror:
-        listener.planned([], answer)
-        mirror.sync(item for item in items if item)
-    return answer
+    with listener, Mirror(settings.results, settings.tracking_uri, listener.warn) as mirror:
+        listener.planned([], outcomes)
+        mirror.sync(cell for cell in mirrored if cell)
+    return outcomes
 
 
 def _outcome(view: View, planned: PlannedCell, keep_volumes: bool) -> Outcome | None:
-    """The outcome of a cell of which nothing is to be done, else None."""
+    """The outcome of a cell that needs no work, else None."""
     cell, place = planned.cell, view.place(planned)
     standing = standing_of(place, cell.why or "")
     if standing.state == "skipped":
@@ -54,6 +50,6 @@ def _outcome(view: View, planned: PlannedCell, keep_volumes: bool) -> Outcome | 
     return Outcome(cell, standing.state, standing.why, standing.done.metrics)
 
 
-def _item(view: View, planned: PlannedCell) -> MirroredCell | None:
+def _mirrored_cell(view: View, planned: PlannedCell) -> MirroredCell | None:
     place = view.place(planned)
     return MirroredCell(view.protocol.folder, str(planned.cell), planned.cell.folder, place) if place else None

@@ -3,201 +3,149 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
 from ..data.folders import open_dataset
-from ..data.pairs import Pair, demand_disjoint, padded
+from ..data.pairs import Pair, padded
 from ..data.preparation import prepare
 from ..errors import BenchError
-from ..method import Method, Recipe, Task, TorchMethod
+from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
-from ..planning.entrants import words
+from ..planning.entrants import error_text
 from ..store.cell_files import VOLUMES, WEIGHTS, clear_damage, clear_stale
-from ..store.locks import HeldFolder, Hold
-from ..store.record import AnyRecord, DoneRecord, Fit
-from ..store.weights import WeightsMark, read_weights, write_weights
-from ..system.environment import git_commit
-from ..system.files import DamagedFile, digest, remove_leftovers, set_aside, sha256_of
+from ..store.locks import Hold
+from ..store.record import AnyRecord, DoneRecord
+from ..store.weights import read_weights
+from ..system.files import DamagedFile, remove_leftovers, set_aside
 from ..system.memory import keep_freed_memory
-from ..system.states import CURVE, remove_states
-from ..training.loop import TrainingStopped, train
-from ..training.sampling import TrainingPairs, validation_crops
-from .evaluation import Made, Predictor, evaluate, kept_volumes, macs_if_possible
-from .events import Event, Prepared, Warned
-from .job import Job, JobRun
-from .steps import Step, is_stale, steps_of
+from .decisions import Decision, decide, is_stale
+from .evaluation import Predictor, Provenance, evaluate, find_kept_volumes, macs_if_possible
+from .events import Event, Prepared
+from .fitting import fit
+from .job import HeldJob, Job
 
 
-def run_job(job: Job, held: Hold, send: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+def run_job(job: Job, hold: Hold, send: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
     """Run a job to the end of its last record, under the hold of its folder.
 
     What is on disk is looked at again first: nothing is done that another run has done meanwhile. Raises what the
-    method or the data raise; records of earlier cells stand.
+    method or the data raise; records of earlier cells stay.
     """
-    training = job.training
-    steps = steps_of(job.store, training, job.wish, held=True)
-    todo = [step for step in steps if step.acts]
-    for cell in training.cells:
+    held = HeldJob(job, hold, send, stopping)
+    decisions = decide(job.store, job.training, job.settings, held=True)
+    for cell in job.training.cells:
         remove_leftovers(job.folder(cell))
         remove_leftovers(job.folder(cell) / VOLUMES)
-    if not todo:
-        return
-    if job.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as torch asks for
-        torch.use_deterministic_algorithms(True)
-    keep_freed_memory()
+    if any(decision.acts for decision in decisions):
+        if job.settings.deterministic:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as torch asks for
+            torch.use_deterministic_algorithms(True)
+        keep_freed_memory()
+        _make_cells(held, decisions)
+
+
+def _make_cells(held: HeldJob, decisions: Sequence[Decision]) -> None:
+    """Make the cells that need it: by kept volumes, else by weights, else by a training."""
+    training, acting = held.training, [decision for decision in decisions if decision.acts]
     task = replace(training.task, device="cuda" if torch.cuda.is_available() else "cpu")
     method = training.make_method()
-    pairs = _pairs(job, "test", send)
-    if not job.wish.score_only:
-        _make_room(job, held, todo, send)
-    kept = {step.cell: kept_volumes(job, held, step.cell, pairs, send) for step in todo}
-    made = Made()
-    if method.learns and not all(kept.values()):
-        restored = _restored(job, held, method, task, steps[0].standing.record, send)
-        made = restored or _fit(job, held, method, task, pairs, send, stopping)
-        kept |= dict.fromkeys(_of_other_weights(steps, made))
+    pairs = prepare_fold(held, "test")
+    if not held.settings.score_only:
+        _set_aside_old_files(held, acting)
+    volumes = {decision.cell: find_kept_volumes(held, decision.cell, pairs) for decision in acting}
+    provenance = Provenance()
+    if method.learns and not all(volumes.values()):
+        restored = _restore(held, method, task, decisions[0].standing.record)
+        provenance = restored or _train(held, method, task, pairs)
+        volumes |= dict.fromkeys(_cells_of_other_weights(decisions, provenance))
     macs = macs_if_possible(method, task) if isinstance(method, TorchMethod) else None
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    predictor = Predictor(method, task, made, macs)
-    for cell in kept:
-        evaluate(job, held, cell, predictor, pairs, kept[cell], send)
+    predictor = Predictor(method, task, provenance, macs)
+    for cell in volumes:
+        evaluate(held, cell, predictor, pairs, volumes[cell])
 
 
-def _of_other_weights(steps: list[Step], made: Made) -> list[Cell]:
-    """The cells whose records, which stood until now, name other weights than those that lie there now."""
-    stood = [(step.cell, step.standing.done) for step in steps if not step.acts]
-    return [cell for cell, record in stood if record and record.checksums.weights not in (None, made.weights)]
+def _train(held: HeldJob, method: Method, task: Task, test: Sequence[Pair]) -> Provenance:
+    """Prepare the folds of the fit, and train."""
+    train, val = prepare_fold(held, "train"), prepare_fold(held, "val")
+    return fit(held, method, task, {"train": train, "val": val, "test": test})
 
 
-def _make_room(job: Job, held: Hold, todo: list[Step], send: Callable[[Event], None]) -> None:
+def _cells_of_other_weights(decisions: Sequence[Decision], provenance: Provenance) -> list[Cell]:
+    """The cells that were to be kept, but whose records name other weights than those that are there now."""
+    keeping = [(decision.cell, decision.standing.done) for decision in decisions if not decision.acts]
+    return [cell for cell, record in keeping if record and record.checksums.weights not in (None, provenance.weights)]
+
+
+def _set_aside_old_files(held: HeldJob, acting: Sequence[Decision]) -> None:
     """Set aside what is stale or damaged of the cells that are made now."""
-    stale = is_stale(job.training, todo[0].standing)
-    for step in todo:
-        folder = held.folder(job.folder(step.cell))
-        if stale and job.wish.redo and folder.path.is_dir():
+    stale = is_stale(held.training, acting[0].standing)
+    for decision in acting:
+        folder = held.folder(decision.cell)
+        if stale and held.settings.redo and folder.path.is_dir():
             clear_stale(folder)
-        elif step.standing.damaged:
-            clear_damage(folder, step.standing.damaged)
-            send(Warned(message=f"{step.cell}: {step.standing.why}. It is set aside and made anew"))
+        elif decision.standing.damaged:
+            clear_damage(folder, decision.standing.damaged)
+            held.warn(f"{decision.cell}: {decision.standing.why}. It is set aside and made again")
 
 
-def _pairs(job: Job, fold: str, send: Callable[[Event], None]) -> list[Pair]:
+def prepare_fold(held: HeldJob, fold: str) -> list[Pair]:
     """A fold's volumes, prepared."""
-    training, data = job.training, job.training.loaded.protocol.data
+    training, data = held.training, held.training.loaded.protocol.data
     cell = training.base
 
     def progress(done: int, total: int) -> None:
-        send(Prepared(fold=fold, done=done, total=total))
+        held.send(Prepared(fold=fold, done=done, total=total))
 
     subjects = training.loaded.split[fold]
     if fold == "train":
         subjects = training.loaded.train_subjects(training.train_subjects)
-    dataset, cut = open_dataset(data.dataset, job.data), data.cut(cell.contrast)
+    dataset, cut = open_dataset(data.dataset, held.settings.data), data.cut(cell.contrast)
     pairs = prepare(dataset, subjects, cell.contrast, cut, cell.degradation, cell.factors, progress)
     if small := padded(pairs, cut):
-        send(Warned(message=f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}"))
+        held.warn(f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}")
     return pairs
 
 
-def _restored(
-    job: Job, held: Hold, method: Method, task: Task, recorded: AnyRecord | None, send: Callable[[Event], None]
-) -> Made | None:
-    """Load the weights where they are those asked for and, where there is a record, those that it names; else None.
+def _restore(held: HeldJob, method: Method, task: Task, record: AnyRecord | None) -> Provenance | None:
+    """Load the weights of this training, which the record, where there is one, must name; None where there are none.
 
     Weights that cannot be used are set aside; where nothing may be trained, BenchError is raised instead.
     """
-    folder = job.folder(job.training.base)
+    folder = held.job.folder(held.training.base)
     try:
-        made = _load(job, method, task, recorded)
+        provenance = _load_weights(held.job, method, task, record)
     except DamagedFile as error:
-        if job.wish.score_only:
+        if held.settings.score_only:
             raise BenchError(f"{error}; set it aside and train its cell again with: bench run") from None
-        held.check()
+        held.hold.check()
         set_aside(folder / WEIGHTS, "damaged")
-        send(Warned(message=f"{error}. It is set aside and made anew"))
+        held.warn(f"{error}. It is set aside and made again")
         return None
-    if made is None and job.wish.score_only:
+    if provenance is None and held.settings.score_only:
         raise BenchError(f"there are neither weights nor kept volumes in {folder}; train it again with: bench run")
-    return made
+    return provenance
 
 
-def _load(job: Job, method: Method, task: Task, recorded: AnyRecord | None) -> Made | None:
+def _load_weights(job: Job, method: Method, task: Task, record: AnyRecord | None) -> Provenance | None:
     """Load the weights of this very training; None where there are none. Raises DamagedFile."""
     training, path = job.training, job.folder(job.training.base) / WEIGHTS
-    found = read_weights(path.parent)
-    if found is None:
+    weights = read_weights(path.parent)
+    if weights is None:
         return None
-    arrays, mark, checksum = found
-    asked = training.base.train_key, training.source.name, training.version, training.options
-    if (mark.train_key, mark.method, mark.version, mark.options) != asked:
+    arrays, mark, checksum = weights
+    identity = training.base.train_key, training.source.name, training.version, training.options
+    if (mark.train_key, mark.method, mark.version, mark.options) != identity:
         return None
-    named = recorded.checksums.weights if isinstance(recorded, DoneRecord) else None
-    if named not in (None, checksum):
+    recorded = record.checksums.weights if isinstance(record, DoneRecord) else None
+    if recorded not in (None, checksum):
         raise DamagedFile(path, "they are not the weights that the record beside them names")
     try:
         method.load_state(arrays, task)
     except Exception as error:
-        raise DamagedFile(path, f"{training.source.name} cannot take them ({words(error)})") from None
-    return Made(mark.fit, checksum, mark.curve)
-
-
-def _fit(
-    job: Job,
-    held: Hold,
-    method: Method,
-    task: Task,
-    test: list[Pair],
-    send: Callable[[Event], None],
-    stopping: Callable[[], bool],
-) -> Made:
-    """Train and write the weights."""
-    training, folder = job.training, held.folder(job.folder(job.training.base))
-    line = JobRun(send, stopping, folder.path)
-    folds = {fold: _pairs(job, fold, send) for fold in ("train", "val")}
-    demand_disjoint({**folds, "test": test})
-    key, factors, validation = training.base.train_key, training.base.factors, training.loaded.protocol.validation
-    slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
-    data = TrainingPairs(folds["train"], factors, training.recipe or Recipe(), slices, task.seed)
-    val = validation_crops(folds["val"], factors, validation.patches, validation.lr_patch, slices)
-    marks = {
-        "train_data_digest": digest([pair.digest for pair in folds["train"]]),
-        "git": git_commit(),
-        "source_digest": training.source.digest,
-    }
-    started = time.monotonic()
-    if isinstance(method, TorchMethod) and training.recipe is not None:
-        line.steps = training.recipe.steps
-        state = digest([key, marks["train_data_digest"], training.source.digest])
-        every = validation.every
-        trained = train(method, task, training.recipe, data, val, every, line, folder, state, job.save_every)
-        fit = Fit(**asdict(trained), **marks)
-    else:
-        method.fit(task, data, val, line)
-        if line.should_stop:
-            raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
-        fit = Fit(seconds=round(time.monotonic() - started, 3), **marks)
-    return _write_weights(job, folder, method, fit)
-
-
-def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Made:
-    """Write what the fit learned, with whose it is; then its states are of no more use."""
-    training, path = job.training, folder.path / CURVE
-    curve = sha256_of(path) if fit.steps is not None and path.is_file() else None
-    mark = WeightsMark(
-        train_key=training.base.train_key,
-        method=training.source.name,
-        version=training.version,
-        preset=training.preset,
-        options=training.options,
-        fit=fit,
-        curve=curve,
-    )
-    checksum = write_weights(folder, method.state(), mark)
-    remove_states(folder)
-    return Made(fit, checksum, curve)
+        raise DamagedFile(path, f"{training.source.name} cannot take them ({error_text(error)})") from None
+    return Provenance(mark.fit, checksum, mark.curve)

@@ -16,7 +16,7 @@ from plugins import NETWORK, write
 from ruamel.yaml import YAML
 
 from mrsr_bench.planning.cells import Cell, Training
-from mrsr_bench.planning.plans import request_plan
+from mrsr_bench.planning.plans import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.cell_files import State
 from mrsr_bench.store.results import Store
@@ -95,7 +95,7 @@ class Setting:
 
     @cached_property
     def trainings(self) -> list[Training]:
-        return request_plan(Request(str(self.folder / "small.yaml"), self.methods, self.seeds))[1]
+        return plan_request(Request(str(self.folder / "small.yaml"), self.methods, self.seeds))[1]
 
     @property
     def cells(self) -> dict[Path, tuple[Training, Cell]]:

@@ -1,4 +1,4 @@
-"""`bench data NAME`: download the files, audit them, compare with what is published, print a summary."""
+"""`bench data get` and `bench data audit`: download, audit, compare with what is published, print a summary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def obtain_and_audit(
 ) -> tuple[Dataset, bool]:
     """Download the missing files of a data set, audit all of them and print a summary.
 
-    data, mirror, subjects: as in `bench data`; fetch: whether missing files are downloaded. Returns the data set, and
+    data, mirror, subjects: as in `bench data get`; fetch: whether missing files are downloaded. Returns the data set, and
     whether it is complete and without problems. Raises BenchError where files cannot be downloaded, UsageError for an
     unknown data set and for a folder that is missing.
     """

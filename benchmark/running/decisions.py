@@ -1,8 +1,9 @@
-"""What a command will do about each cell, decided from what is on disk: in planning, and again under the lock."""
+"""What to do about each cell, decided from what is on disk: in planning, and again under the lock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ..planning.cells import Cell, Training
@@ -10,6 +11,7 @@ from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, Standing
 from ..store.record import DoneRecord
 from ..store.results import Store
 from ..system.states import states_in
+from .settings import RunSettings
 
 Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running", "leave"]
 ACTING: tuple[Action, ...] = ("run", "resume", "score")
@@ -17,19 +19,8 @@ ACTING: tuple[Action, ...] = ("run", "resume", "score")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a command wants of the cells that it names."""
-
-    score_only: bool = False
-    """Score again from kept volumes or weights; nothing is trained."""
-    redo: bool = False
-    """Run stale cells again."""
-    keep_volumes: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is to be done about one cell, and why where that is not plain."""
+class Decision:
+    """What to do about one cell, and the reason where it is not plain."""
 
     training: Training
     cell: Cell
@@ -42,17 +33,18 @@ class Step:
         return self.action in ACTING
 
 
-def steps_of(store: Store, training: Training, wish: Wish, *, held: bool = False) -> list[Step]:
+def decide(store: Store, training: Training, settings: RunSettings, *, held: bool = False) -> list[Decision]:
     """What to do about each cell of a training; `held`: this process holds it, so nobody else works on it."""
     standings = {cell: training.look(store, cell, held=held) for cell in training.cells}
-    decide = _again if wish.score_only else _wanted
-    decided = {cell: decide(store, training, cell, standings, wish) for cell in training.cells}
-    return [Step(training, cell, *decided[cell], standings[cell]) for cell in training.cells]
+    action_for = _scoring_action if settings.score_only else _running_action
+    actions = {cell: action_for(store, training, cell, standings, settings) for cell in training.cells}
+    return [Decision(training, cell, *actions[cell], standings[cell]) for cell in training.cells]
 
 
-def _again(
-    store: Store, training: Training, cell: Cell, standings: dict[Cell, Standing], wish: Wish
+def _scoring_action(
+    store: Store, training: Training, cell: Cell, standings: dict[Cell, Standing], settings: RunSettings
 ) -> tuple[Action, str]:
+    """The action, and its reason, of a command that only scores again."""
     standing = standings[cell]
     if standing.state == "running":
         return "running", standing.why
@@ -61,30 +53,37 @@ def _again(
     return "leave", "has nothing to be scored; see: bench status"
 
 
-def _wanted(
-    store: Store, training: Training, cell: Cell, standings: dict[Cell, Standing], wish: Wish
+def _running_action(
+    store: Store, training: Training, cell: Cell, standings: dict[Cell, Standing], settings: RunSettings
 ) -> tuple[Action, str]:
+    """The action, and its reason, of a command that trains what is missing."""
     base, standing = standings[training.base], standings[cell]
-    if running := next((one for one in (base, standing) if one.state == "running"), None):
+    if running := next((candidate for candidate in (base, standing) if candidate.state == "running"), None):
         return "running", running.why
     if training.broken:
         return "fail", training.broken
     if training.unsupported:
         return "skip", training.unsupported
     if is_stale(training, base):
-        return ("run" if wish.redo else "stale"), base.why
-    folder = training.folder(store, training.base)
+        return ("run" if settings.redo else "stale"), base.why
     if standing.state == "stale":
         return "score", f"{standing.why}; nothing is trained"
     if standing.done is not None:
-        kept = training.folder(store, cell) / VOLUMES / VOLUMES_MANIFEST
-        if wish.keep_volumes and not kept.is_file():
+        if settings.keep_volumes and not (training.folder(store, cell) / VOLUMES / VOLUMES_MANIFEST).is_file():
             return "score", "its volumes were not kept"
         return "keep", standing.why
-    why = standing.why if standing.state == "damaged" else f"{standing.state} before" if standing.record else ""
-    if standing.state == "damaged" and (folder / WEIGHTS).exists() and folder / WEIGHTS not in base.damaged:
-        return "score", why
-    return ("resume" if states_in(folder) else "run"), why
+    return _repeating_action(training.folder(store, training.base) / WEIGHTS, base, standing)
+
+
+def _repeating_action(weights: Path, base: Standing, standing: Standing) -> tuple[Action, str]:
+    """The action for a cell without figures: score whole weights, continue from a state, or start again."""
+    if standing.state == "damaged":
+        if weights.exists() and weights not in base.damaged:
+            return "score", standing.why
+        why = standing.why
+    else:
+        why = f"{standing.state} before" if standing.record else ""
+    return ("resume" if states_in(weights.parent) else "run"), why
 
 
 def is_stale(training: Training, base: Standing) -> bool:

@@ -1,0 +1,67 @@
+"""The fit of a job: a network by the suite's loop, any other method by its own `fit`; then its weights are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from ..data.pairs import Pair, demand_disjoint
+from ..method import Method, Recipe, Task, TorchMethod
+from ..store.locks import HeldFolder
+from ..store.record import Fit
+from ..store.weights import WeightsMark, write_weights
+from ..system.environment import git_commit
+from ..system.files import digest, sha256_of
+from ..system.states import CURVE, remove_states
+from ..training.loop import TrainingStopped, train
+from ..training.sampling import TrainingPairs, validation_crops
+from .evaluation import Provenance
+from .job import HeldJob, Job, JobRun
+
+
+def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[Pair]]) -> Provenance:
+    """Train on the folds train and val and write the weights. Raises BenchError where an image is in two folds."""
+    demand_disjoint(folds)
+    training, folder = held.training, held.folder(held.training.base)
+    run = JobRun(held.send, held.stopping, folder.path)
+    validation, factors = training.loaded.protocol.validation, training.base.factors
+    slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
+    data = TrainingPairs(list(folds["train"]), factors, training.recipe or Recipe(), slices, task.seed)
+    val = validation_crops(list(folds["val"]), factors, validation.patches, validation.lr_patch, slices)
+    marks = {
+        "train_data_digest": digest([pair.digest for pair in folds["train"]]),
+        "git": git_commit(),
+        "source_digest": training.source.digest,
+    }
+    if isinstance(method, TorchMethod) and training.recipe is not None:
+        run.steps = training.recipe.steps
+        key = digest([training.base.train_key, marks["train_data_digest"], training.source.digest])
+        every, save_every = validation.every, held.settings.save_every
+        trained = train(method, task, training.recipe, data, val, every, run, folder, key, save_every)
+        fitted = Fit(**asdict(trained), **marks)
+    else:
+        started = time.monotonic()
+        method.fit(task, data, val, run)
+        if run.should_stop:
+            raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it again")
+        fitted = Fit(seconds=round(time.monotonic() - started, 3), **marks)
+    return _write_weights(held.job, folder, method, fitted)
+
+
+def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Provenance:
+    """Write what the fit learned, and whose it is; then the training's states are deleted."""
+    training, path = job.training, folder.path / CURVE
+    curve = sha256_of(path) if fit.steps is not None and path.is_file() else None
+    mark = WeightsMark(
+        train_key=training.base.train_key,
+        method=training.source.name,
+        version=training.version,
+        preset=training.preset,
+        options=training.options,
+        fit=fit,
+        curve=curve,
+    )
+    checksum = write_weights(folder, method.state(), mark)
+    remove_states(folder)
+    return Provenance(fit, checksum, curve)

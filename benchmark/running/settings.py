@@ -1,0 +1,29 @@
+"""How a request is carried out: where data and results are, what is done again, and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How cells are run; what is run is a `planning.request.Request`. Picklable."""
+
+    data: Path | None = None
+    """Folder of the protocol's data set; None: $MRSR_DATA/<data set>."""
+    results: Path = Path("results")
+    timeout: float | None = None
+    """Seconds that one training may take; None: no limit."""
+    redo: bool = False
+    """Run stale cells again."""
+    keep_volumes: bool = False
+    """Write each predicted test volume beside its record."""
+    save_every: float = 60.0
+    """Seconds between two states of a training on disk."""
+    deterministic: bool = False
+    """On a GPU, use only operations that give the same bits each time; a job that needs another one fails."""
+    tracking_uri: str | None = None
+    """MLflow tracker; 'none': no mirror; None: mlflow.db in the results folder."""
+    score_only: bool = False
+    """Score recorded cells again from kept volumes or weights; train nothing."""
