@@ -246,7 +246,7 @@ def test_a_probe_ends_in_time_with_the_steps_that_it_has(
     assert time.monotonic() - started < 20
 
 
-@pytest.mark.parametrize(("text", "why"), [(DIES, "ended without a word"), (RAISES, "ValueError: no such luck")])
+@pytest.mark.parametrize(("text", "why"), [(DIES, "was killed by SIGKILL"), (RAISES, "ValueError: no such luck")])
 def test_a_network_that_dies_in_its_probe_costs_its_line_only(
     write_protocol: Write, tmp_path: Path, store: Store, text: str, why: str
 ) -> None:

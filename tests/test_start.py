@@ -297,13 +297,18 @@ def test_main_and_python_are_what_they_were_after_a_run_that_raises(images: Path
 
 
 def test_every_process_of_the_package_is_started_in_the_same_way() -> None:
-    strange = []
-    for path in (ROOT / "benchmark").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        own = re.findall(r"get_context\(|multiprocessing\.(?:Process|Pool|Manager)\(|set_start_method\(", text)
-        pools = text.count("ProcessPoolExecutor(") - text.count("mp_context=forkserver(")
-        strange += [path.name] * (len(own) + pools)
-    assert strange == []
+    """A child by `processes.child`, a pool by `parallel`; a training's loader has one thread, and no pool."""
+    makers = {
+        r"forkserver\(|context\.Process\(": {"system/processes.py", "system/parallel.py"},
+        r"ProcessPoolExecutor\(": {"system/parallel.py"},
+        r"ThreadPoolExecutor\(": {"system/parallel.py", "training/loader.py"},
+        r"get_context\(|set_start_method\(|multiprocessing\.(?:Process|Pool|Manager)\(|\bPool\(": set(),
+    }
+    for pattern, expected in makers.items():
+        folder = ROOT / "benchmark"
+        files = {path for path in folder.rglob("*.py") if re.search(pattern, path.read_text(encoding="utf-8"))}
+        assert {path.relative_to(folder).as_posix() for path in files} == expected, pattern
+    assert (ROOT / "benchmark/training/loader.py").read_text(encoding="utf-8").count("ThreadPoolExecutor(1,") == 1
 
 
 def test_a_method_of_the_script_itself_cannot_be_tried_in_another_process_and_that_is_said() -> None:

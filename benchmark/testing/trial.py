@@ -27,7 +27,7 @@ from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_sc
 from ..scoring.metrics.fidelity import psnr
 from ..system.environment import peak_memory
 from ..system.files import WorkFolder
-from ..system.processes import forkserver
+from ..system.processes import ChildDied, child
 from ..training.loop import train
 
 LR_SIDES = (16, 20)
@@ -233,24 +233,16 @@ class Trial:
             )
         method = self.fitted
         state = save({name: np.ascontiguousarray(part) for name, part in method.state().items()})
-        context = forkserver(__name__, "lightning_fabric", "timm")
-        ours, theirs = context.Pipe(duplex=False)
         place = (inspect.getfile(self.cls), self.cls.__module__, self.cls.__qualname__)
         job = (place, method.options.model_dump(mode="json"), self.task, method.learns, state, array)
-        process = context.Process(target=_child, args=(theirs, torch.get_num_threads(), *job))
-        process.start()
-        theirs.close()
-        try:
-            if not ours.poll(_MOST_SECONDS):
-                raise Flaw(f"a new process gave no output within {_MOST_SECONDS:g} s")
-            answer = ours.recv()
-        except EOFError:
-            process.join()
-            raise Flaw(f"a new process ended without a word (exit status {process.exitcode})") from None
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
+        modules = (__name__, "lightning_fabric", "timm")
+        with child(_upscale_in_child, torch.get_num_threads(), *job, preload=modules, seconds=_MOST_SECONDS) as running:
+            try:
+                answer = running.receive()
+            except TimeoutError:
+                raise Flaw(f"a new process gave no output within {_MOST_SECONDS:g} s") from None
+            except ChildDied as error:
+                raise Flaw(f"in a new process: {error}") from None
         if isinstance(answer, str):
             raise Flaw(f"in a new process: {answer}")
         assert isinstance(answer, Elsewhere)
@@ -270,8 +262,8 @@ def _disturb() -> None:
     torch.manual_seed(number << 32)
 
 
-def _child(
-    line: Connection,
+def _upscale_in_child(
+    connection: Connection,
     threads: int,
     place: tuple[str, str, str],
     options: dict[str, Any],
@@ -291,9 +283,9 @@ def _child(
         before, started = peak_memory("cpu"), time.monotonic()
         torch.manual_seed(task.seed)
         output = method.upscale(scan_of(array), task)
-        line.send(Elsewhere(output, time.monotonic() - started, peak_memory("cpu") - before))
+        connection.send(Elsewhere(output, time.monotonic() - started, peak_memory("cpu") - before))
     except BaseException as error:
-        line.send(f"{type(error).__name__}: {error}")
+        connection.send(f"{type(error).__name__}: {error}")
 
 
 def _class_at(file: str, module: str, name: str) -> type[Method]:
