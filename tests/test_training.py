@@ -18,9 +18,10 @@ from torch import nn
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
 from mrsr_bench.system.files import WorkFolder
-from mrsr_bench.training import checkpoint
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.training.loop import Trained, TrainingStopped, train
+from mrsr_bench.training.setup import TrainingSetup
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,16 +140,15 @@ def fit(
     method = type("Made", (Method,), {"make": staticmethod(make)})()
     folder.mkdir(parents=True, exist_ok=True)
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
-    result = train(
-        method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), WorkFolder(folder), "key", save_every
-    )
+    setup = TrainingSetup(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY)
+    result = train(setup, Script(stop), Checkpoints(WorkFolder(folder), "key", save_every))
     assert method.network is not None
     return result, last_state(folder), method.network
 
 
 def last_state(folder: Path) -> dict[str, Any]:
     """The newest state without what its clock and its memory say."""
-    state = checkpoint.load(WorkFolder(folder), "key", "cpu")
+    state = Checkpoints(WorkFolder(folder), "key").load("cpu")
     assert state is not None
     for row in (state, *state["rows"]):
         for name in ("seconds", "pixels_per_second", "memory_bytes"):

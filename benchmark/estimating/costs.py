@@ -14,6 +14,7 @@ from ..planning.cells import Training
 from ..store.cell_files import RECORD, read_record
 from ..store.record import DoneRecord, Resolved, Tiles
 from ..store.results import Store
+from ..system.cores import threads_to_take
 from ..system.environment import Environment, environment
 from .probe import STEPS, Probe, probe
 
@@ -50,11 +51,17 @@ class Cost:
 class Costs:
     """What trainings cost on this machine, or else on the assumed GPU; `say` hears of each probe that begins.
 
-    `store` holds the records to go by; without `probing` no training is tried.
+    `store` holds the records to go by; without `probing` no training is tried; `threads` is that of `bench run`.
     """
 
-    def __init__(self, store: Store, probing: bool = False, say: Callable[[str], None] = print) -> None:
-        self._store, self._probing, self._say = store, probing, say
+    def __init__(
+        self,
+        store: Store,
+        probing: bool = False,
+        say: Callable[[str], None] = print,
+        threads: int | None = None,
+    ) -> None:
+        self._store, self._probing, self._say, self._requested_threads = store, probing, say, threads
         self._counts: dict[tuple[object, ...], Cost | None] = {}
         self._probes: dict[tuple[object, ...], Probe | None] = {}
         self.failed_probes: list[str] = []
@@ -73,7 +80,7 @@ class Costs:
     @cached_property
     def machine(self) -> str:
         """What measured hours are hours of: the GPU, or the CPU with its number of threads."""
-        number = self._here.threads
+        number = self._threads
         threads = "" if self._on_gpu else f", {number} thread{'s' * (number > 1)}"
         return f"{self._here.device}{threads}"
 
@@ -84,13 +91,18 @@ class Costs:
         return torch.cuda.is_available()
 
     @cached_property
+    def _threads(self) -> int:
+        """The CPU threads that a training would take if it began now."""
+        return threads_to_take(self._requested_threads)
+
+    @cached_property
     def _here(self) -> Environment:
         return environment("cuda" if self._on_gpu else "cpu")
 
     def _made_here(self, record: DoneRecord) -> bool:
         """Whether a record is from such a machine; threads decide only where they do the work."""
-        there, here = record.environment, self._here
-        return there.device == here.device and (self._on_gpu or there.threads == here.threads)
+        threads = (record.fit and record.fit.threads) or record.environment.threads
+        return record.environment.device == self._here.device and (self._on_gpu or threads == self._threads)
 
     @cached_property
     def _records(self) -> list[DoneRecord]:
@@ -151,7 +163,7 @@ class Costs:
         self._say(f"probing {name}: {STEPS} training steps")
         _, rows, columns = _lr_sample(training, shape)
         try:
-            return probe(training, (rows, columns))
+            return probe(training, (rows, columns), self._threads)
         except BenchError as error:
             self.failed_probes.append(f"probe {name}: {error}")
             return None

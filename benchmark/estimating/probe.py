@@ -41,7 +41,7 @@ class Probe:
     """Bytes: the peak of the process; on a GPU of what torch allocated there."""
 
 
-def probe(training: Training, lr: tuple[int, int]) -> Probe:
+def probe(training: Training, lr: tuple[int, int], threads: int) -> Probe:
     """Train a network for a moment, by the suite's loop and its own recipe, on noise with `lr` rows and columns.
 
     Raises BenchError where the network or its process fails, and where two steps take over `SECONDS`.
@@ -50,7 +50,7 @@ def probe(training: Training, lr: tuple[int, int]) -> Probe:
     modules = (__name__, "lightning_fabric", "timm")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        child(_train_on_noise, training, lr, Path(scratch), preload=modules, seconds=SECONDS) as running,
+        child(_train_on_noise, training, lr, threads, Path(scratch), preload=modules, seconds=SECONDS) as running,
         contextlib.suppress(TimeoutError),
     ):
         while len(arrivals) <= STEPS:  # the first step is the warm-up
@@ -77,11 +77,15 @@ class _Clock:
         self.connection.send((time.monotonic(), peak_memory(self.device)))
 
 
-def _train_on_noise(connection: Connection, training: Training, lr: tuple[int, int], scratch: Path) -> None:
+def _train_on_noise(
+    connection: Connection, training: Training, lr: tuple[int, int], threads: int, scratch: Path
+) -> None:
     """The process of a probe: a training that is one step longer than what is measured, and that validates last."""
     import torch
 
+    from ..training.checkpoint import Checkpoints
     from ..training.loop import train
+    from ..training.setup import TrainingSetup
 
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # what it prints would mix with the dry run's page; errors are sent
@@ -93,18 +97,10 @@ def _train_on_noise(connection: Connection, training: Training, lr: tuple[int, i
         assert isinstance(method, TorchMethod)
         assert training.recipe is not None
         recipe = training.recipe.model_copy(update={"steps": 1 + STEPS + 1})
-        data, val = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
-        train(
-            method,
-            task,
-            recipe,
-            data,
-            val,
-            recipe.steps,
-            _Clock(connection, device, scratch),
-            WorkFolder(scratch),
-            "probe",
-        )
+        samples, crops = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
+        setup = TrainingSetup(method, task, recipe, samples, crops, recipe.steps)
+        clock, checkpoints = _Clock(connection, device, scratch), Checkpoints(WorkFolder(scratch), "probe")
+        train(setup, clock, checkpoints, lambda: threads)
     except BaseException as error:
         connection.send(str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
 

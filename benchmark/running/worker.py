@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 
@@ -18,12 +19,15 @@ from ..store.cell_files import VOLUMES, WEIGHTS, clear_damage, clear_stale
 from ..store.locks import HeldFolder, Hold
 from ..store.record import AnyRecord, DoneRecord, Fit
 from ..store.weights import WeightsMark, read_weights, write_weights
+from ..system.cores import threads_to_take
 from ..system.environment import git_commit
 from ..system.files import DamagedFile, digest, remove_leftovers, set_aside, sha256_of
 from ..system.memory import keep_freed_memory
 from ..system.states import CURVE, remove_states
+from ..training.checkpoint import Checkpoints
 from ..training.loop import TrainingStopped, train
 from ..training.sampling import TrainingPairs, validation_crops
+from ..training.setup import TrainingSetup
 from .evaluation import Made, Predictor, evaluate, kept_volumes, macs_if_possible
 from .events import Event, Prepared, Warned
 from .job import Job, JobRun
@@ -57,6 +61,8 @@ def run_job(job: Job, held: Hold, send: Callable[[Event], None], stopping: Calla
     made = Made()
     if method.learns and not all(kept.values()):
         restored = _restored(job, held, method, task, steps[0].standing.record, send)
+        if restored and isinstance(method, TorchMethod):
+            torch.set_num_threads(_take_threads(job))
         made = restored or _fit(job, held, method, task, pairs, send, stopping)
         kept |= dict.fromkeys(_of_other_weights(steps, made))
     macs = macs_if_possible(method, task) if isinstance(method, TorchMethod) else None
@@ -172,8 +178,8 @@ def _fit(
     if isinstance(method, TorchMethod) and training.recipe is not None:
         line.steps = training.recipe.steps
         state = digest([key, marks["train_data_digest"], training.source.digest])
-        every = validation.every
-        trained = train(method, task, training.recipe, data, val, every, line, folder, state, job.save_every)
+        setup = TrainingSetup(method, task, training.recipe, data, val, validation.every)
+        trained = train(setup, line, Checkpoints(folder, state, job.save_every), partial(_take_threads, job))
         fit = Fit(**asdict(trained), **marks)
     else:
         method.fit(task, data, val, line)
@@ -181,6 +187,13 @@ def _fit(
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it anew")
         fit = Fit(seconds=round(time.monotonic() - started, 3), **marks)
     return _write_weights(job, folder, method, fit)
+
+
+def _take_threads(job: Job) -> int:
+    """The CPU threads of a network's training or, where that is over, of its evaluation; the log tells."""
+    threads = threads_to_take(job.threads)
+    print(f"CPU threads: {threads}", flush=True)
+    return threads
 
 
 def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Made:

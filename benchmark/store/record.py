@@ -94,6 +94,8 @@ class Fit(Part):
     skipped_steps: int = 0
     """Steps that the divergence guard did not take."""
     rollbacks: int = 0
+    threads: int | None = None
+    """CPU threads of torch in the training; None where the suite's loop did not train, or did before it told."""
     train_data_digest: str
     """SHA-256 over the training volumes' values (`data.preparation.Pair.digest`)."""
     git: str | None

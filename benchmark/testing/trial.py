@@ -28,7 +28,9 @@ from ..scoring.metrics.fidelity import psnr
 from ..system.environment import peak_memory
 from ..system.files import WorkFolder
 from ..system.processes import ChildDied, child
+from ..training.checkpoint import Checkpoints
 from ..training.loop import train
+from ..training.setup import TrainingSetup
 
 LR_SIDES = (16, 20)
 """Rows and columns of a sample at LR: small enough for seconds, and not square."""
@@ -176,7 +178,8 @@ class Trial:
             line, val = _Quiet(Path(scratch)), list(data.volumes())
             if isinstance(method, TorchMethod):
                 recipe = method.recipe.model_copy(update={"steps": _FIT_STEPS, "batch": 2, "micro_batch": None})
-                train(method, self.task, recipe, data, val, _FIT_STEPS, line, WorkFolder(line.scratch), "trial")
+                setup = TrainingSetup(method, self.task, recipe, data, val, _FIT_STEPS)
+                train(setup, line, Checkpoints(WorkFolder(line.scratch), "trial"))
             elif method.learns:
                 method.fit(self.task, data, val, line)
         return method
