@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="On a GPU, use only operations that give the same bits each time; slower. A CPU always does.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of each training that begins. Default: what OMP_NUM_THREADS says, else as many as there are free "
+    "cores at its start. A resumed training takes as many as before.",
+)
 @TRACKING
 def run(
     protocol: str,
@@ -92,8 +98,9 @@ def run(
 
         loaded, trainings = request_plan(Request(protocol, methods, seeds, scales, limit, steps))
         store, wish = Store(results), Wish(redo=options["redo"], keep_volumes=options["keep_volumes"])
+        costs = Costs(store, probe, functools.partial(click.echo, err=True), options["threads"])
         ahead = [steps_of(store, training, wish) for training in trainings]
-        click.echo(report(loaded, ahead, data, Costs(store, probe, functools.partial(click.echo, err=True))))
+        click.echo(report(loaded, ahead, data, costs))
         return
     options |= {"seeds": seeds, "scales": scales, "limit": limit, "steps": steps}
     with _stopped_by_sigterm():

@@ -25,6 +25,8 @@ class Job:
     """Seconds between two states of a training on disk."""
     deterministic: bool = False
     """On a GPU, only operations that give the same bits each time; one that has no such form fails the job."""
+    threads: int | None = None
+    """CPU threads of a training that begins; None: see `system.cores.threads_to_take`."""
     patient: bool = False
     """Wait for a lease that shows no sign of life until it may be taken over."""
 

@@ -26,6 +26,7 @@ def run(
     keep_volumes: bool = False,
     save_every: float = 60.0,
     deterministic: bool = False,
+    threads: int | None = None,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
 ) -> list[Outcome]:
@@ -55,7 +56,7 @@ def run(
     add_plan(store.runs / loaded.folder, make_plan(request, loaded, trainings))
     for source in {training.source for training in trainings}:
         keep_source(store.runs / loaded.folder, source.digest, source.contents)
-    jobs = [Job(training, store.results, folder, wish, save_every, deterministic) for training in trainings]
+    jobs = [Job(training, store.results, folder, wish, save_every, deterministic, threads) for training in trainings]
     return Command(store, loaded, jobs, timeout, tracking_uri, listener).outcomes()
 
 
