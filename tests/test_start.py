@@ -315,7 +315,7 @@ def test_a_method_of_the_script_itself_cannot_be_tried_in_another_process_and_th
     class Here(Bicubic):
         __module__ = "__main__"
 
-    with pytest.raises(Flaw, match=r"Here stands in the script that runs, .*: put it into a file of its own"):
+    with pytest.raises(Flaw, match=r"Here is defined in the script that runs, .*: move it into a file of its own"):
         Trial(Here).elsewhere(np.zeros((1, 16, 20), np.float32))
 
 

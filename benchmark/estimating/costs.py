@@ -1,4 +1,4 @@
-"""What a training costs, by the best that is known: an earlier record, a probe, or a count of its operations."""
+"""What a training costs, by the best source there is: an earlier record, a probe, or a count of its operations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Costs:
         self._counts: dict[tuple[object, ...], Cost | None] = {}
         self._probes: dict[tuple[object, ...], Probe | None] = {}
         self.failed_probes: list[str] = []
-        """What became of the probes that gave no figure."""
+        """Why probes gave no figure, one message each."""
 
     def of(self, training: Training, shape: Shape | None) -> Cost | None:
         """The cost on HR volumes of `shape`; None where nothing is known."""
@@ -106,7 +106,7 @@ class Costs:
 
     @cached_property
     def _records(self) -> list[DoneRecord]:
-        """Every record of a plain cell that is done, of any protocol. One that cannot be read tells nothing."""
+        """Every record of a plain cell that is done, of any protocol. Records that cannot be read are left out."""
         records = []
         for path in sorted(self._store.runs.rglob(RECORD)):
             with contextlib.suppress(BenchError):
@@ -116,8 +116,8 @@ class Costs:
         return records
 
     def _recorded(self, training: Training, counted: Cost | None) -> Cost | None:
-        """The cost by the record of such a training on such a machine: rather a full one than one of a trial run
-        (`--limit`, `--steps`), then rather one on the same volumes, then the newest."""
+        """The cost by the record of such a training on such a machine: a full one before one of a trial run
+        (`--limit`, `--steps`), then one on the same volumes before others, then the newest."""
         resolved = Resolved.model_validate(training.resolved)
         tiles = Tiles.model_validate(training.inference) if training.inference else None
         kind, volumes = _kind(resolved), _volumes(resolved, tiles)
@@ -152,11 +152,11 @@ class Costs:
         key = (training.base.label, training.base.factors, shape)
         if key not in self._probes:
             self._probes[key] = self._probe(training, shape)
-        found = self._probes[key]
-        if found is None:
+        probed = self._probes[key]
+        if probed is None:
             return None
-        hours = found.seconds * training.recipe.steps / 3600
-        return Cost("probe", hours, _at_speed(hours, counted), found.memory, found.steps)
+        hours = probed.seconds * training.recipe.steps / 3600
+        return Cost("probe", hours, _at_speed(hours, counted), probed.memory, probed.steps)
 
     def _probe(self, training: Training, shape: Shape | None) -> Probe | None:
         name = f"{training.base.label} {training.base.scale}"
@@ -170,13 +170,13 @@ class Costs:
 
 
 def _kind(resolved: Resolved) -> dict[str, Any]:
-    """What the cost of a step hangs on, apart from the machine."""
+    """What the cost of a step depends on, apart from the machine."""
     recipe = resolved.recipe.model_dump(include={"batch", "lr_patch", "precision"}) if resolved.recipe else None
     return {**resolved.model_dump(include={"method", "version", "options", "factors"}), "recipe": recipe}
 
 
 def _volumes(resolved: Resolved, tiles: Tiles | None) -> tuple[object, ...]:
-    """What the cost of upscaling a volume hangs on besides."""
+    """What the cost of upscaling a volume depends on besides."""
     return resolved.dataset, resolved.crop or resolved.contrast, resolved.grid, tiles
 
 

@@ -1,4 +1,4 @@
-"""A few training steps of a network, to see what they take: in a process of its own, whose end costs nothing else."""
+"""A few training steps of a network, to measure time and memory: in a process of its own, which may crash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..volumes import Grid
 
 STEPS = 10
 SECONDS = 30.0
-"""After so long a probe ends with the steps that it has."""
+"""A probe that takes longer ends with the steps that it has."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Probe:
 
 
 def probe(training: Training, lr: tuple[int, int], threads: int) -> Probe:
-    """Train a network for a moment, by the suite's loop and its own recipe, on noise with `lr` rows and columns.
+    """Train a network for a moment by the suite's loop and its own recipe, on noise with `lr` rows and columns.
 
     Raises BenchError where the network or its process fails, and where two steps take over `SECONDS`.
     """

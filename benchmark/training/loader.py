@@ -30,7 +30,7 @@ class Samples(Protocol):
 class Loader:
     """Batches on `device`, of the steps from `step` on. A thread cuts the next one while the network computes.
 
-    What goes wrong in that thread is raised by `next`.
+    An error in that thread is raised by `next`.
     """
 
     def __init__(self, data: Samples, step: int, end: int, device: torch.device, layout: torch.memory_format) -> None:
