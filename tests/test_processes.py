@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
@@ -19,6 +20,10 @@ from mrsr_bench.system.cores import count_free, free_cores, threads_to_take, usa
 from mrsr_bench.system.liveness import start_of
 from mrsr_bench.system.parallel import as_done, process_pool, thread_pool
 from mrsr_bench.system.processes import ChildDied, child
+
+PRELOAD = ("lightning_fabric", "timm", "mrsr_bench.training.loop")
+"""What children of other tests in this process need: the first child decides what the forkserver holds."""
+started = functools.partial(child, preload=PRELOAD)
 
 # --- Children --------------------------------------------------------------------------------------------------------
 
@@ -44,7 +49,7 @@ def kills_itself(connection: Connection, number: int) -> None:
 
 
 def test_a_child_sends_messages_and_then_has_exited() -> None:
-    with child(counts, 3) as running:
+    with started(counts, 3) as running:
         assert [running.receive() for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ChildDied, match=r"^its process exited without a message \(exit status 0\)$"):
             running.receive()
@@ -59,7 +64,7 @@ def test_a_child_sends_messages_and_then_has_exited() -> None:
     ],
 )
 def test_how_a_child_died_is_said(function: object, argument: int, message: str) -> None:
-    with child(function, argument) as running, pytest.raises(ChildDied) as caught:  # type: ignore[arg-type]
+    with started(function, argument) as running, pytest.raises(ChildDied) as caught:  # type: ignore[arg-type]
         running.receive()
     assert str(caught.value) == message
 
@@ -70,7 +75,7 @@ def test_a_child_ends_with_its_block_whatever_happens_there(polite: bool, grace:
     pids = []
 
     def interrupted() -> None:
-        with child(says_its_number_and_stays, polite, grace=grace) as running:
+        with started(says_its_number_and_stays, polite, grace=grace) as running:
             pids.append(running.receive())
             raise KeyboardInterrupt
 
@@ -80,12 +85,12 @@ def test_a_child_ends_with_its_block_whatever_happens_there(polite: bool, grace:
 
 
 def test_a_child_has_its_seconds_from_the_start_for_all_its_messages() -> None:
-    with child(says_its_number_and_stays, True, seconds=60) as running:
+    with started(says_its_number_and_stays, True, seconds=60) as running:
         running.receive()
         running._deadline = time.monotonic()
         with pytest.raises(TimeoutError):
             running.receive()
-    with child(counts, 5, seconds=0) as running, pytest.raises(TimeoutError):
+    with started(counts, 5, seconds=0) as running, pytest.raises(TimeoutError):
         running.receive()
 
 

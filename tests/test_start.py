@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import SUBJECTS, small_protocol
-from plugins import RAISES, classical, write
+from plugins import NETWORK, RAISES, classical, write
 from ruamel.yaml import YAML
 
 import mrsr_bench
@@ -391,6 +391,15 @@ def test_run_and_table_warn_of_what_is_missing_where_they_are_called(images: Pat
     assert "Failed: raises T1 x2 bicubic seed 0 (RuntimeError: no such luck)." in lines
     assert set(lines) < set(frame.attrs["caption"].splitlines())
     assert Path(warning.filename) == Path(__file__), "table's caller"
+
+
+def test_the_threads_asked_for_are_those_of_the_training_and_are_recorded(images: Path, tmp_path: Path) -> None:
+    protocol, files = small(tmp_path), write(tmp_path, mine=NETWORK)
+    run(protocol, files, images, threads=2, steps=2)
+    [path] = tmp_path.rglob("record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert (record["fit"]["threads"], record["environment"]["threads"]) == (2, 2)
+    assert "CPU threads: 2\n" in (path.parent / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_table_of_done_cells_warns_of_nothing(images: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_training_killed_at_twenty_random_moments_ends_with_the_same_bits(tmp_
     whole.mkdir()
     killed.mkdir()
     expected = survivor.survive(whole, precision, 1e9)
-    context, chance, reached = forkserver(), random.Random(0), []
+    context, chance, reached = forkserver("mrsr_bench.training.loop"), random.Random(0), []
     for end in sorted(chance.sample(range(5, survivor.STEPS, 5), KILLS)):
         arguments = (killed, precision, 0.0, end, chance.uniform(0, 0.02))
         child = context.Process(target=survivor.survive, args=arguments)

@@ -47,7 +47,7 @@ def probe(training: Training, lr: tuple[int, int], threads: int) -> Probe:
     Raises BenchError where the network or its process fails, and where two steps take over `SECONDS`.
     """
     arrivals: list[tuple[float, int]] = []
-    modules = (__name__, "lightning_fabric", "timm")
+    modules = (__name__, "mrsr_bench.training.loop", "mrsr_bench.training.sampling")
     with (
         tempfile.TemporaryDirectory() as scratch,
         child(_train_on_noise, training, lr, threads, Path(scratch), preload=modules, seconds=SECONDS) as running,
