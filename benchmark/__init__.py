@@ -105,6 +105,7 @@ def run(
     keep_volumes: bool = False,
     save_every: float = 60.0,
     deterministic: bool = False,
+    threads: int | None = None,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
 ) -> Outcomes:
@@ -127,6 +128,7 @@ def run(
         keep_volumes=keep_volumes,
         save_every=save_every,
         deterministic=deterministic,
+        threads=threads,
         tracking_uri=tracking_uri,
     )
     request = Request(protocol, methods, seeds, scales, limit, steps)

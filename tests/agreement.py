@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from mrsr_bench.degradation import degrade
 from mrsr_bench.method import Batch, Scan
 from mrsr_bench.system.files import WorkFolder
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import TrainingStopped, train
 from mrsr_bench.training.random_streams import stream
+from mrsr_bench.training.setup import TrainingSetup
 
 LR_SIDES = (24, 20)
 
@@ -95,11 +97,12 @@ def trained(case: Case, steps: int, stops: Sequence[int] = ()) -> tuple[float, T
     method, data = case.make(), Texture(case)
     recipe = case.recipe(steps).model_copy(update={"lr": 1e-3, "schedule_args": {"decay_rate": 1.0}})
     val = [(lr[0], hr[0]) for lr, hr in map(data.crops, range(10_000, 10_004))]
+    setup = TrainingSetup(method, case.task, recipe, data, val, steps)
     with tempfile.TemporaryDirectory() as folder:
         for stop in (*stops, float("inf")):
             run = Until(Path(folder), stop)
             try:
-                fit = train(method, case.task, recipe, data, val, steps, run, WorkFolder(run.scratch), "agreement")
+                fit = train(setup, run, Checkpoints(WorkFolder(run.scratch), "agreement"))
             except TrainingStopped:
                 continue
     assert method.network is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from bench_training import SCANS, scans
 from benching import Row, report
 from loops import Case
@@ -22,7 +23,9 @@ from mrsr_bench.data.pairs import Pair
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.training import loop as training
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.sampling import TrainingPairs
+from mrsr_bench.training.setup import TrainingSetup
 
 CASES = ((Case("srcnn"), 60), (Case("edsr", "baseline"), 30), (Case("csn", batch=4), 8))
 """Networks and steps."""
@@ -63,12 +66,12 @@ def row(case: Case, steps: int, pairs: list[Pair], folder: Path) -> Row:
     """Milliseconds of a step, of what is outside, and its share of all steps together."""
     method, recipe = case.make(), case.recipe(steps)
     data = TrainingPairs(pairs, case.task.factors, recipe, method.slices_per_sample, seed=0)
-    loop = Clocked(
-        method, case.task, recipe, [(lr[0], hr[0]) for lr, hr in [data.crops(0)]], WorkFolder(folder), case.name
-    )
-    with loop.feed(data) as feed:
+    val = [(lr[0], hr[0]) for lr, hr in [data.crops(0)]]
+    setup = TrainingSetup(method, case.task, recipe, data, val, steps)
+    loop = Clocked(setup, Checkpoints(WorkFolder(folder), case.name), torch.get_num_threads)
+    with loop.loader(data) as loader:
         while loop.step < steps:
-            loop.advance(*feed.next())
+            loop.advance(*loader.next())
     whole, network = np.diff(np.array(loop.marks), axis=0)[WARM_UP:].T
     figures = {"step_ms": np.median(whole) * 1e3, "outside_ms": np.median(whole - network) * 1e3}
     share = round(float(1 - network.sum() / whole.sum()), 4)

@@ -22,8 +22,10 @@ from mrsr_bench.data.pairs import Pair
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.protocol import loading as protocol
 from mrsr_bench.system.files import WorkFolder
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import train
 from mrsr_bench.training.sampling import TrainingPairs, validation_crops
+from mrsr_bench.training.setup import TrainingSetup
 
 CASES = (Case("srcnn", batch=4), Case("edsr", "tiny", batch=4))
 STEPS, SEEDS = 100, (0, 1, 2)
@@ -64,7 +66,8 @@ def trained(case: Case, pairs: dict[str, list[Pair]], steps: int, seed: int) -> 
     val = validation_crops(pairs["val"], task.factors, patches=8, lr_patch=WHOLE, slices=slices)
     with tempfile.TemporaryDirectory() as folder:
         run = Silent(Path(folder))
-        return train(method, task, recipe, data, val, steps, run, WorkFolder(run.scratch), "precision").best_val_psnr
+        setup = TrainingSetup(method, task, recipe, data, val, steps)
+        return train(setup, run, Checkpoints(WorkFolder(run.scratch), "precision")).best_val_psnr
 
 
 def measure(

@@ -36,8 +36,10 @@ from mrsr_bench.registry import find_source, load_method, methods
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.system.processes import forkserver
-from mrsr_bench.training import loop as training
+from mrsr_bench.training.checkpoint import Checkpoints
+from mrsr_bench.training.loop import TrainingStopped, train
 from mrsr_bench.training.sampling import TrainingPairs
+from mrsr_bench.training.setup import TrainingSetup, layout, make_optimizer
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
 LEAD = 4
@@ -142,11 +144,11 @@ def bare_suite(case: Case) -> Callable[[], int]:
     """The suite's step on one batch in memory: its precision, memory layout and optimiser, nothing else of its loop."""
     method, recipe = case.make(), case.recipe()
     fabric = Fabric(accelerator=case.device, devices=1, precision=recipe.precision)
-    layout = training.layout(fabric.device, recipe)
+    memory_format = layout(fabric.device, recipe)
     network: nn.Module = method.build(case.task)
-    model = fabric.setup_module(network.to(memory_format=layout))
-    optimizer = training.make_optimizer(method.parameter_groups(network), recipe)
-    lr, hr = (x.contiguous(memory_format=layout) for x in fixed_batch(case))
+    model = fabric.setup_module(network.to(memory_format=memory_format))
+    optimizer = make_optimizer(method.parameter_groups(network), recipe)
+    lr, hr = (x.contiguous(memory_format=memory_format) for x in fixed_batch(case))
     return _step(lambda: LOSSES[recipe.loss](model(lr), hr), fabric.backward, optimizer)
 
 
@@ -203,11 +205,12 @@ def serve_suite(line: Connection, case: Case, pairs: Sequence[Pair], seconds: fl
     method, recipe = case.make(), case.recipe(steps=200 * interval)
     data = TrainingPairs(pairs, case.task.factors, recipe, method.slices_per_sample, seed=0)
     val = [(lr[0], hr[0]) for lr, hr in [data.crops(0)]]
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(training.TrainingStopped):
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(TrainingStopped):
         run = Held(line, case, seconds, Path(folder))
         # No states on disk: one would be due after every pause, and real trainings write one a minute.
         never = float("inf")
-        training.train(method, case.task, recipe, data, val, recipe.steps, run, WorkFolder(run.scratch), "speed", never)
+        setup = TrainingSetup(method, case.task, recipe, data, val, recipe.steps)
+        train(setup, run, Checkpoints(WorkFolder(run.scratch), "speed", never))
 
 
 @dataclass

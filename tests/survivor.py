@@ -14,8 +14,9 @@ from torch import nn
 
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
 from mrsr_bench.system.files import WorkFolder
-from mrsr_bench.training import checkpoint
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import train
+from mrsr_bench.training.setup import TrainingSetup
 
 STEPS, SPOILT = 400, 33
 
@@ -77,7 +78,8 @@ def survive(
     recipe = Recipe(lr=1e-2, schedule="cosine", schedule_args={}, steps=STEPS, precision=precision, clip_norm=1.0)
     data = Data(end, delay)
     val = [tuple(array[0] for array in data.crops(10_000 + crop)) for crop in range(2)]
-    train(Method(), Task((1, 2, 2)), recipe, data, val, 20, Line(), WorkFolder(folder), "key", save_every)
-    state = checkpoint.load(WorkFolder(folder), "key", "cpu")
+    checkpoints = Checkpoints(WorkFolder(folder), "key", save_every)
+    train(TrainingSetup(Method(), Task((1, 2, 2)), recipe, data, val, 20), Line(), checkpoints)
+    state = checkpoints.load("cpu")
     assert state is not None
     return state

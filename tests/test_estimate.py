@@ -180,7 +180,7 @@ def test_where_all_is_done_no_data_are_needed(protocol: Path, tmp_path: Path) ->
     for training in planned(protocol, store)[1]:
         record(store, training)
     text = said(protocol, store)
-    assert "Nothing is to be done, so no data are needed." in text
+    assert "Nothing is left to do, so no data are needed." in text
     assert "Hours" not in text
 
 

@@ -18,13 +18,13 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import UsageError
 from mrsr_bench.protocol.schema import ScoringSpec
-from mrsr_bench.scoring import score as room
 from mrsr_bench.scoring.metrics import bands, edges, information, ranges
 from mrsr_bench.scoring.metrics.foreground import foreground
 from mrsr_bench.scoring.metrics.fsim import fsim_sums
 from mrsr_bench.scoring.metrics.ssim import ssim_map
 from mrsr_bench.scoring.protocol_metrics import METRICS, make_metric, metric_class
 from mrsr_bench.scoring.score import Case, radial_errors, score
+from mrsr_bench.system import parallel
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None)
@@ -158,7 +158,7 @@ def test_the_number_of_cores_changes_no_bit(unit: str, monkeypatch: pytest.Monke
         chosen["ssim3"] = {"metric": "ssim", "dims": 3, **SSIM}
     found = []
     for cores in (1, 2, 7):
-        monkeypatch.setattr(room, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(parallel, "usable_cores", lambda cores=cores: set(range(cores)))
         found.append(score(prediction, case(truth, WHOLE), convened(chosen, unit, rounding="stored")))
     assert found[0] == found[1] == found[2]
 

@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import SUBJECTS, small_protocol
-from plugins import RAISES, classical, write
+from plugins import NETWORK, RAISES, classical, write
 from ruamel.yaml import YAML
 
 import mrsr_bench
@@ -300,20 +300,25 @@ def test_main_and_python_are_what_they_were_after_a_run_that_raises(images: Path
 
 
 def test_every_process_of_the_package_is_started_in_the_same_way() -> None:
-    strange = []
-    for path in (ROOT / "benchmark").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        own = re.findall(r"get_context\(|multiprocessing\.(?:Process|Pool|Manager)\(|set_start_method\(", text)
-        pools = text.count("ProcessPoolExecutor(") - text.count("mp_context=forkserver(")
-        strange += [path.name] * (len(own) + pools)
-    assert strange == []
+    """A child by `processes.child`, a pool by `parallel`; a training's loader has one thread, and no pool."""
+    makers = {
+        r"forkserver\(|context\.Process\(": {"system/processes.py", "system/parallel.py"},
+        r"ProcessPoolExecutor\(": {"system/parallel.py"},
+        r"ThreadPoolExecutor\(": {"system/parallel.py", "training/loader.py"},
+        r"get_context\(|set_start_method\(|multiprocessing\.(?:Process|Pool|Manager)\(|\bPool\(": set(),
+    }
+    for pattern, expected in makers.items():
+        folder = ROOT / "benchmark"
+        files = {path for path in folder.rglob("*.py") if re.search(pattern, path.read_text(encoding="utf-8"))}
+        assert {path.relative_to(folder).as_posix() for path in files} == expected, pattern
+    assert (ROOT / "benchmark/training/loader.py").read_text(encoding="utf-8").count("ThreadPoolExecutor(1,") == 1
 
 
 def test_a_method_of_the_script_itself_cannot_be_tried_in_another_process_and_that_is_said() -> None:
     class Here(Bicubic):
         __module__ = "__main__"
 
-    with pytest.raises(Flaw, match=r"Here stands in the script that runs, .*: put it into a file of its own"):
+    with pytest.raises(Flaw, match=r"Here is defined in the script that runs, .*: move it into a file of its own"):
         Trial(Here).elsewhere(np.zeros((1, 16, 20), np.float32))
 
 
@@ -389,6 +394,15 @@ def test_run_and_table_warn_of_what_is_missing_where_they_are_called(images: Pat
     assert "Failed: raises T1 x2 bicubic seed 0 (RuntimeError: no such luck)." in lines
     assert set(lines) < set(frame.attrs["caption"].splitlines())
     assert Path(warning.filename) == Path(__file__), "table's caller"
+
+
+def test_the_threads_asked_for_are_those_of_the_training_and_are_recorded(images: Path, tmp_path: Path) -> None:
+    protocol, files = small(tmp_path), write(tmp_path, mine=NETWORK)
+    run(protocol, files, images, threads=2, steps=2)
+    [path] = tmp_path.rglob("record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert (record["fit"]["threads"], record["environment"]["threads"]) == (2, 2)
+    assert "CPU threads: 2\n" in (path.parent / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_table_of_done_cells_warns_of_nothing(images: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import largest_that_fits
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.system.states import states_in
-from mrsr_bench.training import checkpoint
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import TrainingStopped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,7 +44,7 @@ def test_a_training_killed_at_twenty_random_moments_ends_with_the_same_bits(tmp_
     whole.mkdir()
     killed.mkdir()
     expected = survivor.survive(whole, precision, 1e9)
-    context, chance, reached = forkserver(), random.Random(0), []
+    context, chance, reached = forkserver("mrsr_bench.training.loop"), random.Random(0), []
     for end in sorted(chance.sample(range(5, survivor.STEPS, 5), KILLS)):
         arguments = (killed, precision, 0.0, end, chance.uniform(0, 0.02))
         child = context.Process(target=survivor.survive, args=arguments)
@@ -97,7 +97,7 @@ def test_a_training_whose_states_are_all_damaged_begins_anew(tmp_path: Path) -> 
 
 def test_states_of_another_training_are_removed(tmp_path: Path) -> None:
     stopped(tmp_path, 3, 5)
-    assert checkpoint.load(WorkFolder(tmp_path), "another key", "cpu") is None
+    assert Checkpoints(WorkFolder(tmp_path), "another key").load("cpu") is None
     assert not states_in(tmp_path)
 
 
@@ -106,8 +106,9 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    checkpoint.save(WorkFolder(tmp_path), 1, {"key": "key", "evil": Evil()})
-    assert checkpoint.load(WorkFolder(tmp_path), "key", "cpu") is None
+    checkpoints = Checkpoints(WorkFolder(tmp_path), "key")
+    checkpoints.save(1, {"evil": Evil()})
+    assert checkpoints.load("cpu") is None
     assert not (tmp_path / "ran").exists()
     assert len(list(tmp_path.glob("state-*~damaged-*"))) == 1
 
@@ -120,7 +121,7 @@ def test_a_whole_file_that_is_no_state_of_a_training_is_passed_over(tmp_path: Pa
     torch.save(content, tmp_path / "odd" / "content")
     path = tmp_path / "odd" / "content"
     path.rename(path.with_name(f"state-00000007-{states._digest(path.read_bytes())}.pt"))
-    assert checkpoint.load(WorkFolder(tmp_path / "odd"), "key", "cpu", ("network", "rows"))["step"] == 3
+    assert Checkpoints(WorkFolder(tmp_path / "odd"), "key").load("cpu", ("network", "rows"))["step"] == 3
     assert states_in(tmp_path / "odd") == [good]
     _, resumed, _ = fit(tmp_path / "odd", Data())
     assert same(whole, resumed)

@@ -18,9 +18,10 @@ from torch import nn
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch, Recipe, Task, TorchMethod
 from mrsr_bench.system.files import WorkFolder
-from mrsr_bench.training import checkpoint
+from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.divergence import EXPLOSION, PATIENCE, ROLLBACKS, WARM_UP, Guard
 from mrsr_bench.training.loop import Trained, TrainingStopped, train
+from mrsr_bench.training.setup import TrainingSetup
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,16 +140,15 @@ def fit(
     method = type("Made", (Method,), {"make": staticmethod(make)})()
     folder.mkdir(parents=True, exist_ok=True)
     val = [tuple(array[0] for array in pair(10_000 + crop, 1)) for crop in range(2)]
-    result = train(
-        method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY, Script(stop), WorkFolder(folder), "key", save_every
-    )
+    setup = TrainingSetup(method, Task((1, 2, 2)), Recipe(**chosen), data, val, EVERY)
+    result = train(setup, Script(stop), Checkpoints(WorkFolder(folder), "key", save_every))
     assert method.network is not None
     return result, last_state(folder), method.network
 
 
 def last_state(folder: Path) -> dict[str, Any]:
     """The newest state without what its clock and its memory say."""
-    state = checkpoint.load(WorkFolder(folder), "key", "cpu")
+    state = Checkpoints(WorkFolder(folder), "key").load("cpu")
     assert state is not None
     for row in (state, *state["rows"]):
         for name in ("seconds", "pixels_per_second", "memory_bytes"):
@@ -363,3 +363,34 @@ def test_going_back_twice_to_one_state_finds_it_unchanged() -> None:
             take(guard, number, math.inf)
         guard.look(start + PATIENCE)
         assert same(now(), good)
+
+
+def test_a_training_takes_the_threads_told_and_a_resumed_one_those_of_its_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method, recipe = Method(), Recipe(lr=1e-2, steps=6)
+    val = [tuple(array[0] for array in pair(10_000, 1))]
+    setup = TrainingSetup(method, Task((1, 2, 2)), recipe, Data(), val, EVERY)
+    checkpoints = Checkpoints(WorkFolder(tmp_path), "key")
+    try:
+        with pytest.raises(TrainingStopped):
+            train(setup, Script(stop=3), checkpoints, lambda: 2)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        result = train(setup, Script(), checkpoints, pytest.fail)
+        assert (result.threads, torch.get_num_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(1)
+    assert capsys.readouterr().out == "going on from step 3 with 2 CPU threads, as before\n"
+
+
+def test_a_state_that_does_not_tell_its_threads_is_gone_on_from_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped):
+        fit(tmp_path, Data(), stop=3)
+    checkpoints = Checkpoints(WorkFolder(tmp_path), "key")
+    state = checkpoints.load("cpu")
+    assert state is not None
+    assert state.pop("threads") == 1
+    checkpoints.save(4, {**state, "step": 4})
+    result, _, _ = fit(tmp_path, Data())
+    assert (result.steps, result.threads) == (8, 1)

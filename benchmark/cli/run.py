@@ -60,6 +60,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="On a GPU, use only operations that give the same bits each time; slower. A CPU always does.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of each training that begins. Default: what OMP_NUM_THREADS says, else as many as there are free "
+    "cores at its start. A resumed training takes as many as before.",
+)
 @TRACKING
 def run(
     protocol: str,
@@ -105,7 +111,7 @@ def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
     loaded, trainings = plan_request(request)
     store = Store(settings.results)
     decisions = [decide(store, training, settings) for training in trainings]
-    costs = Costs(store, probe, functools.partial(click.echo, err=True))
+    costs = Costs(store, probe, functools.partial(click.echo, err=True), settings.threads)
     return report(loaded, decisions, settings.data, costs)
 
 

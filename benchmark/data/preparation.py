@@ -9,16 +9,13 @@ their notes when they are opened; what is damaged is made again.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..dataset import Dataset
 from ..degradation import add_rician, degrade
@@ -28,6 +25,7 @@ from ..protocol.loading import Loaded
 from ..protocol.schema import CutSpec, DegradationSpec
 from ..system.cache import cache_folder, content_digest
 from ..system.files import digest
+from ..system.parallel import as_done, thread_pool
 from ..volumes import Grid, Volume, VolumeError, centre_crop, to_plane
 from .cached_arrays import checked_note, save_array
 from .folders import open_dataset
@@ -54,23 +52,20 @@ def prepare(
     """
     pairs: dict[str, Pair] = {}
     problems: dict[str, str] = {}
-    # Threads: reading, hashing and products leave Python's lock alone. One BLAS thread each, or they would wait for
-    # one another.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        tasks = {
-            pool.submit(_prepare, dataset, subject, contrast, cut, degradation, factors): subject
-            for subject in subjects
-        }
+
+    def prepare_or_say_why(subject: str) -> Pair | str:
         try:
-            for done, task in enumerate(as_completed(tasks), start=1):
-                try:
-                    pairs[tasks[task]] = task.result()
-                except VolumeError as error:
-                    problems[tasks[task]] = str(error)
-                progress(done, len(tasks))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            return _prepare(dataset, subject, contrast, cut, degradation, factors)
+        except VolumeError as error:
+            return str(error)
+
+    with thread_pool(one_blas_thread=True) as pool:  # reading, hashing and products leave Python's lock alone
+        for done, (subject, result) in enumerate(as_done(pool, prepare_or_say_why, subjects), start=1):
+            if isinstance(result, Pair):
+                pairs[subject] = result
+            else:
+                problems[subject] = result
+            progress(done, len(subjects))
     if problems:
         reasons = [problems[subject] for subject in subjects if subject in problems]
         raise BenchError(f"{len(problems)} of {len(subjects)} volumes cannot be used:\n" + "\n".join(reasons))

@@ -1,4 +1,4 @@
-"""What a training costs, by the best that is known: an earlier record, a probe, or a count of its operations."""
+"""What a training costs, by the best source there is: an earlier record, a probe, or a count of its operations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..planning.cells import Training
 from ..store.cell_files import RECORD, read_record
 from ..store.record import DoneRecord, Resolved, Tiles
 from ..store.results import Store
+from ..system.cores import threads_to_take
 from ..system.environment import Environment, environment
 from .probe import STEPS, Probe, probe
 
@@ -50,15 +51,21 @@ class Cost:
 class Costs:
     """What trainings cost on this machine, or else on the assumed GPU; `say` hears of each probe that begins.
 
-    `store` holds the records to go by; without `probing` no training is tried.
+    `store` holds the records to go by; without `probing` no training is tried; `threads` is that of `bench run`.
     """
 
-    def __init__(self, store: Store, probing: bool = False, say: Callable[[str], None] = print) -> None:
-        self._store, self._probing, self._say = store, probing, say
+    def __init__(
+        self,
+        store: Store,
+        probing: bool = False,
+        say: Callable[[str], None] = print,
+        threads: int | None = None,
+    ) -> None:
+        self._store, self._probing, self._say, self._requested_threads = store, probing, say, threads
         self._counts: dict[tuple[object, ...], Cost | None] = {}
         self._probes: dict[tuple[object, ...], Probe | None] = {}
         self.failed_probes: list[str] = []
-        """What became of the probes that gave no figure."""
+        """Why probes gave no figure, one message each."""
 
     def of(self, training: Training, shape: Shape | None) -> Cost | None:
         """The cost on HR volumes of `shape`; None where nothing is known."""
@@ -73,7 +80,7 @@ class Costs:
     @cached_property
     def machine(self) -> str:
         """What measured hours are hours of: the GPU, or the CPU with its number of threads."""
-        number = self._here.threads
+        number = self._threads
         threads = "" if self._on_gpu else f", {number} thread{'s' * (number > 1)}"
         return f"{self._here.device}{threads}"
 
@@ -84,17 +91,22 @@ class Costs:
         return torch.cuda.is_available()
 
     @cached_property
+    def _threads(self) -> int:
+        """The CPU threads that a training would take if it began now."""
+        return threads_to_take(self._requested_threads)
+
+    @cached_property
     def _here(self) -> Environment:
         return environment("cuda" if self._on_gpu else "cpu")
 
     def _made_here(self, record: DoneRecord) -> bool:
         """Whether a record is from such a machine; threads decide only where they do the work."""
-        there, here = record.environment, self._here
-        return there.device == here.device and (self._on_gpu or there.threads == here.threads)
+        threads = (record.fit and record.fit.threads) or record.environment.threads
+        return record.environment.device == self._here.device and (self._on_gpu or threads == self._threads)
 
     @cached_property
     def _records(self) -> list[DoneRecord]:
-        """Every record of a plain cell that is done, of any protocol. One that cannot be read tells nothing."""
+        """Every record of a plain cell that is done, of any protocol. Records that cannot be read are left out."""
         records = []
         for path in sorted(self._store.runs.rglob(RECORD)):
             with contextlib.suppress(BenchError):
@@ -104,8 +116,8 @@ class Costs:
         return records
 
     def _recorded(self, training: Training, counted: Cost | None) -> Cost | None:
-        """The cost by the record of such a training on such a machine: rather a full one than one of a trial run
-        (`--limit`, `--steps`), then rather one on the same volumes, then the newest."""
+        """The cost by the record of such a training on such a machine: a full one before one of a trial run
+        (`--limit`, `--steps`), then one on the same volumes before others, then the newest."""
         resolved = Resolved.model_validate(training.resolved)
         tiles = Tiles.model_validate(training.inference) if training.inference else None
         kind, volumes = _kind(resolved), _volumes(resolved, tiles)
@@ -140,31 +152,31 @@ class Costs:
         key = (training.base.label, training.base.factors, shape)
         if key not in self._probes:
             self._probes[key] = self._probe(training, shape)
-        found = self._probes[key]
-        if found is None:
+        probed = self._probes[key]
+        if probed is None:
             return None
-        hours = found.seconds * training.recipe.steps / 3600
-        return Cost("probe", hours, _at_speed(hours, counted), found.memory, found.steps)
+        hours = probed.seconds * training.recipe.steps / 3600
+        return Cost("probe", hours, _at_speed(hours, counted), probed.memory, probed.steps)
 
     def _probe(self, training: Training, shape: Shape | None) -> Probe | None:
         name = f"{training.base.label} {training.base.scale}"
         self._say(f"probing {name}: {STEPS} training steps")
         _, rows, columns = _lr_sample(training, shape)
         try:
-            return probe(training, (rows, columns))
+            return probe(training, (rows, columns), self._threads)
         except BenchError as error:
             self.failed_probes.append(f"probe {name}: {error}")
             return None
 
 
 def _kind(resolved: Resolved) -> dict[str, Any]:
-    """What the cost of a step hangs on, apart from the machine."""
+    """What the cost of a step depends on, apart from the machine."""
     recipe = resolved.recipe.model_dump(include={"batch", "lr_patch", "precision"}) if resolved.recipe else None
     return {**resolved.model_dump(include={"method", "version", "options", "factors"}), "recipe": recipe}
 
 
 def _volumes(resolved: Resolved, tiles: Tiles | None) -> tuple[object, ...]:
-    """What the cost of upscaling a volume hangs on besides."""
+    """What the cost of upscaling a volume depends on besides."""
     return resolved.dataset, resolved.crop or resolved.contrast, resolved.grid, tiles
 
 

@@ -20,7 +20,7 @@ _ENSEMBLE = 8
 
 @dataclass
 class EstimateRow:
-    """Steps that are one to a reader: the same done to the same columns at one scale, for whatever contrasts."""
+    """A row of the dry run's table: steps with the same action on the same columns at one scale, for all contrasts."""
 
     action: str
     why: str
@@ -30,12 +30,16 @@ class EstimateRow:
     cost: Cost | None = None
 
     @property
+    def cells(self) -> list[Cell]:
+        return [step.cell for step in self.steps]
+
+    @property
     def trainings(self) -> list[Training]:
         return list({id(step.training): step.training for step in self.steps}.values())
 
     @property
     def trains(self) -> bool:
-        """Whether something is fitted; else only the test is run."""
+        """Whether something is fitted; otherwise only the test is run."""
         base = any(step.cell == step.training.base for step in self.steps)
         return base and self.action in ("run", "resume")
 
@@ -44,8 +48,8 @@ class EstimateRow:
         """Hours of one of the trainings, with its test as far as that is known; None where nothing is."""
         if self.cost is None or not (self.trains or self.tested):
             return None
-        of_one = [step for step in self.steps if step.training is self.steps[0].training]
-        passes = sum(_ENSEMBLE if step.cell == step.training.plus else 1 for step in of_one)
+        first = [step for step in self.steps if step.training is self.steps[0].training]
+        passes = sum(_ENSEMBLE if step.cell == step.training.plus else 1 for step in first)
         return self.trains * self.cost.train_hours + passes * (self.cost.test_hours or 0.0)
 
     @property
@@ -60,48 +64,48 @@ class EstimateRow:
 
 
 def report(loaded: Loaded, steps: Sequence[Sequence[Decision]], folder: Path | None, costs: Costs) -> str:
-    """All that a dry run says, for people: `steps` of each training (`decisions.decide`), data in `folder`."""
-    data, lines = DataNeeds(loaded, folder), group(steps)
-    for line in lines:
-        training = line.steps[0].training
-        if line.action in ACTING:
-            line.cost = costs.of(training, data.shape(training.base.contrast))
-    needed = [(training.base, _folds(training, line)) for line in lines if _ahead(line) for training in line.trainings]
+    """The text of a dry run: `steps` of each training (`decisions.decide`), data in `folder`."""
+    data, rows = DataNeeds(loaded, folder), group(steps)
+    for row in rows:
+        training = row.steps[0].training
+        if row.action in ACTING:
+            row.cost = costs.of(training, data.shape(training.base.contrast))
+    needed = [(training.base, _folds(training, row)) for row in rows if _acts(row) for training in row.trainings]
     parts = [
         f"Protocol {loaded.folder}, version {loaded.protocol.version}: {sum(map(len, steps))} cells of {len(steps)} "
         "trainings. This is a dry run: nothing is recorded.",
-        "\n".join(data.lines(needed)) if needed else "Nothing is to be done, so no data are needed.",
-        _table(lines),
+        "\n".join(data.describe(needed)) if needed else "Nothing is left to do, so no data are needed.",
+        _table(rows),
         "\n".join(
             [
-                *(f"{line.action} {line.labels} {line.scale}: {line.why}" for line in lines if line.why),
+                *(f"{row.action} {row.labels} {row.scale}: {row.why}" for row in rows if row.why),
                 *costs.failed_probes,
             ]
         ),
-        _assumptions(lines, costs) if needed else "",
+        _assumptions(rows, costs) if needed else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def group(steps: Iterable[Sequence[Decision]]) -> list[EstimateRow]:
-    """Lines in the order of the first step of each; `steps` of each training."""
-    lines: dict[tuple[str, ...], EstimateRow] = {}
-    for of in steps:
-        for action, why in dict.fromkeys((step.action, step.why) for step in of):
-            alike = [step for step in of if (step.action, step.why) == (action, why)]
+    """Rows in the order of the first step of each; `steps` of each training."""
+    rows: dict[tuple[str, ...], EstimateRow] = {}
+    for steps_of_training in steps:
+        for action, why in dict.fromkeys((step.action, step.why) for step in steps_of_training):
+            alike = [step for step in steps_of_training if (step.action, step.why) == (action, why)]
             key = (action, why, ", ".join(step.cell.label for step in alike), alike[0].cell.scale)
-            lines.setdefault(key, EstimateRow(*key)).steps += alike
-    return list(lines.values())
+            rows.setdefault(key, EstimateRow(*key)).steps += alike
+    return list(rows.values())
 
 
-def _ahead(line: EstimateRow) -> bool:
-    return line.action in ACTING
+def _acts(row: EstimateRow) -> bool:
+    return row.action in ACTING
 
 
-def _folds(training: Training, line: EstimateRow) -> Folds:
-    """Fold → the subjects that a line's steps of a training need."""
+def _folds(training: Training, row: EstimateRow) -> Folds:
+    """Fold → the subjects that a row's steps of a training need."""
     split = training.loaded.split
-    if not (line.trains and training.make_method().learns):
+    if not (row.trains and training.make_method().learns):
         return {"test": split["test"]}
     return {**split, "train": training.loaded.train_subjects(training.train_subjects)}
 
@@ -113,44 +117,44 @@ _SEVERAL: dict[str, Callable[[Cell], str]] = {
 """Columns that are shown where a run has several such."""
 
 
-def _table(lines: Sequence[EstimateRow]) -> str:
-    """A row per line, and the totals."""
-    cells = [step.cell for line in lines for step in line.steps]
-    several = {name: of for name, of in _SEVERAL.items() if len(set(map(of, cells))) > 1}
-    named: dict[str, Callable[[Cell], str]] = {"contrast": lambda cell: cell.contrast, **several}
-    rows = []
-    for line in lines:
-        words = [" ".join(dict.fromkeys(of(step.cell) for step in line.steps)) for of in named.values()]
-        rows.append([line.action, line.labels, line.scale, *words, f"{len(line.steps):,}", *_figures(line)])
-    for number, (hours, where) in enumerate(_totals(lines) or [("–", "")]):
+def _table(rows: Sequence[EstimateRow]) -> str:
+    """The table as text, with the totals below."""
+    cells = [cell for row in rows for cell in row.cells]
+    several = {name: value_of for name, value_of in _SEVERAL.items() if len(set(map(value_of, cells))) > 1}
+    columns: dict[str, Callable[[Cell], str]] = {"contrast": lambda cell: cell.contrast, **several}
+    table = []
+    for row in rows:
+        values = [" ".join(dict.fromkeys(map(value_of, row.cells))) for value_of in columns.values()]
+        table.append([row.action, row.labels, row.scale, *values, f"{len(row.steps):,}", *_figures(row)])
+    for number, (hours, machine) in enumerate(_totals(rows) or [("–", "")]):
         count = "" if number else f"{len(cells):,}"
-        rows.append(["total", "", "", *("" for _ in named), count, "", where, "", hours, ""])
-    headings = ["", "method", "scale", *named, "cells", "training", "hours from", "h each", "hours", "memory"]
-    align = ["left"] * (3 + len(named)) + ["right"] * 2 + ["left"] + ["right"] * 3
-    return tabulate(rows, headings, tablefmt="plain", disable_numparse=True, colalign=align)
+        table.append(["total", "", "", *("" for _ in columns), count, "", machine, "", hours, ""])
+    headings = ["", "method", "scale", *columns, "cells", "training", "hours from", "h each", "hours", "memory"]
+    align = ["left"] * (3 + len(columns)) + ["right"] * 2 + ["left"] + ["right"] * 3
+    return tabulate(table, headings, tablefmt="plain", disable_numparse=True, colalign=align)
 
 
-def _total(lines: Sequence[EstimateRow], measured: bool) -> float | None:
-    """The hours of all lines of a kind; None where there is none. Measured and counted ones never mix."""
-    of = [line for line in lines if line.cost and line.cost.measured is measured and line.hours is not None]
-    return sum((line.hours or 0.0) * len(line.trainings) for line in of) if of else None
+def _total(rows: Sequence[EstimateRow], measured: bool) -> float | None:
+    """The hours of all rows of a kind; None where there is none. Measured and counted ones never mix."""
+    counted = [row for row in rows if row.cost and row.cost.measured is measured and row.hours is not None]
+    return sum((row.hours or 0.0) * len(row.trainings) for row in counted) if counted else None
 
 
-def _totals(lines: Sequence[EstimateRow]) -> list[tuple[str, str]]:
-    """Hours, and those of what."""
-    sums = ((_total(lines, True), "this machine"), (_total(lines, False), "assumed GPU"))
-    return [(_hours(hours), where) for hours, where in sums if hours is not None]
+def _totals(rows: Sequence[EstimateRow]) -> list[tuple[str, str]]:
+    """Hours, and of which machine they are."""
+    sums = ((_total(rows, True), "this machine"), (_total(rows, False), "assumed GPU"))
+    return [(_hours(hours), machine) for hours, machine in sums if hours is not None]
 
 
-def _figures(line: EstimateRow) -> list[str]:
+def _figures(row: EstimateRow) -> list[str]:
     """Training, what the hours are from, hours of each and of all, memory."""
-    recipe = line.steps[0].training.recipe
+    recipe = row.steps[0].training.recipe
     side = f"{recipe.lr_patch}×{recipe.lr_patch}" if recipe else ""
-    budget = f"{recipe.steps:,} × {recipe.batch} patches {side}" if recipe and line.trains else "–"
-    if line.cost is None or line.hours is None:
-        return [budget, "–", *["unknown" if line.unknown else "–"] * 3]
-    memory = size_text(line.cost.memory) if line.trains else "–"
-    return [budget, str(line.cost), _hours(line.hours), _hours(line.hours * len(line.trainings)), memory]
+    budget = f"{recipe.steps:,} × {recipe.batch} patches {side}" if recipe and row.trains else "–"
+    if row.cost is None or row.hours is None:
+        return [budget, "–", *["unknown" if row.unknown else "–"] * 3]
+    memory = size_text(row.cost.memory) if row.trains else "–"
+    return [budget, str(row.cost), _hours(row.hours), _hours(row.hours * len(row.trainings)), memory]
 
 
 def _hours(hours: float) -> str:
@@ -159,18 +163,18 @@ def _hours(hours: float) -> str:
     return f"{hours:.2g}" if hours >= 0.01 else "<0.01"
 
 
-def _assumptions(lines: Sequence[EstimateRow], costs: Costs) -> str:
+def _assumptions(rows: Sequence[EstimateRow], costs: Costs) -> str:
     """What the estimates are made of, and what they leave out."""
     parts = []
-    if (hours := _total(lines, True)) is not None:
+    if (hours := _total(rows, True)) is not None:
         parts.append(
             f"Hours from records and probes are hours of this machine ({costs.machine}): {_in_all(hours)}. A record "
             "gives the time of a step and of a test volume, and the peak memory, of an earlier training of the same "
             "method, options, version, factors, batch, LR patch and precision on such a machine; a probe those of "
             "training steps tried now on noise, without validation. Where no test volume was timed, the operations of "
-            "the test are taken to run as fast as those of the training."
+            "the test are assumed to run as fast as those of the training."
         )
-    if (hours := _total(lines, False)) is not None:
+    if (hours := _total(rows, False)) is not None:
         parts.append(
             f"Hours from a count are an estimate, not a measurement: {_in_all(hours)} of one GPU that sustains "
             f"{RATE / 1e12:g} TFLOP/s, half of an A100's float32 peak. They count the multiply-accumulates of the "
@@ -180,11 +184,11 @@ def _assumptions(lines: Sequence[EstimateRow], costs: Costs) -> str:
         )
     if parts:
         parts.append("A training that is resumed counts as a whole one.")
-    if untested := [line for line in lines if line.hours is not None and not line.tested]:
+    if untested := [row for row in rows if row.hours is not None and not row.tested]:
         parts.append(f"Without the test, whose cost is not known: {_names(untested)}.")
-    if any(_ahead(line) and line.hours is None and not line.unknown for line in lines):
+    if any(_acts(row) and row.hours is None and not row.unknown for row in rows):
         parts.append("–: no network, and not yet timed on this machine.")
-    if unknown := [line for line in lines if line.unknown]:
+    if unknown := [row for row in rows if row.unknown]:
         parts.append(
             f"unknown, and not in the totals: the network does not run on shapes alone ({_names(unknown)}); "
             "bench run --dry-run --probe tries it."
@@ -196,5 +200,5 @@ def _in_all(hours: float) -> str:
     return f"{_hours(hours)} h" + (f", or {hours / 24:,.0f} days," if hours >= 48 else "")
 
 
-def _names(lines: Sequence[EstimateRow]) -> str:
-    return ", ".join(f"{line.labels} {line.scale}" for line in lines)
+def _names(rows: Sequence[EstimateRow]) -> str:
+    return ", ".join(f"{row.labels} {row.scale}" for row in rows)

@@ -1,7 +1,8 @@
-"""A few training steps of a network, to see what they take: in a process of its own, whose end costs nothing else."""
+"""A few training steps of a network, to measure time and memory: in a process of its own, which may crash."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -20,12 +21,12 @@ from ..planning.cells import Training
 from ..system.environment import peak_memory
 from ..system.files import WorkFolder
 from ..system.memory import keep_freed_memory
-from ..system.processes import forkserver
+from ..system.processes import child
 from ..volumes import Grid
 
 STEPS = 10
 SECONDS = 30.0
-"""After so long a probe ends with the steps that it has."""
+"""A probe that takes longer ends with the steps that it has."""
 
 
 @dataclass(frozen=True)
@@ -40,70 +41,54 @@ class Probe:
     """Bytes: the peak of the process; on a GPU of what torch allocated there."""
 
 
-def probe(training: Training, lr: tuple[int, int]) -> Probe:
-    """Train a network for a moment, by the suite's loop and its own recipe, on noise with `lr` rows and columns.
+def probe(training: Training, lr: tuple[int, int], threads: int) -> Probe:
+    """Train a network for a moment by the suite's loop and its own recipe, on noise with `lr` rows and columns.
 
     Raises BenchError where the network or its process fails, and where two steps take over `SECONDS`.
     """
-    context = forkserver(__name__, "lightning_fabric", "timm")
-    ours, theirs = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as scratch:
-        process = context.Process(target=_child, args=(theirs, training, lr, Path(scratch)))
-        process.start()
-        theirs.close()
-        try:
-            rows = _listen(ours)
-        except EOFError:
-            process.join()
-            code = process.exitcode or 0
-            hint = f"killed by signal {-code}; for 9 memory may have run out" if code < 0 else f"exit status {code}"
-            raise BenchError(f"its process ended without a word ({hint})") from None
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
-    if len(rows) < 2:
+    arrivals: list[tuple[float, int]] = []
+    modules = (__name__, "mrsr_bench.training.loop", "mrsr_bench.training.sampling")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        child(_train_on_noise, training, lr, threads, Path(scratch), preload=modules, seconds=SECONDS) as running,
+        contextlib.suppress(TimeoutError),
+    ):
+        while len(arrivals) <= STEPS:  # the first step is the warm-up
+            message = running.receive()
+            if isinstance(message, str):
+                raise BenchError(message)
+            arrivals.append(message)
+    if len(arrivals) < 2:
         raise BenchError(f"two training steps take over {SECONDS:g} s")
-    (started, _), (ended, memory) = rows[0], rows[-1]
-    return Probe(len(rows) - 1, (ended - started) / (len(rows) - 1), memory)
-
-
-def _listen(line: Connection) -> list[tuple[float, int]]:
-    """The clock in seconds and the memory in bytes after each step that ended in time, the first to warm up.
-
-    Raises BenchError with what the process says, EOFError where it ends before.
-    """
-    rows: list[tuple[float, int]] = []
-    deadline = time.monotonic() + SECONDS
-    while len(rows) <= STEPS and line.poll(max(0.0, deadline - time.monotonic())):
-        word = line.recv()
-        if isinstance(word, str):
-            raise BenchError(word)
-        rows.append(word)
-    return rows
+    (started, _), (ended, memory) = arrivals[0], arrivals[-1]
+    return Probe(len(arrivals) - 1, (ended - started) / (len(arrivals) - 1), memory)
 
 
 @dataclass
 class _Clock:
-    """The method's line to the suite (`method.Run`): says when each step ended."""
+    """The method's `Run`: sends the clock in seconds and the memory in bytes after each step."""
 
-    line: Connection
+    connection: Connection
     device: str
     scratch: Path
     should_stop: bool = False
 
     def report(self, step: int, **values: float) -> None:
-        self.line.send((time.monotonic(), peak_memory(self.device)))
+        self.connection.send((time.monotonic(), peak_memory(self.device)))
 
 
-def _child(line: Connection, training: Training, lr: tuple[int, int], scratch: Path) -> None:
-    """The process of a probe: a training that is one step longer than what is looked at, and that validates last."""
+def _train_on_noise(
+    connection: Connection, training: Training, lr: tuple[int, int], threads: int, scratch: Path
+) -> None:
+    """The process of a probe: a training that is one step longer than what is measured, and that validates last."""
     import torch
 
+    from ..training.checkpoint import Checkpoints
     from ..training.loop import train
+    from ..training.setup import TrainingSetup
 
     silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)  # what it prints would stand in the middle of the dry run's page; errors go through the line
+    os.dup2(silence, 1)  # what it prints would mix with the dry run's page; errors are sent
     os.dup2(silence, 2)
     try:
         keep_freed_memory()  # as in a cell's process
@@ -112,12 +97,12 @@ def _child(line: Connection, training: Training, lr: tuple[int, int], scratch: P
         assert isinstance(method, TorchMethod)
         assert training.recipe is not None
         recipe = training.recipe.model_copy(update={"steps": 1 + STEPS + 1})
-        data, val = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
-        train(
-            method, task, recipe, data, val, recipe.steps, _Clock(line, device, scratch), WorkFolder(scratch), "probe"
-        )
+        samples, crops = _noise(scratch, (method.slices_per_sample, *lr), task.factors, recipe)
+        setup = TrainingSetup(method, task, recipe, samples, crops, recipe.steps)
+        clock, checkpoints = _Clock(connection, device, scratch), Checkpoints(WorkFolder(scratch), "probe")
+        train(setup, clock, checkpoints, lambda: threads)
     except BaseException as error:
-        line.send(str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
+        connection.send(str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
 
 
 def _noise(folder: Path, shape: Sequence[int], factors: Sequence[int], recipe: Recipe) -> tuple[Any, list[Batch]]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from ..data.pairs import Pair, demand_disjoint
 from ..method import Method, Recipe, Task, TorchMethod
 from ..store.locks import HeldFolder
 from ..store.record import Fit
 from ..store.weights import WeightsMark, write_weights
+from ..system.cores import threads_to_take
 from ..system.environment import git_commit
 from ..system.files import digest, sha256_of
 from ..system.states import CURVE, remove_states
+from ..training.checkpoint import Checkpoints
 from ..training.loop import TrainingStopped, train
 from ..training.sampling import TrainingPairs, validation_crops
+from ..training.setup import TrainingSetup
 from .evaluation import Provenance
 from .job import HeldJob, Job, JobRun
 
@@ -37,8 +41,9 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
     if isinstance(method, TorchMethod) and training.recipe is not None:
         run.steps = training.recipe.steps
         key = digest([training.base.train_key, marks["train_data_digest"], training.source.digest])
-        every, save_every = validation.every, held.settings.save_every
-        trained = train(method, task, training.recipe, data, val, every, run, folder, key, save_every)
+        setup = TrainingSetup(method, task, training.recipe, data, val, validation.every)
+        checkpoints = Checkpoints(folder, key, held.settings.save_every)
+        trained = train(setup, run, checkpoints, partial(take_threads, held.settings.threads))
         fitted = Fit(**asdict(trained), **marks)
     else:
         started = time.monotonic()
@@ -47,6 +52,13 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it again")
         fitted = Fit(seconds=round(time.monotonic() - started, 3), **marks)
     return _write_weights(held.job, folder, method, fitted)
+
+
+def take_threads(requested: int | None) -> int:
+    """The CPU threads of a network's training, or of its evaluation alone; the log names them."""
+    threads = threads_to_take(requested)
+    print(f"CPU threads: {threads}", flush=True)
+    return threads
 
 
 def _write_weights(job: Job, folder: HeldFolder, method: Method, fit: Fit) -> Provenance:

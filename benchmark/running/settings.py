@@ -23,6 +23,8 @@ class RunSettings:
     """Seconds between two states of a training on disk."""
     deterministic: bool = False
     """On a GPU, use only operations that give the same bits each time; a job that needs another one fails."""
+    threads: int | None = None
+    """CPU threads of a training that begins; None: see `system.cores.threads_to_take`."""
     tracking_uri: str | None = None
     """MLflow tracker; 'none': no mirror; None: mlflow.db in the results folder."""
     score_only: bool = False

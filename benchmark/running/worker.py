@@ -24,7 +24,7 @@ from ..system.memory import keep_freed_memory
 from .decisions import Decision, decide, is_stale
 from .evaluation import Predictor, Provenance, evaluate, find_kept_volumes, macs_if_possible
 from .events import Event, Prepared
-from .fitting import fit
+from .fitting import fit, take_threads
 from .job import HeldJob, Job
 
 
@@ -59,6 +59,8 @@ def _make_cells(held: HeldJob, decisions: Sequence[Decision]) -> None:
     provenance = Provenance()
     if method.learns and not all(volumes.values()):
         restored = _restore(held, method, task, decisions[0].standing.record)
+        if restored and isinstance(method, TorchMethod):
+            torch.set_num_threads(take_threads(held.settings.threads))
         provenance = restored or _train(held, method, task, pairs)
         volumes |= dict.fromkeys(_cells_of_other_weights(decisions, provenance))
     macs = macs_if_possible(method, task) if isinstance(method, TorchMethod) else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..protocol.schema import ScoringSpec
+from ..system.parallel import thread_pool
 from ..volumes import Grid
 from .comparison import Comparison
 from .metrics import bands
@@ -68,7 +67,7 @@ def _compared(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> Itera
         raise ValueError(f"the prediction holds {bad} values that are NaN or infinite")
     if 2 * scoring.border >= min(case.hr.shape[1:]):
         raise ValueError(f"a border of {scoring.border} leaves nothing of the shape {case.hr.shape}")
-    with ThreadPoolExecutor(_cores()) as cores:
+    with thread_pool() as cores:
         final = list(cores.map(lambda image: case.grid.apply(image, scoring.round), prediction))
         yield Comparison(
             np.asarray(final, np.float64),
@@ -80,8 +79,3 @@ def _compared(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> Itera
             scoring.unit,
             cores,
         )
-
-
-def _cores() -> int:
-    """The processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -94,6 +94,8 @@ class Fit(Part):
     skipped_steps: int = 0
     """Steps that the divergence guard skipped."""
     rollbacks: int = 0
+    threads: int | None = None
+    """CPU threads of torch in the training; None where the loop did not train, and in older records."""
     train_data_digest: str
     """SHA-256 over the training volumes' values (`data.pairs.Pair.digest`)."""
     git: str | None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection, spawn, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -39,7 +41,78 @@ def forkserver(*modules: str) -> ForkServerContext:
     return _CONTEXT
 
 
-class _Child(ForkServerProcess):
+class ChildDied(BenchError):
+    """A child process exited before it sent what was expected; says how."""
+
+
+class Child:
+    """A child process at work, which sends messages."""
+
+    def __init__(self, process: BaseProcess, messages: connection.Connection, seconds: float | None) -> None:
+        self._process, self._messages = process, messages
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def receive(self) -> Any:
+        """Its next message. Raises TimeoutError once its seconds are over, ChildDied where it exits before."""
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if (left is not None and left <= 0) or not self._messages.poll(left):
+            raise TimeoutError
+        try:
+            return self._messages.recv()
+        except (EOFError, OSError):  # at the end of a message, or in the middle of one
+            self._process.join()
+            raise ChildDied(f"its process {_death(self._process.exitcode)}") from None
+
+    def join(self, seconds: float) -> None:
+        """Give it so many seconds to end by itself."""
+        self._process.join(seconds)
+
+    def stop(self, grace: float) -> None:
+        """End it: by SIGTERM, then, where it is still alive after `grace` seconds or at once, by SIGKILL."""
+        if grace and self._process.is_alive():
+            self._process.terminate()
+            self._process.join(grace)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._messages.close()
+
+
+@contextmanager
+def child(
+    function: Callable[..., None],
+    *arguments: Any,
+    preload: Sequence[str] = (),
+    seconds: float | None = None,
+    grace: float = 0.0,
+) -> Iterator[Child]:
+    """Run `function(connection, *arguments)` in a process of its own, which ends with the block at the latest.
+
+    What the function sends over the connection, `receive` gives. `preload`: modules that the forkserver should hold.
+    `seconds`: how long messages may take, counted from the start; None for no bound. `grace`: seconds that the process
+    may take to end once it got SIGTERM; 0 for SIGKILL at once.
+    """
+    context = forkserver(*preload)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=function, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+    running = Child(process, ours, seconds)
+    try:
+        yield running
+    finally:
+        running.stop(grace)
+
+
+def _death(code: int | None) -> str:
+    """How a process ended that should have sent a message, e.g. 'was killed by SIGSEGV'."""
+    if code is None or code >= 0:
+        return f"exited without a message (exit status {code})"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + ("; the system may have run out of memory" if name == "SIGKILL" else "")
+
+
+class _Process(ForkServerProcess):
     """A process that is started in our way; the first one starts the forkserver too."""
 
     @staticmethod
@@ -53,7 +126,7 @@ class _Child(ForkServerProcess):
 
 
 class _Context(ForkServerContext):
-    Process = _Child
+    Process = _Process
 
 
 _CONTEXT = _Context()

@@ -1,4 +1,4 @@
-"""What a check of the conformance kit is, what becomes of it, and the words in which it fails."""
+"""What a check of the conformance kit is, its result, and the messages with which it fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .trial import Flaw, Trial
 
 
 class CheckFailed(BenchError, AssertionError):
-    """What was found and what the author should look at."""
+    """What is wrong and what the author should look at."""
 
 
 class CheckSkipped(BenchError):
@@ -26,7 +26,7 @@ class CheckSkipped(BenchError):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What became of a check."""
+    """The result of a check."""
 
     state: Literal["ok", "FAILED", "skipped"]
     text: str
@@ -51,7 +51,7 @@ class Check:
         except CheckSkipped:
             raise
         except Exception as error:
-            raise CheckFailed(f"{_words(error, trial.cls)}. Look at {self.advice}.") from error
+            raise CheckFailed(f"{_error_text(error, trial.cls)}. Look at {self.advice}.") from error
 
     def outcome(self, trial: Trial) -> CheckResult:
         """The check's state, its note or message, and the seconds it took."""
@@ -66,8 +66,8 @@ class Check:
         return CheckResult(state, text, time.monotonic() - started)
 
 
-def _words(error: Exception, cls: type[Method]) -> str:
-    """What was wrong; for an exception of the method's own, with the last line of its file that led there."""
+def _error_text(error: Exception, cls: type[Method]) -> str:
+    """What was wrong; for an exception in the method, with the last line of its file that led there."""
     if isinstance(error, Flaw):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
@@ -75,9 +75,10 @@ def _words(error: Exception, cls: type[Method]) -> str:
     return f"{type(error).__name__}: {error} ({own[-1].filename}, line {own[-1].lineno})"
 
 
-def expect(condition: bool, found: str) -> None:
+def expect(condition: bool, message: str) -> None:
+    """Raise Flaw with the message unless the condition holds."""
     if not condition:
-        raise Flaw(found)
+        raise Flaw(message)
 
 
 def expect_volume(output: Array, shape: tuple[int, ...], given: str) -> None:
@@ -89,8 +90,8 @@ def expect_volume(output: Array, shape: tuple[int, ...], given: str) -> None:
     expect(wrong == 0, f"{wrong} of {output.size} values of the output for {given} are not finite")
 
 
-def expect_equal(one: Array, other: Array, tolerance: float, found: str) -> None:
-    """Equal to within `tolerance`, a part of the largest magnitude of `other`."""
-    largest, difference = float(np.abs(other).max()), float(np.abs(one - other).max())
+def expect_equal(first: Array, second: Array, tolerance: float, subject: str) -> None:
+    """Equal to within `tolerance`, a part of the largest magnitude of `second`."""
+    largest, difference = float(np.abs(second).max()), float(np.abs(first - second).max())
     most = tolerance * largest
-    expect(difference <= most, f"{found} differ by up to {difference:.3g}, where at most {most:.3g} is allowed")
+    expect(difference <= most, f"{subject} differ by up to {difference:.3g}, where at most {most:.3g} is allowed")

@@ -52,8 +52,8 @@ def options(trial: Trial) -> str:
     expect(issubclass(cls.Options, MethodOptions), f"{cls.__name__}.Options is no subclass of MethodOptions")
     for preset in (None, *cls.presets):
         made = cls(preset).options
-        again = cls(**json.loads(json.dumps(made.model_dump(mode="json")))).options
-        expect(made == again, f"with preset {preset} the options {made!r} come back from JSON as {again!r}")
+        restored = cls(**json.loads(json.dumps(made.model_dump(mode="json")))).options
+        expect(made == restored, f"with preset {preset} the options {made!r} come back from JSON as {restored!r}")
     return f"{len(cls.Options.model_fields)} options, {len(cls.presets)} presets"
 
 
@@ -87,8 +87,8 @@ def any_intensity(trial: Trial) -> None:
         "intensities around 1e-6": trial.lr * np.float32(1e-9),
         "intensities around 1e6": trial.lr * np.float32(1e3),
     }
-    for words, array in given.items():
-        expect_volume(trial.upscale(trial.fitted, array), trial.task.hr_shape(array.shape), words)
+    for name, array in given.items():
+        expect_volume(trial.upscale(trial.fitted, array), trial.task.hr_shape(array.shape), name)
 
 
 @_check("strides, pooling and windows that need a multiple of something: pad and crop; and rows mixed up with columns")
@@ -121,18 +121,18 @@ def slices(trial: Trial) -> str:
 
 
 @_check(
-    "sources of chance: random, numpy's global generator, hashes and sets, threads; draw from "
+    "random sources: random, numpy's global generator, hashes and sets, threads; draw from "
     "np.random.default_rng(task.seed), or from torch inside build and forward"
 )
 def same_seed(trial: Trial) -> None:
     """Two fits with the same seed, and two calls of one fit, agree bit for bit."""
-    again, first = trial.fit(), trial.upscale(trial.fitted, trial.lr)
-    one, other = trial.fitted.state(), again.state()
-    expect(one.keys() == other.keys(), f"two fits have different states: {sorted(one.keys() ^ other.keys())}")
-    differing = [name for name in one if not np.array_equal(one[name], other[name], equal_nan=True)]
+    second_fit, output = trial.fit(), trial.upscale(trial.fitted, trial.lr)
+    first, second = trial.fitted.state(), second_fit.state()
+    expect(first.keys() == second.keys(), f"two fits have different states: {sorted(first.keys() ^ second.keys())}")
+    differing = [name for name in first if not np.array_equal(first[name], second[name], equal_nan=True)]
     expect(not differing, f"two fits with seed {trial.task.seed} differ in {', '.join(differing[:3])}")
-    expect(np.array_equal(first, trial.upscale(trial.fitted, trial.lr)), "two calls of upscale give two outputs")
-    expect(np.array_equal(first, trial.upscale(again, trial.lr)), "two fits with the same state give two outputs")
+    expect(np.array_equal(output, trial.upscale(trial.fitted, trial.lr)), "two calls of upscale give two outputs")
+    expect(np.array_equal(output, trial.upscale(second_fit, trial.lr)), "two fits with the same state give two outputs")
 
 
 @_check("weights that do not sum to 1, zero padding at the borders, and constant terms; else keeps_constants is untrue")
@@ -203,7 +203,7 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
     "initialisation too large or too small, intensities not scaled back, rows mixed up with columns, a sub-pixel shift"
 )
 def overfits(trial: Trial) -> str:
-    """After learning one pair by heart it is beyond bicubic there."""
+    """After overfitting one pair it is better than bicubic there."""
     if not trial.cls.learns:
         raise CheckSkipped("does not learn")
     fit = trial.overfit
@@ -227,13 +227,13 @@ def no_shift(trial: Trial) -> str:
     fit = trial.overfit
     if fit.gain < _HOPELESS:
         raise CheckSkipped(f"{fit.gain:+.1f} dB beyond bicubic: there is nothing to register")
-    largest, words = 0.0, []
+    largest, parts = 0.0, []
     for axis, (centre, edge) in displacement(trial.upscale(fit.method, lr), hr, trial.task.factors).items():
         largest = max(largest, abs(centre) + abs(edge))
-        words.append(f"{centre:+.2f} ± {abs(edge):.2f} along {('slices', 'rows', 'columns')[axis]}")
-    found = f"{', '.join(words)} (HR pixels, at the centre ± more at the edges)"
-    expect(largest <= MOST_SHIFT, f"the output is displaced against the truth by {found}")
-    return found
+        parts.append(f"{centre:+.2f} ± {abs(edge):.2f} along {('slices', 'rows', 'columns')[axis]}")
+    displaced = f"{', '.join(parts)} (HR pixels, at the centre ± more at the edges)"
+    expect(largest <= MOST_SHIFT, f"the output is displaced against the truth by {displaced}")
+    return displaced
 
 
 @_check(
@@ -242,10 +242,10 @@ def no_shift(trial: Trial) -> str:
 )
 def new_process(trial: Trial) -> None:
     """Saved and loaded in a new process, the method gives the same output bit for bit."""
-    here, there = trial.upscale(trial.fitted, trial.lr), trial.elsewhere(trial.lr).output
-    expect(here.shape == there.shape, f"the output in a new process has shape {there.shape}, not {here.shape}")
-    difference = float(np.abs(here - there).max())
-    expect(np.array_equal(here, there), f"the output in a new process differs by up to {difference:.3g}")
+    expected, made = trial.upscale(trial.fitted, trial.lr), trial.elsewhere(trial.lr).output
+    expect(made.shape == expected.shape, f"the output in a new process has shape {made.shape}, not {expected.shape}")
+    difference = float(np.abs(expected - made).max())
+    expect(np.array_equal(expected, made), f"the output in a new process differs by up to {difference:.3g}")
 
 
 @_check(
@@ -270,8 +270,8 @@ def cuda(trial: Trial) -> None:
     if method.learns:
         method.load_state(trial.fitted.state(), task)
     with _exact_cuda():
-        there = trial.upscale(method, trial.lr, task)
-    difference = float(np.abs(there - trial.upscale(trial.fitted, trial.lr)).max()) / intensity_scale(trial.lr)
+        made = trial.upscale(method, trial.lr, task)
+    difference = float(np.abs(made - trial.upscale(trial.fitted, trial.lr)).max()) / intensity_scale(trial.lr)
     expect(difference <= 1e-3, f"CUDA and CPU differ by up to {difference:.2g} of the intensity scale")
 
 

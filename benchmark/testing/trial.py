@@ -1,4 +1,4 @@
-"""A method on trial: made, fitted and overfitted on synthetic images, and run in another process, each once."""
+"""A method on trial: made, fitted and overfitted on synthetic images, and run in another process, once each."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ from ..method import Array, Batch, Method, Scan, Task, TorchMethod, intensity_sc
 from ..scoring.metrics.fidelity import psnr
 from ..system.environment import peak_memory
 from ..system.files import WorkFolder
-from ..system.processes import forkserver
+from ..system.processes import ChildDied, child
+from ..training.checkpoint import Checkpoints
 from ..training.loop import train
+from ..training.setup import TrainingSetup
 
 LR_SIDES = (16, 20)
 """Rows and columns of a sample at LR: small enough for seconds, and not square."""
@@ -47,7 +49,7 @@ class Flaw(Exception):
 def image(shape: Sequence[int], blurred: Sequence[int], seed: int) -> Array:
     """A synthetic image in 0–1000: texture from fine to coarse, and two tissues with a sharp border.
 
-    `blurred` holds a 1 for every axis along which voxels hang together, else 0.
+    `blurred` holds a 1 for every axis along which neighbouring voxels depend on each other, else 0.
     """
     generator, total = np.random.default_rng(seed), np.zeros(shape)
     for sigma in (1, 2, 4, 8):
@@ -83,7 +85,7 @@ class SyntheticSamples:
 
 @dataclass
 class _Quiet:
-    """A line to nobody (`method.Run`)."""
+    """A `method.Run` to which nobody listens."""
 
     scratch: Path
     should_stop: bool = False
@@ -94,7 +96,7 @@ class _Quiet:
 
 @dataclass(frozen=True)
 class Overfit:
-    """A method after learning one pair by heart."""
+    """A method after overfitting one pair."""
 
     method: Method
     gain: float
@@ -109,13 +111,13 @@ class Elsewhere:
     output: Array
     seconds: float
     memory: int
-    """Bytes by which the process's peak rose."""
+    """Bytes by which the peak of the process rose."""
 
 
 class Trial:
-    """One method with its options at one scale. Nothing is fitted before it is asked for, and then once.
+    """One method with its options at one scale. Nothing is fitted before it is needed, and then once.
 
-    Parameters are those of `Method`; `factors` as in `Task`. Raises what the method raises, when asked for that.
+    Parameters are those of `Method`; `factors` as in `Task`. What the method raises is raised where it is used.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class Trial:
 
     @cached_property
     def unsupported(self) -> str | None:
-        """Why the method cannot do the task, in its own words."""
+        """Why the method cannot do the task, by its own account."""
         return self.make().unsupported(self.task)
 
     @cached_property
@@ -165,20 +167,21 @@ class Trial:
         return np.random.default_rng(0).uniform(0, 1000, shape).astype(np.float32)
 
     def fit(self, pairs: Sequence[Batch] | None = None) -> Method:
-        """A new method, fitted by the suite's own means; a network for a few steps of its recipe only.
+        """A new method, fitted as the suite does it; a network for a few steps of its recipe only.
 
-        Python's and numpy's global generators stand elsewhere each time, as they do in a run; so does torch's, unless
-        the suite seeds it.
+        Python's and numpy's global generators have another state each time, as in a run; so has torch's, unless the
+        suite seeds it.
         """
         method, data = self.make(), SyntheticSamples(pairs or self.pairs)
         _disturb()
         with tempfile.TemporaryDirectory() as scratch:
-            line, val = _Quiet(Path(scratch)), list(data.volumes())
+            run, val = _Quiet(Path(scratch)), list(data.volumes())
             if isinstance(method, TorchMethod):
                 recipe = method.recipe.model_copy(update={"steps": _FIT_STEPS, "batch": 2, "micro_batch": None})
-                train(method, self.task, recipe, data, val, _FIT_STEPS, line, WorkFolder(line.scratch), "trial")
+                setup = TrainingSetup(method, self.task, recipe, data, val, _FIT_STEPS)
+                train(setup, run, Checkpoints(WorkFolder(run.scratch), "trial"))
             elif method.learns:
-                method.fit(self.task, data, val, line)
+                method.fit(self.task, data, val, run)
         return method
 
     @cached_property
@@ -187,14 +190,14 @@ class Trial:
         return self.fit()
 
     def upscale(self, method: Method, array: Array, task: Task | None = None) -> Array:
-        """The method's output for an LR volume, as the suite asks for it."""
+        """The method's output for an LR volume, made as in the suite."""
         _disturb()
         torch.manual_seed(self.task.seed)
         return method.upscale(scan_of(array), task or self.task)
 
     @cached_property
     def overfit(self) -> Overfit:
-        """The method after learning the first pair by heart; one that does not learn is as it is."""
+        """The method after overfitting the first pair; one that does not learn stays as it is."""
         lr, hr = self.pairs[0]
         peak = intensity_scale(lr)
         floor = psnr(bicubic(lr.astype(np.float64), hr.shape), hr, peak)
@@ -222,35 +225,27 @@ class Trial:
         return Overfit(method, best, step)
 
     def elsewhere(self, array: Array) -> Elsewhere:
-        """The output of `fitted` for `array` in a new process, to which only its class, options and state go.
+        """The output of `fitted` for `array` in a new process, which gets only its class, options and state.
 
-        Raises Flaw with what the process said where it ends without an output.
+        Raises Flaw with the reason where the process gives no output.
         """
         if self.cls.__module__ == "__main__":
             raise Flaw(
-                f"{self.cls.__qualname__} stands in the script that runs, which other processes do not import: put it "
-                "into a file of its own"
+                f"{self.cls.__qualname__} is defined in the script that runs, which other processes do not import: "
+                "move it into a file of its own"
             )
         method = self.fitted
         state = save({name: np.ascontiguousarray(part) for name, part in method.state().items()})
-        context = forkserver(__name__, "lightning_fabric", "timm")
-        ours, theirs = context.Pipe(duplex=False)
         place = (inspect.getfile(self.cls), self.cls.__module__, self.cls.__qualname__)
         job = (place, method.options.model_dump(mode="json"), self.task, method.learns, state, array)
-        process = context.Process(target=_child, args=(theirs, torch.get_num_threads(), *job))
-        process.start()
-        theirs.close()
-        try:
-            if not ours.poll(_MOST_SECONDS):
-                raise Flaw(f"a new process gave no output within {_MOST_SECONDS:g} s")
-            answer = ours.recv()
-        except EOFError:
-            process.join()
-            raise Flaw(f"a new process ended without a word (exit status {process.exitcode})") from None
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
+        modules = (__name__, "lightning_fabric", "timm")
+        with child(_upscale_in_child, torch.get_num_threads(), *job, preload=modules, seconds=_MOST_SECONDS) as running:
+            try:
+                answer = running.receive()
+            except TimeoutError:
+                raise Flaw(f"a new process gave no output within {_MOST_SECONDS:g} s") from None
+            except ChildDied as error:
+                raise Flaw(f"in a new process: {error}") from None
         if isinstance(answer, str):
             raise Flaw(f"in a new process: {answer}")
         assert isinstance(answer, Elsewhere)
@@ -270,8 +265,8 @@ def _disturb() -> None:
     torch.manual_seed(number << 32)
 
 
-def _child(
-    line: Connection,
+def _upscale_in_child(
+    connection: Connection,
     threads: int,
     place: tuple[str, str, str],
     options: dict[str, Any],
@@ -280,7 +275,7 @@ def _child(
     state: bytes,
     array: Array,
 ) -> None:
-    """The new process: make, load, upscale once to warm up, then for the answer."""
+    """The new process: make, load, upscale once to warm up, then once for the answer."""
     try:
         torch.set_num_threads(threads)
         method = _class_at(*place)(**options)
@@ -288,25 +283,25 @@ def _child(
             method.load_state(load(state), task)
         torch.manual_seed(task.seed)
         method.upscale(scan_of(array[:, : LR_SIDES[0], : LR_SIDES[1]]), task)
-        before, started = peak_memory("cpu"), time.monotonic()
+        earlier_peak, started = peak_memory("cpu"), time.monotonic()
         torch.manual_seed(task.seed)
         output = method.upscale(scan_of(array), task)
-        line.send(Elsewhere(output, time.monotonic() - started, peak_memory("cpu") - before))
+        connection.send(Elsewhere(output, time.monotonic() - started, peak_memory("cpu") - earlier_peak))
     except BaseException as error:
-        line.send(f"{type(error).__name__}: {error}")
+        connection.send(f"{type(error).__name__}: {error}")
 
 
 def _class_at(file: str, module: str, name: str) -> type[Method]:
     """The class `name` of a module, imported by its name or, where that is not possible, from its file."""
     try:
-        found = importlib.import_module(module)
+        namespace = importlib.import_module(module)
     except ImportError:
         spec = importlib.util.spec_from_file_location(module, file)
         if spec is None or spec.loader is None:
             raise
-        found = sys.modules[module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-    value: Any = found
+        namespace = sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(namespace)
+    value: Any = namespace
     for part in name.split("."):
         if not hasattr(value, part):
             raise Flaw(f"{file} has no class '{name}' at module level, so another process cannot load it")

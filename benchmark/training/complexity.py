@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, multiply-accumulates and memory in training, from shapes alone."""
+"""What a network costs: parameters, multiply-accumulates and memory in training, computed from shapes alone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def count_macs(method: TorchMethod, task: Task, lr: Sequence[int] = (24, 24), de
 
     Counted are convolutions and matrix products, without biases, activations and softmax, as published figures are.
     Attention counts in its plain form, every score and every weighted value; torch knows no formula for its kernel
-    that keeps no scores. Interpolation within a network counts too, as the dense products that it is here, where
-    published figures leave it out: s·h·h·w + s·s·h·w·w at scale s, 0.06 % of SRCNN's at LR 24×24, 0.3 % at 120×120.
+    that keeps no scores. Interpolation within a network counts too, as the dense products that it is here; published
+    figures leave it out: s·h·h·w + s·s·h·w·w at scale s, 0.06 % of SRCNN's at LR 24×24, 0.3 % at 120×120.
 
     A network of its own is built on `device`. "meta" has shapes and no values, so nothing is computed, and the count
     depends on no weights; a network that needs values in building or running raises there, and may count on "cpu".
@@ -54,12 +54,12 @@ def count_training(method: TorchMethod, task: Task, recipe: Recipe, lr: Sequence
     network = _build(method, task, "meta").train()
     groups = method.parameter_groups(network)
     optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args)
-    own = {_place(tensor) for tensor in [*network.parameters(), *network.buffers()]}
+    persistent = {_storage_id(tensor) for tensor in [*network.parameters(), *network.buffers()]}
     saved: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if _place(tensor) not in own:
-            saved[_place(tensor)] = tensor.untyped_storage()
+        if _storage_id(tensor) not in persistent:
+            saved[_storage_id(tensor)] = tensor.untyped_storage()
         return tensor
 
     sample = torch.zeros(samples, method.slices_per_sample, *lr, device="meta")
@@ -71,12 +71,12 @@ def count_training(method: TorchMethod, task: Task, recipe: Recipe, lr: Sequence
     trained = [p for p in network.parameters() if p.grad is not None]
     gradients = sum(p.nbytes for p in trained)
     state = _state_bytes(optimizer, trained)
-    kept = 3 * weights + gradients + 2 * state + sum(storage.nbytes() for storage in saved.values())
-    return counter.get_total_flops() // 2 // samples, kept
+    memory = 3 * weights + gradients + 2 * state + sum(storage.nbytes() for storage in saved.values())
+    return counter.get_total_flops() // 2 // samples, memory
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer, trained: Sequence[nn.Parameter]) -> int:
-    """What the optimiser remembers of `trained`, whose gradients go: it takes a step on one parameter of each shape."""
+    """Bytes of the optimiser's state for `trained`, by a step on one parameter of each shape; gradients are lost."""
     number = Counter(p.shape for p in trained)
     first = {p.shape: p for p in reversed(trained)}
     for p in trained:
@@ -90,7 +90,7 @@ def _state_bytes(optimizer: torch.optim.Optimizer, trained: Sequence[nn.Paramete
     )
 
 
-def _place(tensor: torch.Tensor) -> int:
+def _storage_id(tensor: torch.Tensor) -> int:
     """What views of one piece of memory share; tensors on "meta" have no address."""
     return int(tensor.untyped_storage()._cdata)
 

@@ -1,6 +1,6 @@
 """The divergence guard: a step that went wrong is not taken, and a training that went wrong goes back.
 
-The device itself judges a step: the optimiser hears of a bad one through its `found_inf`, as from a gradient scaler, so
+The device itself judges a step: it tells the optimiser of a bad one through `found_inf`, as a gradient scaler does, so
 that the host need not wait for the loss. The host looks every `PATIENCE` steps.
 
 After EDSR's own trainings, which skipped batches of outlying loss (EDSR-PyTorch, issue 18), and Zhao et al., IEEE TIP
@@ -82,8 +82,8 @@ class Guard:
             self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
             self.optimizer.step()
             del self.optimizer.found_inf  # type: ignore[attr-defined]
-        for buffer, before in zip(self.network.buffers(), self.buffers, strict=False):
-            buffer.copy_(torch.where(good, buffer, before))
+        for buffer, earlier in zip(self.network.buffers(), self.buffers, strict=False):
+            buffer.copy_(torch.where(good, buffer, earlier))
         safe = torch.where(good, loss, 0.0)
         counts["taken"] += good
         counts["mean"] += torch.where(good, (safe - counts["mean"]) / counts["taken"].clamp(1, HORIZON), 0.0)
@@ -97,21 +97,21 @@ class Guard:
     def look(self, step: int) -> None:
         """To call before each step: every `PATIENCE` steps, say what was skipped, and roll back where that is due.
 
-        Raises BenchError where that has been tried in vain.
+        Raises BenchError where rolling back did not help.
         """
         if step % PATIENCE:
             return
-        now = self.read()
-        if now["skipped"] > self.told:
-            why = f"loss {now['bad_loss']:.3g}, gradient norm {now['bad_norm']:.3g}"
-            number = f"{now['skipped'] - self.told:.0f} of the last {PATIENCE} steps"
-            print(f"step {step}: {number} skipped, the last for {why}; mean loss {now['mean']:.3g}", flush=True)
-            self.told = int(now["skipped"])
-            if now["streak"] >= PATIENCE:
-                self._roll_back(step, why)
+        counts = self.read()
+        if counts["skipped"] > self.told:
+            reason = f"loss {counts['bad_loss']:.3g}, gradient norm {counts['bad_norm']:.3g}"
+            number = f"{counts['skipped'] - self.told:.0f} of the last {PATIENCE} steps"
+            print(f"step {step}: {number} skipped, the last for {reason}; mean loss {counts['mean']:.3g}", flush=True)
+            self.told = int(counts["skipped"])
+            if counts["streak"] >= PATIENCE:
+                self._roll_back(step, reason)
 
     def validated(self, value: float) -> None:
-        """Hear the validation of the present weights, in any unit; not finite: never a good state."""
+        """Note the validation of the present weights, in any unit; one that is not finite makes no good state."""
         self.due = math.isfinite(value) and self.read()["taken"] > self.good["taken"]
 
     def read(self) -> dict[str, float]:
@@ -120,27 +120,27 @@ class Guard:
 
     def mean_loss(self) -> float:
         """The mean loss of the steps taken since the last call, NaN where none was."""
-        now = self.read()
+        counts = self.read()
         for name in ("loss", "losses"):
             self.counts[name].zero_()
-        return now["loss"] / now["losses"] if now["losses"] else math.nan
+        return counts["loss"] / counts["losses"] if counts["losses"] else math.nan
 
     def state(self) -> dict[str, Any]:
         """All that the guard knows, for the checkpoint."""
         return {"counts": self.counts, **{name: getattr(self, name) for name in _STATE}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` gave."""
         self.counts = state["counts"]
         for name in _STATE:
             setattr(self, name, state[name])
 
-    def _roll_back(self, step: int, why: str) -> None:
+    def _roll_back(self, step: int, reason: str) -> None:
         good = self.good
         if self.vain == ROLLBACKS:
             raise BenchError(
-                f"training diverged: {why} before step {step}, after {ROLLBACKS} rollbacks to the state of step "
-                f"{good['step']}; lower the learning rate (lr), bound the gradient (clip_norm), or look at the data"
+                f"training diverged: {reason} before step {step}, after {ROLLBACKS} rollbacks to the state of step "
+                f"{good['step']}; lower the learning rate (lr), bound the gradient (clip_norm), or check the data"
             )
         self.network.load_state_dict(good["network"])
         self.optimizer.load_state_dict(copy.deepcopy(good["optimizer"]))  # it keeps the very tensors it is given
@@ -154,5 +154,5 @@ class Guard:
 
     def _snapshot(self, step: int) -> dict[str, Any]:
         """A copy of the training before `step`."""
-        now, state = self.read(), {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {"step": step, "mean": now["mean"], "taken": now["taken"], **copy.deepcopy(state)}
+        counts, state = self.read(), {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"step": step, "mean": counts["mean"], "taken": counts["taken"], **copy.deepcopy(state)}

@@ -27,15 +27,15 @@ class Samples(Protocol):
         ...
 
 
-class Feed:
+class Loader:
     """Batches on `device`, of the steps from `step` on. A thread cuts the next one while the network computes.
 
-    What goes wrong in that thread is raised by `next`.
+    An error in that thread is raised by `next`.
     """
 
     def __init__(self, data: Samples, step: int, end: int, device: torch.device, layout: torch.memory_format) -> None:
         self._data, self._step, self._end, self._device, self._layout = data, step, end, device, layout
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._tables: dict[torch.Size, Tensor] = {}
         self._ahead: Future[_Host] = self._thread.submit(self._cut, step)
 

@@ -11,33 +11,30 @@ import csv
 import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from ..errors import BenchError
-from ..method import Batch, Recipe, Run, Task, TorchMethod
+from ..method import Run
 from ..system.environment import peak_memory
-from ..system.files import WorkFolder
 from ..system.memory import is_out_of_memory, largest_that_fits
 from ..system.states import CURVE
-from . import checkpoint
+from .checkpoint import Checkpoints
 from .divergence import Guard
-from .loader import Feed, Samples
+from .loader import Loader, Samples
 from .random_streams import derive
+from .setup import TrainingSetup, layout, make_optimizer, make_scheduler
 
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
 _FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks")
 _STATE = ("step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds")
-"""What a state on disk holds, beside its key."""
+"""What a state on disk holds at least, beside its key; early ones lack `threads`."""
 
 
 class TrainingStopped(BenchError):
@@ -58,75 +55,80 @@ class Trained:
     """Steps whose loss or gradient was not finite or exploded: they count, but changed nothing."""
     rollbacks: int
     """Returns to the last good state (see `divergence`)."""
+    threads: int
+    """CPU threads of torch."""
 
 
 def train(
-    method: TorchMethod,
-    task: Task,
-    recipe: Recipe,
-    data: Samples,
-    val: Sequence[Batch],
-    every: int,
+    setup: TrainingSetup,
     run: Run,
-    folder: WorkFolder,
-    key: str,
-    save_every: float = 60.0,
+    checkpoints: Checkpoints,
+    threads: Callable[[], int] = torch.get_num_threads,
 ) -> Trained:
-    """Train `method.network` from scratch, or on from the state in `folder` that has the same `key`.
+    """Train `method.network` from scratch, or on from the state in the checkpoints' folder that has the same key.
 
-    Writes train.csv as it goes and a state every `save_every` seconds, when the run should stop, and at the end; leaves
-    the weights of the best validation in `method.network`. Raises TrainingStopped where the run should stop, BenchError
-    where the training diverges for good or memory does not suffice.
+    Writes train.csv as it goes and a state every so many seconds, when the run should stop, and at the end; leaves the
+    weights of the best validation in `method.network`. `threads`: tells how many CPU threads a training takes that
+    begins; one that goes on takes as many as before, since other numbers give other last bits. The process keeps them.
+    Raises TrainingStopped where the run should stop, BenchError where the training diverges for good or memory does
+    not suffice.
     """
-    loop = _Loop(method, task, recipe, val, folder, key)
-    points = max(1, min(every, recipe.steps // _CURVE_POINTS))
+    loop, steps, every = _Loop(setup, checkpoints, threads), setup.recipe.steps, setup.validate_every
+    points = max(1, min(every, steps // _CURVE_POINTS))
     saved = time.monotonic()
-    with loop.feed(data) as feed:
-        while loop.step < recipe.steps:
-            loop.advance(*feed.next())
-            validated = loop.step % every == 0 or loop.step == recipe.steps
+    with loop.loader(setup.samples) as loader:
+        while loop.step < steps:
+            loop.advance(*loader.next())
+            validated = loop.step % every == 0 or loop.step == steps
             if validated or loop.step % points == 0:
                 run.report(**loop.row(loop.validate() if validated else None))
-            if run.should_stop or loop.step == recipe.steps or time.monotonic() - saved > save_every:
+            if run.should_stop or loop.step == steps or time.monotonic() - saved > checkpoints.seconds:
                 loop.save()
                 saved = time.monotonic()
             if run.should_stop:
-                raise TrainingStopped(f"stopped at step {loop.step} of {recipe.steps}; the next run goes on from there")
+                raise TrainingStopped(f"stopped at step {loop.step} of {steps}; the next run goes on from there")
     return loop.finish()
 
 
 class _Loop:
     """The state of a training between two steps."""
 
-    def __init__(
-        self, method: TorchMethod, task: Task, recipe: Recipe, val: Sequence[Batch], folder: WorkFolder, key: str
-    ) -> None:
-        self.method, self.recipe, self.seed, self.folder, self.key = method, recipe, task.seed, folder, key
+    def __init__(self, setup: TrainingSetup, checkpoints: Checkpoints, threads: Callable[[], int]) -> None:
+        method, task, recipe = setup.method, setup.task, setup.recipe
+        self.method, self.recipe, self.seed, self.checkpoints = method, recipe, task.seed, checkpoints
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
+        device = self.fabric.device
+        state = checkpoints.load(device, _STATE)
+        self.threads = (state or {}).get("threads") or threads()
+        torch.set_num_threads(self.threads)
         torch.manual_seed(derive(task.seed, "init"))
-        self.layout = layout(self.fabric.device, recipe)
+        self.layout = layout(device, recipe)
         self.network = method.build(task)
         self.model = self.fabric.setup_module(self.network.to(memory_format=self.layout))
         self.optimizer = make_optimizer(method.parameter_groups(self.network), recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe)
         self.guard = Guard(self.network, self.optimizer, recipe.loss)
-        self.val = [tuple(torch.from_numpy(array)[None].to(self.fabric.device) for array in crop) for crop in val]
+        self.crops = [
+            tuple(torch.from_numpy(part)[None].to(device) for part in crop) for crop in setup.validation_crops
+        ]
         self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
         self.best: dict[str, Tensor] = {}
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._resume()
+        if state is not None:
+            self._resume(state)
+        self._write_rows()
         self.pixels, self.started = 0, time.monotonic()
         self.timed = self.started
 
     @contextlib.contextmanager
-    def feed(self, data: Samples) -> Iterator[Feed]:
+    def loader(self, samples: Samples) -> Iterator[Loader]:
         """The batches from this step on."""
-        feed = Feed(data, self.step, self.recipe.steps, self.fabric.device, self.layout)
+        loader = Loader(samples, self.step, self.recipe.steps, self.fabric.device, self.layout)
         try:
-            yield feed
+            yield loader
         finally:
-            feed.close()
+            loader.close()
 
     def advance(self, lr: Tensor, hr: Tensor) -> None:
         """One step on one batch, part by part; the optimiser takes it unless the guard objects."""
@@ -140,14 +142,14 @@ class _Loop:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            words = str(error).partition("\n")[0]
+            message = str(error).partition("\n")[0]
         else:
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or math.inf)
             self.guard.step(self.step, loss, norm)
             self.step += 1
             self.pixels += lr.shape[0] * lr.shape[1] * lr.shape[2] * lr.shape[3]
             return
-        raise BenchError(self._advice(words, lr, hr))
+        raise BenchError(self._out_of_memory_text(message, lr, hr))
 
     def _backward(self, lr: Tensor, hr: Tensor) -> Tensor:
         """The mean loss of a batch, a scalar on the device; its gradient is left in the parameters."""
@@ -160,8 +162,8 @@ class _Loop:
             total += loss.detach()
         return total
 
-    def _advice(self, words: str, lr: Tensor, hr: Tensor) -> str:
-        """What to do about memory that did not suffice, found by trying."""
+    def _out_of_memory_text(self, message: str, lr: Tensor, hr: Tensor) -> str:
+        """What to do where memory does not suffice: the number of samples that fits is found by trying."""
         samples = min(self.recipe.micro_batch or len(lr), len(lr))
         self.optimizer.zero_grad()
         fits = largest_that_fits(samples, lambda number: self._backward(lr[:number], hr[:number]))
@@ -171,13 +173,13 @@ class _Loop:
             else "not even a single one fits: take a smaller patch (lr_patch) or network"
         )
         side = "×".join(map(str, lr.shape[2:]))
-        return f"out of memory at step {self.step} with {samples} LR patches of {side} at once; {advice} ({words})"
+        return f"out of memory at step {self.step} with {samples} LR patches of {side} at once; {advice} ({message})"
 
     def validate(self) -> float:
         """Mean PSNR of the crops in float32; the weights are kept where it is the best so far."""
         self.network.eval()
         with torch.inference_mode():
-            errors = [torch.mean((self.network(lr).float() - hr) ** 2) for lr, hr in self.val]
+            errors = [torch.mean((self.network(lr).float() - hr) ** 2) for lr, hr in self.crops]
         value = float(torch.mean(-10 * torch.log10(torch.stack(errors).double().clamp(min=1e-20))))
         self.guard.validated(value)
         if math.isfinite(value) and value > self.best_psnr:
@@ -218,8 +220,9 @@ class _Loop:
             "guard": self.guard.state(),
             "rows": self.rows,
             "seconds": self._elapsed(),
+            "threads": self.threads,
         }
-        checkpoint.save(self.folder, self.step, {"key": self.key, **state})
+        self.checkpoints.save(self.step, state)
 
     def finish(self) -> Trained:
         """Leave the best weights in the method. Raises BenchError where no validation was finite."""
@@ -239,60 +242,29 @@ class _Loop:
             parameters=parameters,
             skipped_steps=int(self.guard.read()["skipped"]),
             rollbacks=self.guard.rollbacks,
+            threads=self.threads,
         )
 
-    def _resume(self) -> None:
-        state = checkpoint.load(self.folder, self.key, self.fabric.device, _STATE)
-        if state is not None:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.guard.load_state(state["guard"])
-            self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
-            self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
-        # Rows after that state, from a run that was killed, go: their steps are done again.
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.guard.load_state(state["guard"])
+        self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
+        self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
+        print(f"going on from step {self.step} with {self.threads} CPU threads, as before", flush=True)
+
+    def _write_rows(self) -> None:
+        """Write train.csv up to this step. Rows after it, of a run that was killed, go: their steps are done again."""
         text = io.StringIO()
         rows = csv.DictWriter(text, _FIELDS, lineterminator="\n")
         rows.writeheader()
         rows.writerows(self.rows)
-        self.folder.write_text(CURVE, text.getvalue())
+        self.checkpoints.folder.write_text(CURVE, text.getvalue())
 
     def _append_row(self, row: dict[str, Any]) -> None:
         text = io.StringIO()
         csv.DictWriter(text, _FIELDS, lineterminator="\n").writerow(row)
-        self.folder.append_text(CURVE, text.getvalue())
+        self.checkpoints.folder.append_text(CURVE, text.getvalue())
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started
-
-
-def layout(device: torch.device, recipe: Recipe) -> torch.memory_format:
-    """How images lie in memory: channels last with bf16 on a GPU, whose tensor cores want them so, else as they are.
-
-    On a CPU without bf16 units channels last was slower by a tenth to a quarter (docs/speed.md).
-    """
-    fast = device.type == "cuda" and recipe.precision == "bf16-mixed"
-    return torch.channels_last if fast else torch.contiguous_format
-
-
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's timm optimiser, in one kernel for all parameters where torch has such a one."""
-    chosen: dict[str, Any] = {"opt": recipe.optimizer, "lr": recipe.lr, **recipe.optimizer_args}
-    try:
-        return create_optimizer_v2(groups, fused=True, **chosen)
-    except TypeError:  # it knows no "fused", or an argument is wrong: then this raises
-        return create_optimizer_v2(groups, **chosen)
-
-
-def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
-    """The recipe's timm schedule, counted in steps."""
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        sched=recipe.schedule,
-        num_epochs=recipe.steps,
-        step_on_epochs=False,
-        updates_per_epoch=1,
-        **{"warmup_epochs": 0, **recipe.schedule_args},
-    )
-    if scheduler is None:
-        raise BenchError(f"timm knows no schedule '{recipe.schedule}'; for a constant rate use step with decay_rate 1")
-    return scheduler

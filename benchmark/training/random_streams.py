@@ -1,4 +1,4 @@
-"""Streams of chance: what a cell's seed becomes for each purpose.
+"""Random streams: what a cell's seed becomes for each purpose.
 
 No stream knows the method, so under one seed all methods see the same patches in the same order, turned alike; and no
 stream has a state: what step k needs follows from (seed, k) alone, which makes resuming exact.

@@ -23,7 +23,7 @@ class TrainingPairs:
         if depths.min() < 1:
             raise ValueError(f"a sample takes {slices} slices; the thinnest training volume has fewer")
         self._starts = np.cumsum(depths) - depths
-        self._slices_in_all = int(depths.sum())
+        self._total_slices = int(depths.sum())
         self._room = np.array([pair.lr.shape[1:] for pair in pairs]) - self._side + 1
 
     def crops(self, step: int) -> Batch:
@@ -32,7 +32,7 @@ class TrainingPairs:
         Every slice of the training set is equally likely, then every place in it.
         """
         random = stream(self._seed, "order", step)
-        places = random.integers(self._slices_in_all, size=self._batch)
+        places = random.integers(self._total_slices, size=self._batch)
         indices = np.searchsorted(self._starts, places, side="right") - 1
         corners = random.integers(self._room[indices])
         lr, hr = _empty((self._slices, self._side, self._side), self._factors, self._batch)
@@ -51,7 +51,10 @@ class TrainingPairs:
     def batch(self, step: int) -> Batch:
         """The step's crops, each with its turn."""
         turns = self.turns(step)
-        lr, hr = (np.stack([dihedral(x, turn) for x, turn in zip(of, turns, strict=True)]) for of in self.crops(step))
+        lr, hr = (
+            np.stack([dihedral(patch, turn) for patch, turn in zip(patches, turns, strict=True)])
+            for patches in self.crops(step)
+        )
         return lr, hr
 
     def volumes(self) -> Iterator[Batch]:

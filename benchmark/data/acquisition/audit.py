@@ -13,7 +13,6 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from ...dataset import Dataset
 from ...system.files import write_text
+from ...system.parallel import as_done, thread_pool
 from ...volumes import VolumeError, open_nifti
 from .meter import Meter, Say
 
@@ -87,17 +87,13 @@ def audit(dataset: Dataset, table: Path, say: Say) -> list[Entry]:
         else:
             todo.append((entry, path))
     saved = time.monotonic()
-    with ThreadPoolExecutor(os.cpu_count()) as pool, Meter(say, "audit", len(todo), "files") as meter:
-        try:
-            for future in as_completed([pool.submit(_measured, entry, path) for entry, path in todo]):
-                entries.append(future.result())
-                meter.advance()
-                if time.monotonic() - saved > _SAVE_SECONDS:
-                    _write(table, entries)
-                    saved = time.monotonic()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with thread_pool() as pool, Meter(say, "audit", len(todo), "files") as meter:
+        for _, entry in as_done(pool, lambda item: _measured(*item), todo):
+            entries.append(entry)
+            meter.advance()
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                _write(table, entries)
+                saved = time.monotonic()
     judged = _judged(dataset, sorted(entries, key=lambda entry: entry.path))
     if judged != earlier:
         _write(table, judged)

@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ...dataset import Dataset
 from ...errors import BenchError, UsageError
 from ...system.files import digest, write_text
-from ...system.processes import forkserver
+from ...system.parallel import as_done, process_pool
 from ...volumes import VolumeError
 from ..published import load
 from ..splits import site
@@ -85,26 +83,19 @@ def _missing_figures(
     say(f"{len(subjects)} subjects: {len(subjects) - len(todo)} are scored already, {len(todo)} are left to score")
     if not todo:
         return
-    pool = ProcessPoolExecutor(
-        min(len(todo), os.cpu_count() or 1),
-        mp_context=forkserver(__name__),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends the children at once, without a message
-    )
+    score = functools.partial(_score, dataset, crop)
+    jobs = [(subject, paths[subject]) for subject in todo]
     try:
-        running = {pool.submit(_score, dataset, subject, crop, paths[subject]): subject for subject in todo}
-        for number, future in enumerate(as_completed(running), start=1):
-            problem, subject = future.result(), running[future]
-            say(f"[{number}/{len(todo)}] {subject}{f': {problem}' if problem else ''}")
-            if problem:
-                yield subject, f"{subject}: {problem}"
+        with process_pool(len(todo), __name__) as pool:
+            for number, ((subject, _), problem) in enumerate(as_done(pool, score, jobs), start=1):
+                say(f"[{number}/{len(todo)}] {subject}{f': {problem}' if problem else ''}")
+                if problem:
+                    yield subject, f"{subject}: {problem}"
     except BrokenProcessPool:
         raise BenchError(
             "a process that scores subjects was killed from outside, perhaps because memory ran out (each needs "
             "about 1 GiB). Finished subjects are kept: run the same command again"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _path(dataset: Dataset, subject: str, crop: tuple[int, int, int], folder: Path) -> Path:
@@ -114,8 +105,9 @@ def _path(dataset: Dataset, subject: str, crop: tuple[int, int, int], folder: Pa
     return folder / f"{subject}-{digest([_VERSION, crop, states])[:12]}.csv"
 
 
-def _score(dataset: Dataset, subject: str, crop: tuple[int, int, int], path: Path) -> str:
+def _score(dataset: Dataset, crop: tuple[int, int, int], job: tuple[str, Path]) -> str:
     """Write a subject's figures, whole or not at all; why it cannot be used, or ''. Runs in a process of its own."""
+    subject, path = job
     try:
         with threadpool_limits(1):  # there are as many processes as cores
             text = subject_figures(dataset, subject, crop).to_csv(index=False)

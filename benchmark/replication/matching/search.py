@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from ...dataset import Dataset
+from ...system.parallel import thread_pool
 from ...volumes import VolumeError
 from .archive import ArchivedVolume
 from .fingerprint import NOWHERE, CropPosition, IntegerVolume, as_integers, fingerprint, locate
@@ -96,14 +95,11 @@ class Index:
 
 def in_threads(work: Callable[[T], R], jobs: Sequence[T], say: Callable[[str], None], title: str) -> Iterator[R]:
     """The results in order, with a line at every tenth. Unpacking and whole-volume arithmetic free Python's lock."""
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    try:
+    with thread_pool(8) as pool:
         for number, result in enumerate(pool.map(work, jobs), start=1):
             if number * 10 // len(jobs) > (number - 1) * 10 // len(jobs):
                 say(f"{title}: {number} of {len(jobs)}")
             yield result
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun
 
 
 def search(

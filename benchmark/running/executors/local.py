@@ -22,7 +22,7 @@ from pathlib import Path
 from ...errors import BenchError
 from ...store.cell_files import LOG
 from ...store.locks import Held, LeaseLost, hold
-from ...system.processes import forkserver
+from ...system.processes import ChildDied, child
 from ..events import Ended, Event, Started
 from ..job import Job
 
@@ -37,7 +37,6 @@ class LocalExecutor:
 
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
-        self._context = forkserver(*_PRELOAD)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
         """Yield every job's events, first Started, last Ended.
@@ -50,55 +49,25 @@ class LocalExecutor:
                 yield job, event
 
     def _run(self, job: Job) -> Iterator[Event]:
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(job, theirs), name=str(job.training.base))
-        process.start()
-        theirs.close()
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
         end: Ended | None = None
-        try:
+        with child(_run_in_child, job, preload=_PRELOAD, seconds=self._timeout, grace=_GRACE_SECONDS) as running:
             while end is None:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                try:
+                    event = running.receive()
+                except TimeoutError:
                     end = Ended(state="timeout", message=f"took over {self._timeout:g} s")
-                elif ours.poll(left):
-                    try:
-                        event = ours.recv()
-                    except EOFError:
-                        process.join()
-                        end = Ended(state="failed", message=_post_mortem(process.exitcode))
+                except ChildDied as error:
+                    end = Ended(state="failed", message=str(error))
+                else:
+                    if isinstance(event, Ended):
+                        end = event
+                        running.join(_GRACE_SECONDS)
                     else:
-                        if isinstance(event, Ended):
-                            end = event
-                        else:
-                            yield event
-            if end.state != "timeout":
-                process.join(_GRACE_SECONDS)
-        finally:
-            _stop(process)
-            ours.close()
+                        yield event
         yield end
 
 
-def _stop(process: multiprocessing.process.BaseProcess) -> None:
-    """End a child: politely, then not."""
-    if process.is_alive():
-        process.terminate()
-        process.join(_GRACE_SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def _post_mortem(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"its process was killed by {name}{hint}"
-    return f"its process ended without a word (exit status {code})"
-
-
-def _child(job: Job, line: Connection) -> None:
+def _run_in_child(connection: Connection, job: Job) -> None:
     """The process of one job. What it prints goes to the cell's log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     stop = threading.Event()
@@ -110,7 +79,7 @@ def _child(job: Job, line: Connection) -> None:
 
         with hold(folder, patient=job.patient) as held:
             _redirect(folder / LOG)
-            run_job(job, held, line.send, lambda: stop.is_set() or held.lost.is_set())
+            run_job(job, held, connection.send, lambda: stop.is_set() or held.lost.is_set())
     except (Held, LeaseLost) as error:
         end = Ended(state="held", message=str(error))
     except BaseException as error:
@@ -118,7 +87,7 @@ def _child(job: Job, line: Connection) -> None:
         message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         end = Ended(state="stopped" if stop.is_set() else "failed", message=message)
     with contextlib.suppress(BrokenPipeError):  # the driver is gone, and with it whoever would want to know
-        line.send(end)
+        connection.send(end)
 
 
 def _redirect(log: Path) -> None:
@@ -133,7 +102,7 @@ def _redirect(log: Path) -> None:
 
 
 def _end_with_driver(stop: threading.Event) -> None:
-    """End this process when the driver is gone: nothing would take its result, and its lock would stand."""
+    """End this process when the driver is gone: nobody would take its result, and its lock would remain."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         wait([driver.sentinel])

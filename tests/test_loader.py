@@ -1,4 +1,4 @@
-"""Training samples on their way to the device, and the streams of chance behind them."""
+"""Training samples on their way to the device, and the random streams behind them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_sampling import X2, random_pairs, recipe
 
 from mrsr_bench.method import Batch
-from mrsr_bench.training.loader import Feed
+from mrsr_bench.training.loader import Loader
 from mrsr_bench.training.random_streams import derive, stream
 from mrsr_bench.training.sampling import TrainingPairs
 from mrsr_bench.training.symmetries import dihedral
@@ -44,50 +44,50 @@ class Numbered:
 @given(turns=st.lists(st.integers(0, 7), min_size=1, max_size=9), side=st.integers(1, 6), depth=st.integers(1, 3))
 def test_the_device_turns_patches_as_numpy_does(turns: list[int], side: int, depth: int) -> None:
     data = Numbered(turns, side, side, depth)
-    feed = Feed(data, 4, 5, CPU, PLAIN)
-    for patches, plain in zip(feed.next(), data.crops(4), strict=True):
+    loader = Loader(data, 4, 5, CPU, PLAIN)
+    for patches, plain in zip(loader.next(), data.crops(4), strict=True):
         expected = np.stack([dihedral(one, turn) for one, turn in zip(plain, turns, strict=True)])
         np.testing.assert_array_equal(patches.numpy(), expected)
-    feed.close()
+    loader.close()
 
 
 @given(turns=st.lists(st.integers(0, 3), min_size=1, max_size=4))
 def test_patches_that_are_not_square_are_flipped(turns: list[int]) -> None:
     data = Numbered(turns, 2, 5)
-    feed = Feed(data, 0, 1, CPU, PLAIN)
-    for patches, plain in zip(feed.next(), data.crops(0), strict=True):
+    loader = Loader(data, 0, 1, CPU, PLAIN)
+    for patches, plain in zip(loader.next(), data.crops(0), strict=True):
         np.testing.assert_array_equal(patches, [dihedral(one, turn) for one, turn in zip(plain, turns, strict=True)])
-    feed.close()
+    loader.close()
 
 
 def test_a_feed_gives_what_the_training_set_gives_a_method_that_fits_itself(tmp_path: Path) -> None:
     data = TrainingPairs(random_pairs(tmp_path, (2, 24, 36), (1, 30, 26)), X2, recipe(7, 6, "dihedral"), 1, 3)
-    feed = Feed(data, 5, 9, CPU, PLAIN)
+    loader = Loader(data, 5, 9, CPU, PLAIN)
     for step in range(5, 9):
-        for one, other in zip(feed.next(), data.batch(step), strict=True):
+        for one, other in zip(loader.next(), data.batch(step), strict=True):
             np.testing.assert_array_equal(one, other)
-    feed.close()
+    loader.close()
 
 
 def test_a_thread_cuts_one_step_ahead_and_none_beyond_the_end() -> None:
     data = Numbered([0, 1])
-    feed = Feed(data, 3, 6, CPU, PLAIN)
-    first = feed.next()[0]
+    loader = Loader(data, 3, 6, CPU, PLAIN)
+    first = loader.next()[0]
     deadline = time.monotonic() + 10
     while len(data.cut) < 2 and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert data.cut == [(3, "feed_0"), (4, "feed_0")]
-    feed.next()
-    feed.next()
-    feed.close()
-    assert data.cut[2:] == [(5, "feed_0")]
+    assert data.cut == [(3, "loader_0"), (4, "loader_0")]
+    loader.next()
+    loader.next()
+    loader.close()
+    assert data.cut[2:] == [(5, "loader_0")]
     np.testing.assert_array_equal(first[0], data.crops(3)[0][0])
 
 
 def test_a_layout_asked_for_is_that_of_the_batches() -> None:
-    feed = Feed(Numbered([1, 2], 8, 8, 4), 0, 1, CPU, torch.channels_last)
-    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in feed.next())
-    feed.close()
+    loader = Loader(Numbered([1, 2], 8, 8, 4), 0, 1, CPU, torch.channels_last)
+    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in loader.next())
+    loader.close()
 
 
 def test_methods_with_the_same_batch_and_patch_see_the_same_places_in_the_same_order(tmp_path: Path) -> None:

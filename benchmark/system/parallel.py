@@ -1,0 +1,63 @@
+"""Work on all cores: pools of threads and of processes that stop cleanly on an error and on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from .cores import usable_cores
+from .processes import forkserver
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def thread_pool(most: int | None = None, *, one_blas_thread: bool = False) -> Iterator[Executor]:
+    """A thread for each usable core, at most `most`; for work that leaves Python's lock alone most of the time.
+
+    When the block ends, by an error or Ctrl-C too, work that has not begun is dropped and the rest is waited for.
+    `one_blas_thread`: matrix products take one thread each meanwhile, or the threads would wait for one another.
+    """
+    cores = len(usable_cores())
+    limit = threadpool_limits(1, "blas") if one_blas_thread else contextlib.nullcontext()
+    with limit, _dropping(ThreadPoolExecutor(min(cores, most or cores))) as pool:
+        yield pool
+
+
+@contextmanager
+def process_pool(most: int, module: str) -> Iterator[Executor]:
+    """A process for each usable core, at most `most`, each with `module` imported; for work that holds Python's lock.
+
+    When the block ends, work that has not begun is dropped and the rest is waited for; Ctrl-C ends the processes at
+    once. A process that is killed raises `concurrent.futures.process.BrokenProcessPool` where results are taken.
+    """
+    pool = ProcessPoolExecutor(
+        min(len(usable_cores()), most),
+        mp_context=forkserver(module),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # on Ctrl-C they end at once and print nothing
+    )
+    with _dropping(pool):
+        yield pool
+
+
+@contextmanager
+def _dropping(pool: Executor) -> Iterator[Executor]:
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def as_done(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Each item with its result, in the order in which they are done. `pool.map` keeps the order of the items."""
+    futures = {pool.submit(function, item): item for item in items}
+    for future in as_completed(futures):
+        yield futures[future], future.result()

@@ -1,0 +1,63 @@
+"""What is trained and on what, and what a recipe makes of it: optimiser, schedule and memory layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+
+from ..errors import BenchError
+from ..method import Batch, Recipe, Task, TorchMethod
+from .loader import Samples
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What is trained, and on what."""
+
+    method: TorchMethod
+    task: Task
+    recipe: Recipe
+    samples: Samples
+    validation_crops: Sequence[Batch]
+    """(lr, hr), each (d, h, w) float32."""
+    validate_every: int
+    """Steps between two validations."""
+
+
+def layout(device: torch.device, recipe: Recipe) -> torch.memory_format:
+    """How images lie in memory: channels last with bf16 on a GPU, whose tensor cores want them so, else as they are.
+
+    On a CPU without bf16 units channels last was slower by a tenth to a quarter (docs/speed.md).
+    """
+    fast = device.type == "cuda" and recipe.precision == "bf16-mixed"
+    return torch.channels_last if fast else torch.contiguous_format
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's timm optimiser, in one kernel for all parameters where torch has such a one."""
+    chosen: dict[str, Any] = {"opt": recipe.optimizer, "lr": recipe.lr, **recipe.optimizer_args}
+    try:
+        return create_optimizer_v2(groups, fused=True, **chosen)
+    except TypeError:  # it knows no "fused", or an argument is wrong: then this raises
+        return create_optimizer_v2(groups, **chosen)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Scheduler:
+    """The recipe's timm schedule, counted in steps."""
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=recipe.schedule,
+        num_epochs=recipe.steps,
+        step_on_epochs=False,
+        updates_per_epoch=1,
+        **{"warmup_epochs": 0, **recipe.schedule_args},
+    )
+    if scheduler is None:
+        raise BenchError(f"timm knows no schedule '{recipe.schedule}'; for a constant rate use step with decay_rate 1")
+    return scheduler
