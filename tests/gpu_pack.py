@@ -118,7 +118,7 @@ def build(wheels: Path) -> None:
     """The project's own wheel, from a copy of what belongs to it: a stale build/ would ship deleted files."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as copy:
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, copy)
         for place in settings["tool"]["setuptools"]["package-dir"].values():
             shutil.copytree(ROOT / place, Path(copy, place), ignore=shutil.ignore_patterns("__pycache__"))
