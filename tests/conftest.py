@@ -21,21 +21,23 @@ from ruamel.yaml import YAML
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, as many as there are cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+REFERENCE = Path(__file__).parent / "reference"
+"""Answers of other people's code and papers; its README.md names the sources."""
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference answers and real MR data, which the project may lack."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the reference folder ../shared (or MRSR_SHARED), which is not here")
+    """The folder of real MR data, which the project may lack."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the real MR data in ../shared/data (or MRSR_SHARED/data), which are not here")
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> dict[str, Any]:
+def golden() -> dict[str, Any]:
     """Golden outputs of the public code, for closed-formula weights."""
-    return json.loads((shared / "reference" / "golden_methods.json").read_text(encoding="utf-8"))
+    return json.loads((REFERENCE / "golden_methods.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

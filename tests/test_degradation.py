@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import REFERENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -57,9 +58,9 @@ def matlab_input(text: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def matlab(shared: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def matlab() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Case → (input, MATLAB's answer)."""
-    path = shared / "reference" / "imresize" / "matlab_r2019b_bicubic_antialias.json"
+    path = REFERENCE / "matlab_r2019b_bicubic_antialias.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     return {
         name: (matlab_input(case["input"]), np.array(case["output"], np.float64).reshape(case["output_shape"]))

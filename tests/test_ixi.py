@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from bad_server import Server, serving
 from click.testing import CliRunner, Result
-from conftest import write_image
+from conftest import REFERENCE, write_image
 from ixi_tree import CONTRASTS, geometry, make_tree
 
 from mrsr_bench.cli import main
@@ -106,10 +106,11 @@ def test_the_list_of_names_has_the_published_counts() -> None:
         assert {"": sites.total(), **sites} == Ixi.counts[what]
 
 
-def test_the_list_of_names_is_the_reference_one(shared: Path) -> None:
-    reference = shared / "reference" / "ixi_subjects.csv"
+def test_the_list_of_names_is_the_reference_one() -> None:
     ours = Path(inspect.getfile(Ixi)).with_name("ixi_subjects.csv")
-    assert ours.read_text(encoding="utf-8").split() == reference.read_text(encoding="utf-8").split()
+    assert (
+        ours.read_text(encoding="utf-8").split() == (REFERENCE / "ixi_subjects.csv").read_text(encoding="utf-8").split()
+    )
 
 
 def test_every_published_name_says_its_subject_contrast_and_site() -> None:
