@@ -26,6 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN_ELSEWHERE = "mrsr_bench.run("
 """test_start.py runs the example that has this, and compares its figures with the command's."""
+SHELL = ("", "bash", "console")
 FILES = (".py", ".zip", ".yaml", ".csv", ".svg")
 """Endings of files in a command; a word without one is a folder of the reader's, or no path."""
 
@@ -66,7 +67,7 @@ def by_place(blocks: Iterable[Block]) -> Callable[[Callable[..., None]], Callabl
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {block.language for block in BLOCKS} == {"", "bash", "console", "python", "yaml"}, "without one: an output"
+    assert {block.language for block in BLOCKS} == {"", "bash", "console", "python", "yaml"}
 
 
 # Python
@@ -133,10 +134,15 @@ def test_the_network_of_the_readme_keeps_the_contract(tmp_path: Path) -> None:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each line that a reader types: all lines, or those after a $ where output is shown too."""
+    """The words of each line that a reader types: all lines, or those after a $ where output is shown too.
+
+    A comment follows a #, or in a block without a language two spaces.
+    """
     lines = block.text.splitlines()
     if block.language == "console":
         lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    if block.language == "":
+        lines = [line.partition("  ")[0] for line in lines]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -171,7 +177,7 @@ def _files_of_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_files_of_a_reader")
-@by_place(with_language("bash", "console"))
+@by_place(with_language(*SHELL))
 def test_commands_are_those_of_the_suite(block: Block) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for words in commands(block):
@@ -199,7 +205,7 @@ def test_a_file_in_a_command_exists_or_is_made_on_its_page() -> None:
         made: set[str] = set()
         for block in blocks_of(page):
             made |= {block.saved_as} if block.saved_as else set()
-            for words in commands(block) if block.language in ("bash", "console") else ():
+            for words in commands(block) if block.language in SHELL else ():
                 made |= {words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-o", "--figure")}
                 files = {name.rstrip("+") for word in words for name in word.split(",")}
                 lacking = {name for name in files if name.endswith(FILES) and not (ROOT / name).exists()} - made
