@@ -136,13 +136,13 @@ def test_the_network_of_the_readme_keeps_the_contract(tmp_path: Path) -> None:
 def commands(block: Block) -> list[list[str]]:
     """The words of each line that a reader types: all lines, or those after a $ where output is shown too.
 
-    A comment follows a #, or in a block without a language two spaces.
+    A block without a language may show something else; a comment there follows two spaces.
     """
     lines = block.text.splitlines()
     if block.language == "console":
         lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     if block.language == "":
-        lines = [line.partition("  ")[0] for line in lines]
+        lines = [line.partition("  ")[0] for line in lines if line.startswith("bench ")]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
