@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -49,6 +50,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+_IGNORES_PERMISSIONS = 1 << 1 | 1 << 2
+"""Linux's CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, as bits (capabilities(7))."""
+
+
+@pytest.fixture
+def _permissions_hold() -> Iterator[None]:
+    """What nobody may read or write, root may not either. It stays root, who owns a clone below a closed home."""
+    if os.geteuid() != 0:
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("root may read and write everything here; run the tests as another user")
+    header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable capabilities 0 to 31, then the higher ones
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, sets) == 0, os.strerror(ctypes.get_errno())
+    effective = sets[0]
+    sets[0] &= ~_IGNORES_PERMISSIONS
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+    yield
+    sets[0] = effective
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture(autouse=True, scope="session")
