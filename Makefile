@@ -23,10 +23,10 @@ demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then pr
 	$(BIN)/bench table
 
 test: $(INSTALLED)  ## Run the fast tests, a process for each core
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
-	$(BIN)/pytest -n auto --dist loadscope -m ''
+	$(BIN)/pytest -n auto --dist worksteal -m ''
 
 faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)
 	PYTHONPATH=tests $(BIN)/python -m faults --trials 12 --faults 200 --lockless 40 --seed $(or $(SEED),0)

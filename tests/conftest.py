@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -21,21 +22,23 @@ from ruamel.yaml import YAML
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, as many as there are cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+REFERENCE = Path(__file__).parent / "reference"
+"""Answers of other people's code and papers; its README.md names the sources."""
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference answers and real MR data, which the project may lack."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the reference folder ../shared (or MRSR_SHARED), which is not here")
+    """The folder of real MR data, which the project may lack."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the real MR data in ../shared/data (or MRSR_SHARED/data), which are not here")
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> dict[str, Any]:
+def golden() -> dict[str, Any]:
     """Golden outputs of the public code, for closed-formula weights."""
-    return json.loads((shared / "reference" / "golden_methods.json").read_text(encoding="utf-8"))
+    return json.loads((REFERENCE / "golden_methods.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+_IGNORES_PERMISSIONS = 1 << 1 | 1 << 2
+"""Linux's CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, as bits (capabilities(7))."""
+
+
+@pytest.fixture
+def _permissions_hold() -> Iterator[None]:
+    """What nobody may read or write, root may not either. It stays root, who owns a clone below a closed home."""
+    if os.geteuid() != 0:
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("root may read and write everything here; run the tests as another user")
+    header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable capabilities 0 to 31, then the higher ones
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, sets) == 0, os.strerror(ctypes.get_errno())
+    effective = sets[0]
+    sets[0] &= ~_IGNORES_PERMISSIONS
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+    yield
+    sets[0] = effective
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture(autouse=True, scope="session")

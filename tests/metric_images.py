@@ -1,6 +1,6 @@
 """Image pairs that anyone can remake, and what the metrics' own authors' MATLAB code says of them.
 
-`golden/image_metrics.json` holds the answers of FeatureSIM.m (FSIM), GMSD.m, HaarPSI.m and vifp_mscale.m, as their
+`reference/image_metrics.json` holds the answers of FeatureSIM.m (FSIM), GMSD.m, HaarPSI.m and vifp_mscale.m, as their
 authors published them, run in GNU Octave 7.3 with octave-image 2.14.
 """
 
@@ -16,7 +16,7 @@ from mrsr_bench.degradation import bicubic
 from mrsr_bench.volumes import read_nifti, to_plane
 
 GOLDEN: dict[str, dict[str, float]] = json.loads(
-    (Path(__file__).parent / "golden" / "image_metrics.json").read_text(encoding="utf-8")
+    (Path(__file__).parent / "reference" / "image_metrics.json").read_text(encoding="utf-8")
 )
 """Pair → metric → value."""
 SHAPES = {"even": (64, 80), "odd": (97, 75), "large": (393, 400)}

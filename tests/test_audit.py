@@ -207,9 +207,7 @@ def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
         f"auditing.audit(Small(Path({str(tree)!r})), Path({str(tree / 'audit.csv')!r}), print)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
-    deadline = time.monotonic() + 60
     while len(read(tree / "audit.csv")) < 3:
-        assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)

@@ -44,6 +44,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = Case("srcnn", "tiny", batch=2, lr_patch=8)
 seconds = st.floats(0.01, 100)
+decibels = st.integers(20_000, 40_000).map(lambda number: number / 1000)
+"""PSNRs to 0.001 dB: of figures that differ in their last bit alone, no two formulas give the same deviation."""
 
 
 @dataclass
@@ -169,7 +171,7 @@ def test_achieved_operations_are_three_forward_passes_of_two_a_multiply_accumula
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(20, 40), st.floats(20, 40)), min_size=2, max_size=4, unique_by=lambda x: x[0]))
+@given(st.lists(st.tuples(decibels, decibels), min_size=2, max_size=4, unique_by=lambda x: x[0]))
 def test_the_precisions_differ_by_so_many_standard_deviations(pairs: list[tuple[float, float]]) -> None:
     whole, half = zip(*pairs, strict=True)
     row = bench_precision.row(TINY, 10, whole, half)
@@ -194,8 +196,11 @@ def test_attention_is_timed_in_both_forms() -> None:
     assert all(row["plain ms"] > 0 and row["suite ms"] > 0 and math.isnan(row["suite MB"]) for row in rows)
 
 
-def test_the_peak_is_that_of_a_product() -> None:
-    assert 1e6 < bench_gpu.peak_flops("cpu", side=64, seconds=0.01) < 1e15
+def test_the_peak_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on a second at each look: two products in three looks after the first."""
+    looks = itertools.count()
+    monkeypatch.setattr(loops.time, "perf_counter", lambda: float(next(looks)))
+    assert bench_gpu.peak_flops("cpu", side=64, seconds=0.01) == 2 * 64**3 / (3 / 2)
 
 
 def test_tables_are_published_row_by_row_with_their_environment(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -231,20 +230,19 @@ def test_a_probe_takes_ten_steps_of_the_real_training(write_protocol: Write, tmp
 def test_a_probe_ends_in_time_with_the_steps_that_it_has(
     write_protocol: Write, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrsr_bench.estimating.probe.SECONDS", 3.0)
-    training = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "0.4"))
+    monkeypatch.setattr("mrsr_bench.estimating.probe.SECONDS", 5.0)
+    training = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "0.1 if self.calls <= 4 else 3600"))
     found = Costs(store, probing=True, say=lambda line: None).of(training, SHAPE)
     assert found is not None
     assert found.source == "probe"
     assert 1 <= found.probed_steps < 10
     assert str(found) == f"probe ({found.probed_steps} steps)"
-    assert found.train_hours >= 1000 * 0.4 / 3600
+    assert found.train_hours >= 1000 * 0.1 / 3600
 
     monkeypatch.setattr("mrsr_bench.estimating.probe.SECONDS", 0.5)
-    endless, started = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "60")), time.monotonic()
+    endless = network(write_protocol, tmp_path, SLEEPS.replace("LONG", "3600"))
     with pytest.raises(BenchError, match=r"two training steps take over 0.5 s"):
         probe(endless, (18, 24), threads=1)
-    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(("text", "why"), [(DIES, "was killed by SIGKILL"), (RAISES, "ValueError: no such luck")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tomllib
 from importlib.metadata import requires
@@ -10,9 +9,7 @@ from pathlib import Path
 
 import gpu_pack
 import pytest
-from gpu_pack import CARRIED, EXPECTED, LEFT_OUT, PYTHON, canonical, demand_small, fill, install, midslices, missing
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from gpu_pack import CARRIED, EXPECTED, LEFT_OUT, PYTHON, canonical, fill, install, midslices, missing
 from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -44,28 +41,6 @@ def test_every_package_that_the_project_and_its_tests_need_is_carried_expected_o
 @pytest.mark.parametrize("line", ["ruamel.yaml>=0.18", "Ruamel_Yaml ; python_version > '3'", "ruamel-yaml[x]==1"])
 def test_a_package_has_one_spelling(line: str) -> None:
     assert canonical(line) == "ruamel-yaml"
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.lists(st.integers(0, 3000), min_size=1, max_size=6), st.integers(0, 9000))
-def test_a_pack_is_refused_exactly_where_it_is_too_large(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int
-) -> None:
-    folder = tmp_path_factory.mktemp("pack")
-    (folder / "deep").mkdir()
-    for number, size in enumerate(sizes):
-        (folder / "deep" / f"file{number}.whl").write_bytes(bytes(size))
-    if sum(sizes) <= most:
-        assert demand_small(folder, most) == sum(sizes)
-    else:
-        with pytest.raises(SystemExit, match="more than") as caught:
-            demand_small(folder, most)
-        named = [sizes[int(number)] for number in re.findall(r"file(\d+)\.whl \(", str(caught.value))]
-        assert named == sorted(sizes, reverse=True)[:3]
-
-
-def test_a_pack_has_60_mebibytes_at_most() -> None:
-    assert gpu_pack.MOST == 60 * 1024 * 1024
 
 
 def test_a_folder_that_is_no_pack_is_not_emptied(tmp_path: Path) -> None:

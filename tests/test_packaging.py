@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from fnmatch import fnmatch
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from mrsr_bench.protocol.loading import load
 
@@ -85,6 +87,16 @@ def test_the_command_is_the_suites() -> None:
     assert SETTINGS["project"]["scripts"] == {"bench": "mrsr_bench.cli:main"}
 
 
+def test_the_citation_agrees_with_the_package() -> None:
+    citation, project = YAML(typ="safe").load(ROOT / "CITATION.cff"), SETTINGS["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["title"] == project["name"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    assert citation["keywords"] == project["keywords"]
+
+
 # A wheel
 
 
@@ -104,15 +116,20 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of what belongs to the project, so that no stale build/ is in it."""
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an sdist of a copy of what belongs to the project, without stale build/, and its wheel."""
     copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
     for folder in FOLDERS.values():
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, cwd=copy)
-    [built] = out.glob("mrsr_bench-*.whl")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, cwd=copy)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    [built] = distributions.glob("mrsr_bench-*.whl")
     return built
 
 
@@ -137,6 +154,18 @@ def test_a_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
             if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
                 tree.add(f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}")
     assert inside == tree
+
+
+def test_the_licence_goes_along(distributions: Path, wheel: Path) -> None:
+    [sdist] = distributions.glob("mrsr_bench-*.tar.gz")
+    text = (ROOT / "LICENSE").read_bytes()
+    with tarfile.open(sdist) as archive:
+        file = archive.extractfile(f"{sdist.name.removesuffix('.tar.gz')}/LICENSE")
+        assert file is not None
+        assert file.read() == text
+    with zipfile.ZipFile(wheel) as contents:
+        [name] = [name for name in contents.namelist() if name.endswith("/LICENSE")]
+        assert contents.read(name) == text
 
 
 def test_a_wheel_away_from_the_checkout_lists_and_shows(installed: Path, tmp_path: Path) -> None:

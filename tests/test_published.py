@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
+from conftest import REFERENCE
 
 from mrsr_bench.replication import published
 
@@ -20,19 +19,19 @@ def figures(**chosen: object) -> pd.DataFrame:
     return frame
 
 
-def test_every_figure_of_the_transcribed_tables_is_there_to_the_digit(shared: Path) -> None:
+def test_every_figure_of_the_transcribed_tables_is_there_to_the_digit() -> None:
     ours = {(r.source, *(getattr(r, name) for name in FIGURE)): (r.psnr, r.ssim) for r in published.load().itertuples()}
-    one = pd.read_csv(shared / "reference" / "poan_table1.csv")
+    one = pd.read_csv(REFERENCE / "poan_table1.csv")
     for r in one.itertuples():
         method = REFERENCE_NAMES.get(r.method, r.method.upper())
         assert ours["POAN", r.degradation, r.modality, r.scale, method] == (r.psnr_db, r.ssim)
-    every = pd.read_csv(shared / "reference" / "published_ixi_sr.csv")
+    every = pd.read_csv(REFERENCE / "published_ixi_sr.csv")
     for r in every.itertuples():
         source = r.source.split(",")[0].removesuffix(" Table IV").removesuffix(" (WACV 2023)")
         assert ours[source, r.degradation, r.modality, r.scale, r.method] == (r.psnr_db, r.ssim)
     ablations = 0
     for number in (2, 3):
-        for r in pd.read_csv(shared / "reference" / f"poan_table{number}.csv").itertuples():
+        for r in pd.read_csv(REFERENCE / f"poan_table{number}.csv").itertuples():
             [row] = figures(table=f"Table {number}", method=f"POAN {r.method}").itertuples()
             assert (row.psnr, row.contrast, row.scale) == (r.psnr_db, r.modality, r.scale)
             ablations += 1

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,10 +249,8 @@ def test_a_broken_plugin_is_an_error_with_the_file_and_the_reason(tmp_path: Path
 
 def test_a_plugin_that_hangs_at_import_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_IMPORT_SECONDS", 1)
-    started = time.monotonic()
     with pytest.raises(BrokenPlugin, match="takes over 1 s"):
-        load_method(source(tmp_path, "import time\ntime.sleep(60)\n", "hangs"))
-    assert time.monotonic() - started < 20
+        load_method(source(tmp_path, "import time\ntime.sleep(3600)\n", "hangs"))
 
 
 def test_what_a_plugin_prints_at_import_is_printed_once(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import connection, spawn
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -120,6 +122,8 @@ WAYS = {
     "a notebook": Way(["-c", NOTEBOOK], stdin=True),
     "the command line": Way(COMMAND_LINE),
 }
+FOR_TEST_ALL = ("an argument of -c", "a module of -m")
+"""Standard input has no file either, and the script is a module with a file too."""
 
 
 @dataclass
@@ -169,13 +173,15 @@ def readme_example(folder: Path) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def started(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
-    """All ways and "README", two at a time: most of their seconds are imports."""
-    folders = {name: tmp_path_factory.mktemp("way") for name in (*WAYS, "README")}
-    with ThreadPoolExecutor(2) as pool:
-        running = {name: pool.submit(start, way, folders[name], images) for name, way in WAYS.items()}
-        running["README"] = pool.submit(readme_example, folders["README"])
-    return {name: future.result() for name, future in running.items()}
+def started(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ended]:
+    """Starts a way, or "README", when it is first asked for: most of its seconds are imports."""
+
+    @cache
+    def ended(name: str) -> Ended:
+        folder = tmp_path_factory.mktemp("way")
+        return readme_example(folder) if name == "README" else start(WAYS[name], folder, images)
+
+    return ended
 
 
 @pytest.fixture(scope="module")
@@ -192,11 +198,13 @@ def run(protocol: Path, methods: list[str], images: Path, **options: Any) -> Out
     return mrsr_bench.run(str(protocol), methods, data=images, **options)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in FOR_TEST_ALL else []) for name in WAYS]
+)
 def test_every_way_to_start_gives_the_same_figures_and_runs_the_users_lines_once(
-    name: str, started: dict[str, Ended], expected: dict[str, dict[str, float]]
+    name: str, started: Callable[[str], Ended], expected: dict[str, dict[str, float]]
 ) -> None:
-    ended = started[name]
+    ended = started(name)
     assert ended.status == 0, ended.output + ended.errors
     assert "Traceback" not in ended.errors
     assert "Warning" not in ended.errors
@@ -207,8 +215,8 @@ def test_every_way_to_start_gives_the_same_figures_and_runs_the_users_lines_once
         assert (ended.folder / "starts").read_text(encoding="utf-8") == "__main__\n"
 
 
-def test_the_example_of_the_readme_runs_as_a_script(started: dict[str, Ended]) -> None:
-    ended = started["README"]
+def test_the_example_of_the_readme_runs_as_a_script(started: Callable[[str], Ended]) -> None:
+    ended = started("README")
     assert ended.status == 0, ended.output + ended.errors
     assert "Warning" not in ended.errors
     assert "linear: done  psnr 31.4" in ended.output
@@ -219,8 +227,8 @@ def test_the_example_of_the_readme_runs_as_a_script(started: dict[str, Ended]) -
 # --- children ------------------------------------------------------------------------------------------------------
 
 
-def test_only_the_socket_leaves_a_long_tmpdir_and_goes_when_the_process_does(started: dict[str, Ended]) -> None:
-    ended = started["a script without a guard, under a long TMPDIR"]
+def test_only_the_socket_leaves_a_long_tmpdir_and_goes_when_the_process_does(started: Callable[[str], Ended]) -> None:
+    ended = started("a script without a guard, under a long TMPDIR")
     *_, own, address, _ = ended.output.splitlines()
     assert len(own) >= TEMP_LENGTH
     assert own == (ended.folder / "seen").read_text(encoding="utf-8"), "a child's folder"

@@ -27,8 +27,8 @@ def obtain_and_audit(
     """Download the missing files of a data set, audit all of them and print a summary.
 
     data, mirror, subjects: as in `bench data get`; fetch: whether missing files are downloaded. Returns the data set,
-    and whether it is complete and without problems. Raises BenchError where files cannot be downloaded, UsageError for an
-    unknown data set and for a folder that is missing.
+    and whether it is complete and without problems. Raises BenchError where files cannot be downloaded, UsageError for
+    an unknown data set and for a folder that is missing.
     """
     cls = load_dataset(find_source(name, datasets(), "data set"))
     if subjects:
