@@ -33,8 +33,8 @@ from .setup import TrainingSetup, layout, make_optimizer, make_scheduler
 _LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
 _FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks")
-_STATE = ("step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds")
-"""What a state on disk holds at least, beside its key; early ones lack `threads`."""
+_STATE = ("step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds", "threads")
+"""What a state on disk holds, beside its key."""
 
 
 class TrainingStopped(BenchError):
@@ -99,7 +99,7 @@ class _Loop:
         self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
         device = self.fabric.device
         state = checkpoints.load(device, _STATE)
-        self.threads = (state or {}).get("threads") or threads()
+        self.threads = state["threads"] if state else threads()
         torch.set_num_threads(self.threads)
         torch.manual_seed(derive(task.seed, "init"))
         self.layout = layout(device, recipe)
