@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from mrsr_bench.system.processes import forkserver
+
 # Before torch is imported. OpenMP threads that spin while they wait are quicker on an idle machine and several times
 # slower on a busy one, where tests should pass too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -81,6 +83,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither read nor fill the user's cache, and find no data of theirs."""
     os.environ["MRSR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("MRSR_DATA", None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_forkserver_for_all() -> None:
+    """Children of all tests start with everything imported, whichever test starts the forkserver."""
+    package = [f"mrsr_bench.{name}" for name in ("running.executors.local", "running.worker")]
+    package += [f"mrsr_bench.{name}" for name in ("testing.trial", "estimating.probe")]
+    forkserver("torch", "timm", "lightning_fabric", *package)
 
 
 def docs_script(name: str) -> ModuleType:

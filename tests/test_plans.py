@@ -202,7 +202,7 @@ def test_where_anything_changed_the_methods_are_asked_again(
 
     network = finished.parent / "network.py"
     methods = ["bicubic", "linear", str(network)]
-    monkeypatch.setattr("mrsr_bench.planning.plans.request_plan", ask)
+    monkeypatch.setattr("mrsr_bench.planning.plans.plan_request", ask)
     bench(finished, methods, images)
     if change == "method":
         network.write_text(NETWORK + "# edited\n", encoding="utf-8")

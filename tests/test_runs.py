@@ -459,7 +459,7 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     _wait(lambda: holder_of(folder) is None)
     if how != signal.SIGKILL:
         assert driver.returncode == 130, output
-        assert "go on" in output
+        assert "to continue" in output
     assert not (folder / "record.json").exists()
     resumed = bench(protocol, [method], images)["network"]
     whole = bench(protocol, [method], images, results=tmp_path / "uninterrupted")["network"]

@@ -320,4 +320,4 @@ def test_the_command_prints_differences_by_default_and_the_rest_when_asked(fille
     for options in (["--flops"], ["--against", "edsr"]):
         code, text = call("--format", "csv", *options)
         assert code == 2, text
-        assert "CSV holds the main table alone" in text
+        assert "CSV holds only the main table" in text

@@ -28,16 +28,18 @@ _ADDRESS_BYTES = 108 if sys.platform == "linux" else 104
 """What a socket's path may take, the zero byte at its end included (sun_path; macOS and the BSDs have 104)."""
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _starting = threading.RLock()
+_modules: dict[str, None] = {}
 
 
 def forkserver(*modules: str) -> ForkServerContext:
     """The context of all child processes, which start with `modules` imported, in hundredths of a second.
 
-    A process has one forkserver, and its first user decides what it holds: others only wait for their imports.
+    A process has one forkserver, which holds what was named before it started; children import the rest themselves.
     A child has an empty `__main__`: what it runs and what it is given must come from modules that can be imported.
     Starting one raises BenchError where TMPDIR is too long for a socket and no shorter folder can be written to.
     """
-    _CONTEXT.set_forkserver_preload([*modules])
+    _modules.update(dict.fromkeys(modules))
+    _CONTEXT.set_forkserver_preload([*_modules])
     return _CONTEXT
 
 
