@@ -146,7 +146,7 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
     them as the caption does; cells of a method that cannot do the task are not named. Raises BenchError where nothing
     has been run.
     """
-    from .reporting.frames import frame_of
+    from .reporting.data_frames import frame_of
     from .reporting.table import build_table
     from .store.results import Store
 

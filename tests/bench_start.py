@@ -22,7 +22,7 @@ from conftest import small_protocol
 from recorded import fill_subjects
 from ruamel.yaml import YAML
 
-from mrsr_bench.planning.plans import make_plan, plan_request
+from mrsr_bench.planning.planner import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.plan import add_plan
 from mrsr_bench.store.results import Store

@@ -16,7 +16,7 @@ from pathlib import Path
 from benching import Row, no_gpu, publish
 from gpu_pack import midslices
 
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running import runner
 from mrsr_bench.running.settings import RunSettings

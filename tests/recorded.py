@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrsr_bench.planning.cells import Cell, Training
-from mrsr_bench.planning.plans import make_plan, plan_request
+from mrsr_bench.planning.planner import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.recording import done_record, undone_record
 from mrsr_bench.scoring.metrics.bands import FREQUENCIES

@@ -44,7 +44,7 @@ FLOORS = {
 LIGHT = [
     "cli",
     "planning.cells",
-    "planning.plans",
+    "planning.planner",
     "protocol.loading",
     "replication.published",
     "reporting.figure",
@@ -55,7 +55,7 @@ LIGHT = [
     "running.recording",
     "running.runner",
     "store.merging",
-    "store.packing",
+    "store.pack_writer",
     "store.results",
     "store.weights",
 ]

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from ixi_tree import make_tree, volume
 from test_volumes import broken_files
 
-from mrsr_bench.data.acquisition import audit as auditing
-from mrsr_bench.data.acquisition import inventory
-from mrsr_bench.data.acquisition.audit import Entry, audit, read
+from mrsr_bench.data.obtaining import audit as auditing
+from mrsr_bench.data.obtaining import inventory
+from mrsr_bench.data.obtaining.audit import Entry, audit, read
 from mrsr_bench.dataset import Dataset
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.datasets.ixi import Ixi
@@ -199,7 +199,7 @@ def test_a_table_of_another_kind_is_made_anew(tree: Path, content: bytes) -> Non
 def test_a_killed_audit_goes_on_where_it_was(tree: Path) -> None:
     code = (
         "import time; from pathlib import Path\n"
-        "from mrsr_bench.data.acquisition import audit as auditing; from test_audit import Small\n"
+        "from mrsr_bench.data.obtaining import audit as auditing; from test_audit import Small\n"
         "auditing._SAVE_SECONDS = 0; slow = auditing.open_nifti; count = []\n"
         "def opened(path):\n    count.append(path)\n"
         "    time.sleep(60 if len(count) > 5 else 0)\n    return slow(path)\n"

@@ -32,7 +32,7 @@ from loops import Case, Held, Slices, timed
 from recorded import FIT, write_done
 
 from mrsr_bench.planning import cells as cell
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol import loading as protocol
 from mrsr_bench.running.settings import RunSettings

@@ -22,6 +22,13 @@ from mrsr_bench.degradation import bicubic, degrade
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.replication.calibration import calibrate
+from mrsr_bench.replication.calibration.conventions import (
+    ROUNDINGS,
+    Convention,
+    all_figures,
+    conventions,
+    subject_figures,
+)
 from mrsr_bench.replication.calibration.explain import (
     PublishedFigure,
     agreements,
@@ -29,7 +36,6 @@ from mrsr_bench.replication.calibration.explain import (
     mahalanobis,
     published_figures,
 )
-from mrsr_bench.replication.calibration.figures import ROUNDINGS, Convention, all_figures, conventions, subject_figures
 from mrsr_bench.replication.calibration.report import name, verdict
 from mrsr_bench.replication.published import load
 from mrsr_bench.scoring.score import Case, score

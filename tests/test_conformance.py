@@ -22,7 +22,7 @@ from mrsr_bench.cli import main
 from mrsr_bench.degradation import bicubic, degrade
 from mrsr_bench.method import Method
 from mrsr_bench.testing import CHECKS, Check, CheckFailed, CheckSkipped, MethodContract, Trial, chosen_preset
-from mrsr_bench.testing.registration import displacement
+from mrsr_bench.testing.displacement import displacement
 from mrsr_bench.testing.trial import image
 
 pytestmark = pytest.mark.usefixtures("one_thread")

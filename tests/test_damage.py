@@ -28,7 +28,7 @@ from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
 from mrsr_bench.store.results import Store
 from mrsr_bench.store.weights import read_weights
 from mrsr_bench.system.files import CHECKSUM, DamagedFile, write_sealed
-from mrsr_bench.system.states import CURVE
+from mrsr_bench.system.training_states import CURVE
 
 FILES = (RECORD, SCORES, RADIAL, EXHIBIT, CURVE, WEIGHTS)
 

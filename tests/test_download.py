@@ -25,9 +25,9 @@ from bad_server import Server, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsr_bench.data.acquisition import download as downloading
-from mrsr_bench.data.acquisition.download import Remote, download, require_space
-from mrsr_bench.data.acquisition.unpack import Unpacked, unpack
+from mrsr_bench.data.obtaining import download as downloading
+from mrsr_bench.data.obtaining.download import Remote, download, require_space
+from mrsr_bench.data.obtaining.unpack import Unpacked, unpack
 from mrsr_bench.errors import BenchError, UsageError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -208,7 +208,7 @@ def test_too_little_room_is_said_before_anything_is_received(monkeypatch: pytest
 def test_a_killed_download_goes_on_and_two_at_once_are_refused(server: Server, tmp_path: Path) -> None:
     server.plan = [("stall", 200_000)]
     code = (
-        "from mrsr_bench.data.acquisition.download import download; from pathlib import Path;"
+        "from mrsr_bench.data.obtaining.download import download; from pathlib import Path;"
         f"download('{server.url}/a.tar', Path({str(tmp_path / 'a.tar')!r}), {len(CONTENT)}, {SHA!r}, print)"
     )
     child = subprocess.Popen([sys.executable, "-c", code])

@@ -23,7 +23,7 @@ from mrsr_bench.estimating.estimate import report
 from mrsr_bench.estimating.needs import DataNeeds
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.decisions import Decision, decide
 from mrsr_bench.running.settings import RunSettings

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from mrsr_bench.degradation import degrade
 from mrsr_bench.planning.cells import plan_trainings
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.protocol.schema import ReportSpec

@@ -18,8 +18,8 @@ from conftest import REFERENCE, write_image
 from ixi_tree import CONTRASTS, geometry, make_tree
 
 from mrsr_bench.cli import main
-from mrsr_bench.data.acquisition import download as downloading
-from mrsr_bench.data.acquisition import obtain
+from mrsr_bench.data.obtaining import download as downloading
+from mrsr_bench.data.obtaining import obtain
 from mrsr_bench.dataset import Archive
 from mrsr_bench.datasets.ixi import Ixi
 from mrsr_bench.errors import BenchError, UsageError

@@ -26,7 +26,7 @@ from mrsr_bench.store import locks
 from mrsr_bench.store.cell_files import Place, inspect_cell
 from mrsr_bench.store.locks import Held, Holder, LeaseLost, hold, holder_of, read_holder
 from mrsr_bench.system.liveness import Process, process, start_of
-from mrsr_bench.system.states import states_in
+from mrsr_bench.system.training_states import states_in
 
 LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES)
 

@@ -26,17 +26,17 @@ from recorded import FIT, MACHINE, Plan, fill, find, remember, write_undone
 import mrsr_bench
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store import pack as packs
 from mrsr_bench.store.cell_files import EXHIBIT, RECORD, SCORES, WEIGHTS, read_record, write_record
 from mrsr_bench.store.exhibit import SubjectSlices, read_exhibit, write_exhibit
 from mrsr_bench.store.locks import HeldFolder, hold
+from mrsr_bench.store.method_sources import keep_source
 from mrsr_bench.store.pack import MANIFEST, BadPack, open_pack
 from mrsr_bench.store.plan import read_plan
 from mrsr_bench.store.record import DoneRecord
 from mrsr_bench.store.results import Store
-from mrsr_bench.store.sources import keep_source
 from mrsr_bench.system.files import CHECKSUM, DamagedFile, sealed, write_sealed
 
 METHODS = {"bicubic": {}, "linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}}

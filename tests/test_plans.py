@@ -16,7 +16,7 @@ from recorded import Plan, fill, remember
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.cli import main
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.render import render_table
@@ -99,7 +99,7 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
 WRITER = """
 import sys
 from pathlib import Path
-from mrsr_bench.planning.plans import make_plan, plan_request
+from mrsr_bench.planning.planner import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.plan import add_plan
 
@@ -202,7 +202,7 @@ def test_where_anything_changed_the_methods_are_asked_again(
 
     network = finished.parent / "network.py"
     methods = ["bicubic", "linear", str(network)]
-    monkeypatch.setattr("mrsr_bench.planning.plans.plan_request", ask)
+    monkeypatch.setattr("mrsr_bench.planning.planner.plan_request", ask)
     bench(finished, methods, images)
     if change == "method":
         network.write_text(NETWORK + "# edited\n", encoding="utf-8")

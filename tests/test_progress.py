@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Ended, Event, Progressed, Started, Upscaled
 from mrsr_bench.running.outcomes import Outcome

@@ -25,7 +25,7 @@ import mrsr_bench
 from mrsr_bench.data.pairs import Pair
 from mrsr_bench.degradation import degrade, resize_matrix
 from mrsr_bench.errors import UsageError
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running import runner
 from mrsr_bench.running.job import Job
@@ -35,7 +35,7 @@ from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.running.worker import run_job
 from mrsr_bench.store.locks import hold, holder_of
 from mrsr_bench.system.files import atomic_file
-from mrsr_bench.system.states import states_in
+from mrsr_bench.system.training_states import states_in
 
 Write = Callable[..., Path]
 CLOCK = ["seconds", "pixels_per_second", "memory_bytes"]

@@ -18,11 +18,11 @@ from torch import nn
 
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Batch
-from mrsr_bench.system import states
+from mrsr_bench.system import training_states as states
 from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import largest_that_fits
 from mrsr_bench.system.processes import forkserver
-from mrsr_bench.system.states import states_in
+from mrsr_bench.system.training_states import states_in
 from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import TrainingStopped
 

@@ -13,10 +13,10 @@ from recorded import FIT, Plan, fill, find, remember, view, write_undone
 
 import mrsr_bench
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
-from mrsr_bench.reporting.frames import frame_of
+from mrsr_bench.reporting.data_frames import frame_of
 from mrsr_bench.reporting.render import render_table
 from mrsr_bench.reporting.table import Table, build_table
 from mrsr_bench.store.results import Store

@@ -14,7 +14,7 @@ from plugins import NEAREST, NETWORK, RAISES, write
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.planning.cells import Training
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Progressed
 from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri

@@ -15,7 +15,7 @@ from recorded import Plan, fill, fill_scores, remember, view
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.differences import differences, find_baseline

@@ -8,8 +8,8 @@ import click
 
 from ..errors import BenchError, UsageError
 from .data import data
+from .packs import pack, unpack
 from .run import run, score
-from .share import pack, unpack
 from .show import check, list_, protocol, status, table
 
 

@@ -56,7 +56,7 @@ def get(name: str, data: Path | None, mirror: str | None, subjects: int | None) 
     bench data get ixi --data DIR                    12.8 GB, and as much again for the tars
     bench data get ixi --data DIR --subjects 3       three subjects, from the start of each tar
     """
-    from ..data.acquisition.inventory import obtain_and_audit
+    from ..data.obtaining.inventory import obtain_and_audit
 
     _, good = obtain_and_audit(name, data, click.echo, mirror, subjects)
     sys.exit(0 if good else 3)
@@ -76,7 +76,7 @@ def audit(name: str, data: Path | None, subjects: int | None) -> None:
     bench data audit ixi --data DIR
     bench data audit folder --data DIR               your own files, <subject>-<contrast>.nii.gz
     """
-    from ..data.acquisition.inventory import obtain_and_audit
+    from ..data.obtaining.inventory import obtain_and_audit
 
     _, good = obtain_and_audit(name, data, click.echo, subjects=subjects, fetch=False)
     sys.exit(0 if good else 3)

@@ -104,7 +104,7 @@ def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
     """What a run of the request would do and take, for people."""
     from ..estimating.costs import Costs
     from ..estimating.estimate import report
-    from ..planning.plans import plan_request
+    from ..planning.planner import plan_request
     from ..running.decisions import decide
     from ..store.results import Store
 

@@ -118,7 +118,7 @@ def _planned(view: View) -> list[dict[str, Any]]:
 
 def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
     """Their states by today's code."""
-    from ..planning.plans import plan_cell, recall_trainings
+    from ..planning.planner import plan_cell, recall_trainings
 
     _, trainings = recall_trainings(store, protocol, lambda text: click.echo(f"warning: {text}", err=True))
     return [

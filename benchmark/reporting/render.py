@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from . import frames
+from . import data_frames as frames
 from .caption import caption_of
 from .differences import differences, differences_caption
 from .efficiency import efficiencies, efficiency_caption

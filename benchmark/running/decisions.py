@@ -10,7 +10,7 @@ from ..planning.cells import Cell, Training
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, Standing
 from ..store.record import DoneRecord
 from ..store.results import Store
-from ..system.states import states_in
+from ..system.training_states import states_in
 from .settings import RunSettings
 
 Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running", "leave"]

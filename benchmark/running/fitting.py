@@ -15,7 +15,7 @@ from ..store.weights import WeightsMark, write_weights
 from ..system.cores import threads_to_take
 from ..system.environment import git_commit
 from ..system.files import digest, sha256_of
-from ..system.states import CURVE, remove_states
+from ..system.training_states import CURVE, remove_states
 from ..training.checkpoint import Checkpoints
 from ..training.loop import TrainingStopped, train
 from ..training.sampling import TrainingPairs, validation_crops

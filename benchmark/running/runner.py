@@ -21,10 +21,10 @@ def run(request: Request, settings: RunSettings | None = None, listener: Listene
     if (outcomes := answer_from_plan(request, settings, listener)) is not None:
         return outcomes
     from ..data.folders import open_dataset
-    from ..planning.plans import make_plan, plan_request
+    from ..planning.planner import make_plan, plan_request
+    from ..store.method_sources import keep_source
     from ..store.plan import add_plan
     from ..store.results import Store
-    from ..store.sources import keep_source
     from .driver import Driver
 
     loaded, trainings = plan_request(request)
@@ -46,7 +46,7 @@ def score(
     was trained under another key, has nothing to be scored: it is among the outcomes and left alone.
     """
     from ..data.folders import open_dataset
-    from ..planning.plans import recall_trainings
+    from ..planning.planner import recall_trainings
     from ..store.results import Store
     from .driver import Driver
 

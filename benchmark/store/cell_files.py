@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from ..errors import BenchError
 from ..system.cache import content_digest
 from ..system.files import DamagedFile, Readable, free_name, read_bytes, read_sealed, set_aside
-from ..system.states import CURVE, is_whole, states_in
+from ..system.training_states import CURVE, is_whole, states_in
 from .locks import LEASE, LOCK, HeldFolder, holder_of
 from .record import FORMAT, AnyRecord, DoneRecord, parse
 

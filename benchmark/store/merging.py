@@ -17,12 +17,12 @@ from ..system.cache import content_digest
 from ..system.files import DamagedFile, Readable, atomic_file, read_sealed, set_aside, write_sealed
 from .cell_files import clear_damage
 from .locks import Held, Hold, LeaseLost, hold
+from .method_sources import SOURCES
 from .pack import is_member_name, open_pack
 from .plan import PLANS, read_plan
 from .record import AnyRecord, DoneRecord
 from .results import Store
-from .sources import SOURCES
-from .transfer import (
+from .whole_cell import (
     NotWhole,
     WholeCell,
     base_of,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..system.files import digest, sha256_of, write_text
-from ..system.states import CURVE
+from ..system.training_states import CURVE
 from .cell_files import LOG, RECORD, SCORES, WEIGHTS, Place, inspect_cell
 from .locks import hold
 from .record import AnyRecord, DoneRecord

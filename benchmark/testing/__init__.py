@@ -11,9 +11,9 @@ pytest then runs every check of `mrsr_bench.testing.CHECKS` at every scale: `pyt
 
 from __future__ import annotations
 
-from .check import Check, CheckFailed, CheckSkipped
 from .checks import CHECKS
 from .contract import MethodContract, check_method, chosen_preset
+from .expectations import Check, CheckFailed, CheckSkipped
 from .trial import Trial
 
 __all__ = ["CHECKS", "Check", "CheckFailed", "CheckSkipped", "MethodContract", "Trial", "check_method", "chosen_preset"]

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ..method import MethodOptions, TorchMethod, intensity_scale
-from .check import Check, CheckSkipped, expect, expect_equal, expect_volume
-from .registration import displacement
+from .displacement import displacement
+from .expectations import Check, CheckSkipped, expect, expect_equal, expect_volume
 from .trial import GAIN, LR_SIDES, SyntheticSamples, Trial, scan_of
 
 MOST_SHIFT = 0.3

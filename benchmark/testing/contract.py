@@ -13,8 +13,8 @@ from ..errors import UsageError, did_you_mean
 from ..method import Method
 from ..protocol.schema import scale_name
 from ..system.environment import peak_memory
-from .check import Check, CheckSkipped
 from .checks import CHECKS
+from .expectations import Check, CheckSkipped
 from .trial import Trial
 
 Factors = tuple[int, int, int]

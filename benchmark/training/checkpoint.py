@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..system.files import DamagedFile, WorkFolder, set_aside
-from ..system.states import read_state, remove_states, states_in, write_state
+from ..system.training_states import read_state, remove_states, states_in, write_state
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ..errors import BenchError
 from ..method import Run
 from ..system.environment import peak_memory
 from ..system.memory import is_out_of_memory, largest_that_fits
-from ..system.states import CURVE
+from ..system.training_states import CURVE
 from .checkpoint import Checkpoints
 from .divergence import Guard
 from .loader import Loader, Samples

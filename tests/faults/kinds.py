@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
-from mrsr_bench.system.states import CURVE, states_in
+from mrsr_bench.system.training_states import CURVE, states_in
 
 from .driver import Driver, send
 from .setting import Setting

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
-from mrsr_bench.system.states import CURVE
+from mrsr_bench.system.training_states import CURVE
 
 from .driver import ended, marked, wait_until
 from .kinds import FILE_FAULTS, PROCESS_FAULTS, Fault, Victim

@@ -16,7 +16,7 @@ from plugins import NETWORK, write
 from ruamel.yaml import YAML
 
 from mrsr_bench.planning.cells import Cell, Training
-from mrsr_bench.planning.plans import plan_request
+from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.store.cell_files import State
 from mrsr_bench.store.results import Store

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
-from mrsr_bench.system.states import CURVE, states_in
+from mrsr_bench.system.training_states import CURVE, states_in
 
 from .setting import Setting
 

@@ -22,8 +22,8 @@ from ...system.parallel import as_done, process_pool
 from ...volumes import VolumeError
 from ..published import load
 from ..splits import site
+from .conventions import CROP, PLANES, subject_figures
 from .explain import Agreement, agreements, draws, published_figures
-from .figures import CROP, PLANES, subject_figures
 from .report import page
 
 _VERSION = 1

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..splits import allocate, site
-from .figures import SCALES, Convention, conventions
+from .conventions import SCALES, Convention, conventions
 
 DRAWS = 10_000
 SET = 70

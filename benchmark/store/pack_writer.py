@@ -12,11 +12,11 @@ from pathlib import Path
 from ..errors import BenchError
 from ..system.files import DamagedFile, atomic_file, read_bytes, sealed
 from .cell_files import WEIGHTS
+from .method_sources import SOURCES
 from .pack import MANIFEST, MAX_MEMBERS, MAX_RATIO, MAX_TOTAL, Manifest, Member, PackedProtocol
 from .plan import PLANS, View, read_plan
 from .results import Store
-from .sources import SOURCES
-from .transfer import WholeCell, cell_names, protocol_folders, read_file, read_source, whole_cell
+from .whole_cell import WholeCell, cell_names, protocol_folders, read_file, read_source, whole_cell
 
 _LEVEL = 6
 _TIME = (1980, 1, 1, 0, 0, 0)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from ..errors import BenchError
 from ..system.files import DamagedFile, Readable, read_bytes, unsealed
-from ..system.states import CURVE
+from ..system.training_states import CURVE
 from .cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, inspect_cell, read_record
 from .exhibit import read_exhibit
+from .method_sources import SOURCES
 from .pack import DAMAGE, is_member_name, max_bytes
 from .plan import PLANS
 from .record import AnyRecord, DoneRecord, parse
-from .sources import SOURCES
 
 _FOLDER = re.compile(r"seed[0-9]+")
 _MAX_SOURCE = 2**25
@@ -146,7 +146,7 @@ def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
 
 
 def read_source(path: Readable) -> bytes:
-    """The archive of a method's files, as `sources.keep_source` wrote it. Raises DamagedFile for any other file."""
+    """The archive of a method's files, as `method_sources.keep_source` wrote it. Raises DamagedFile for any other file."""
     content = read_bytes(path)
     parts, remaining = list[bytes](), _MAX_SOURCE - len(content)
     try:

@@ -35,7 +35,7 @@ def pack(results: Path, protocols: tuple[str, ...], output: Path, weights: bool,
     bench table --results mine.zip          also: bench status --results mine.zip
     bench unpack mine.zip results           adds it to one's own results
     """
-    from ..store.packing import write_pack
+    from ..store.pack_writer import write_pack
 
     packed = write_pack(
         results, output, protocols, weights=weights, images=images, warn=functools.partial(click.echo, err=True)
