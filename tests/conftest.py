@@ -89,7 +89,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _one_forkserver_for_all() -> None:
     """Children of all tests start with everything imported, whichever test starts the forkserver."""
     package = [f"mrsr_bench.{name}" for name in ("running.executors.local", "running.worker")]
-    package += [f"mrsr_bench.{name}" for name in ("testing.trial", "estimating.probe")]
+    package += [f"mrsr_bench.{name}" for name in ("testing.trial", "estimating.probe", "training.loop")]
     forkserver("torch", "timm", "lightning_fabric", *package)
 
 

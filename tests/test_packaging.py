@@ -243,6 +243,7 @@ def install_package(folder: Path, name: str) -> Path:
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_an_installed_package_of_methods_is_listed_checked_and_planned(tmp_path: Path) -> None:
     site = install_package(tmp_path, "ada")
     bench, place = Path(sys.executable).with_name("bench"), {"PYTHONPATH": str(site)}

@@ -28,6 +28,7 @@ from mrsr_bench.errors import UsageError
 from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running import runner
+from mrsr_bench.running.executors import local
 from mrsr_bench.running.job import Job
 from mrsr_bench.running.outcomes import Outcome
 from mrsr_bench.running.progress import Listener
@@ -114,7 +115,10 @@ def _tensors(path: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
-def test_plugins_that_misbehave_cost_only_their_own_cells(write_protocol: Write, images: Path, tmp_path: Path) -> None:
+def test_plugins_that_misbehave_cost_only_their_own_cells(
+    write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_GRACE_SECONDS", 0.5)  # what hangs does not listen either
     protocol = write_protocol()
     files = write(tmp_path, segfault=SEGFAULT, hang=HANG, raises=RAISES, no_import=NO_IMPORT, nearest=NEAREST)
     outcomes = bench(protocol, [*files, "bicubic"], images, timeout=6.0)
@@ -444,7 +448,7 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     write_protocol: Write, images: Path, tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -38,7 +38,7 @@ def timeless(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path: Path, precision: str, kills: int
 ) -> None:

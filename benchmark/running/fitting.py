@@ -17,9 +17,7 @@ from ..system.environment import git_commit
 from ..system.files import digest, sha256_of
 from ..system.training_states import CURVE, remove_states
 from ..training.checkpoint import Checkpoints
-from ..training.loop import TrainingStopped, train
 from ..training.sampling import TrainingPairs, validation_crops
-from ..training.setup import TrainingSetup
 from .evaluation import Provenance
 from .job import HeldJob, Job, JobRun
 
@@ -39,6 +37,9 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
         "source_digest": training.source.digest,
     }
     if isinstance(method, TorchMethod) and training.recipe is not None:
+        from ..training.loop import train  # with Fabric and timm: seconds that other methods do without
+        from ..training.setup import TrainingSetup
+
         run.steps = training.recipe.steps
         key = digest([training.base.train_key, marks["train_data_digest"], training.source.digest])
         setup = TrainingSetup(method, task, training.recipe, data, val, validation.every)
@@ -49,6 +50,8 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
         started = time.monotonic()
         method.fit(task, data, val, run)
         if run.should_stop:
+            from ..training.loop import TrainingStopped
+
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it again")
         fitted = Fit(seconds=round(time.monotonic() - started, 3), **marks)
     return _write_weights(held.job, folder, method, fitted)

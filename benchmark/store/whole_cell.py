@@ -146,7 +146,7 @@ def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
 
 
 def read_source(path: Readable) -> bytes:
-    """The archive of a method's files, as `method_sources.keep_source` wrote it. Raises DamagedFile for any other file."""
+    """The archive of a method's files, by `method_sources.keep_source`. Raises DamagedFile for any other file."""
     content = read_bytes(path)
     parts, remaining = list[bytes](), _MAX_SOURCE - len(content)
     try:

@@ -1,6 +1,6 @@
 """One training after another on this machine, each in a process of its own.
 
-Processes are children of a forkserver that has imported torch and timm once and never touches CUDA: a child starts in
+Processes are children of a forkserver that has imported torch once and never touches CUDA: a child starts in
 hundredths of a second, and a segfault, a hang or an out-of-memory kill costs that child only.
 """
 
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from ...system.processes import ChildDied, child
 from ..events import Ended, Event, Started
 from ..job import Job
 
-_PRELOAD = ("torch", "timm", "lightning_fabric", __name__, "mrsr_bench.running.worker")
+_PRELOAD = ("torch", __name__, "mrsr_bench.running.worker")
 """What every child needs, imported once."""
+_PRELOAD_OF_NETWORKS = ("timm", "lightning_fabric", "mrsr_bench.training.loop")
+"""What a child needs that trains a network: some seconds of imports, which a run without networks does without."""
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
 
@@ -38,19 +40,21 @@ class LocalExecutor:
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event]]:
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event]]:
         """Yield every job's events, first Started, last Ended.
 
         Leaving the iterator, by Ctrl-C or an exception, ends the running job; its state stays.
         """
+        networks = any(job.training.recipe for job in jobs)
+        preload = (*_PRELOAD, *(_PRELOAD_OF_NETWORKS if networks else ()))
         for job in jobs:
             yield job, Started()
-            for event in self._run(job):
+            for event in self._run(job, preload):
                 yield job, event
 
-    def _run(self, job: Job) -> Iterator[Event]:
+    def _run(self, job: Job, preload: Sequence[str]) -> Iterator[Event]:
         end: Ended | None = None
-        with child(_run_in_child, job, preload=_PRELOAD, seconds=self._timeout, grace=_GRACE_SECONDS) as running:
+        with child(_run_in_child, job, preload=preload, seconds=self._timeout, grace=_GRACE_SECONDS) as running:
             while end is None:
                 try:
                     event = running.receive()
