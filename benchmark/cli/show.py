@@ -138,7 +138,7 @@ def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]
 @click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
 @click.option("--metrics", callback=split_names, help="Metrics of the protocol to show, e.g. psnr,hfen. Default: all.")
 @click.option("--published", is_flag=True, help="Add the figures that papers print for IXI, marked as quoted.")
-@click.option("--against", help="Column to measure distances from, or 'none'. Default: linear, where there is one.")
+@click.option("--against", help="Column to compare the others with, or 'none'. Default: linear, where there is one.")
 @click.option(
     "--flops", is_flag=True, help="Add quality against multiply-accumulates; Pareto-optimal methods are marked."
 )
