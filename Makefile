@@ -22,7 +22,7 @@ demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then pr
 	$(BIN)/bench run --protocol demo
 	$(BIN)/bench table
 
-test: $(INSTALLED)  ## Run the fast tests, a process for each core
+test: $(INSTALLED)  ## Run the fast tests, on all cores
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too

@@ -29,6 +29,11 @@ REFERENCE = Path(__file__).parent / "reference"
 SHARED = Path(os.environ.get("MRSR_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two cores: a third of the time a test waits for a disk, a child or a clock."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real MR data, which the project may lack."""

@@ -255,14 +255,14 @@ def hold_and_release(folder: Path, times: int) -> None:
 
 def test_looking_without_a_pause_never_makes_a_holder_fail(tmp_path: Path) -> None:
     folder, looks = tmp_path / "cell", 0
-    child = get_context("spawn").Process(target=hold_and_release, args=(folder, 3000))
+    child = get_context("spawn").Process(target=hold_and_release, args=(folder, 1000))
     child.start()
     while child.is_alive():
         inspect_cell(Place(folder, folder, "", "", ""))
         looks += 1
     child.join()
     assert child.exitcode == 0
-    assert looks > 3000
+    assert looks > 1000
 
 
 @pytest.fixture
