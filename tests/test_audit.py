@@ -256,7 +256,8 @@ def test_the_summary_says_how_many_of_what_and_what_is_wrong(tree: Path) -> None
     text = "\n".join(lines)
     assert not good
     for words in (
-        "11 files, 0.00 GB, 4 subjects. Licence: CC BY-SA 3.0",
+        "11 files, ",
+        " kB, 4 subjects. Licence: CC BY-SA 3.0",
         "PD       1 × unreadable",
         "T2       1 × 16x16x8  15x15x20 mm  RAS  int16",
         "T1             3 of 581  1 of 322  1 of 185  1 of 74",

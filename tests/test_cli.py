@@ -141,7 +141,7 @@ def test_data_shows_places_and_clears_the_cache(
     other.write_text("keep")
     text = call("data", "list").output
     assert f"{tmp_path / 'data' / 'folder'} (missing)" in text
-    assert "(3.0 MB; MRSR_CACHE)" in text
-    assert "freed 3.0 MB" in call("data", "clear-cache").output
+    assert "(3 MB; MRSR_CACHE)" in text
+    assert "freed 3 MB" in call("data", "clear-cache").output
     assert not entry.exists()
     assert other.exists()

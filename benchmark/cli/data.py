@@ -106,9 +106,10 @@ def clear_cache() -> None:
     \b
     bench data clear-cache && bench data prepare ixi_all --data DIR
     """
+    from ..system.units import size_text
     from . import listing
 
-    click.echo(f"freed {listing.clear_cache() / 1e6:.1f} MB")
+    click.echo(f"freed {size_text(listing.clear_cache())}")
 
 
 @data.command("match")

@@ -18,6 +18,7 @@ from ..method import Task, TorchMethod
 from ..protocol import loading as protocols
 from ..registry import BrokenPlugin
 from ..system.cache import DIGESTS, cache_folder
+from ..system.units import size_text
 from .options import aligned
 
 SCALES = (2, 3, 4)
@@ -134,7 +135,7 @@ def data_places() -> list[str]:
     places = {name: _data_place(name, source) for name, source in registry.datasets().items()}
     cache = cache_folder()
     hint = "MRSR_CACHE" if os.environ.get("MRSR_CACHE") else "set MRSR_CACHE to move it"
-    return aligned([*places.items(), ("cache", f"{cache} ({_size(cache) / 1e6:.1f} MB; {hint})")])
+    return aligned([*places.items(), ("cache", f"{cache} ({size_text(_size(cache))}; {hint})")])
 
 
 def _data_place(name: str, source: registry.Source) -> str:
@@ -143,7 +144,7 @@ def _data_place(name: str, source: registry.Source) -> str:
         return "comes with an installed package"
     if root is None:
         return "give --data DIR, or set MRSR_DATA"
-    return f"{root} ({_size(root) / 1e6:.1f} MB)" if root.is_dir() else f"{root} (missing)"
+    return f"{root} ({size_text(_size(root))})" if root.is_dir() else f"{root} (missing)"
 
 
 def clear_cache() -> int:

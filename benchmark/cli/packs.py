@@ -36,12 +36,13 @@ def pack(results: Path, protocols: tuple[str, ...], output: Path, weights: bool,
     bench unpack mine.zip results           adds it to one's own results
     """
     from ..store.pack_writer import write_pack
+    from ..system.units import size_text
 
     packed = write_pack(
         results, output, protocols, weights=weights, images=images, warn=functools.partial(click.echo, err=True)
     )
     left_out = f", {packed.left_out} left out" if packed.left_out else ""
-    click.echo(f"{output}: {packed.cells} cells{left_out}, {packed.files} files, {packed.size / 1e6:.1f} MB")
+    click.echo(f"{output}: {packed.cells} cells{left_out}, {packed.files} files, {size_text(packed.size)}")
     if packed.images:
         click.echo(f"It holds slices of images of: {', '.join(sorted(packed.images))}.")
     if packed.without_images:

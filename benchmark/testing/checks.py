@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..method import MethodOptions, TorchMethod, intensity_scale
+from ..system.units import size_text
 from .displacement import displacement
 from .expectations import Check, CheckSkipped, expect, expect_equal, expect_volume
 from .trial import GAIN, LR_SIDES, SyntheticSamples, Trial, scan_of
@@ -257,8 +258,8 @@ def real_slice(trial: Trial) -> str:
     array = trial.noise((trial.slices, SLICE // rows, SLICE // columns))
     cost = trial.elsewhere(array)
     expect_volume(cost.output, trial.task.hr_shape(array.shape), f"LR {array.shape}")
-    shape, megabytes = "×".join(map(str, cost.output.shape)), cost.memory / 1e6
-    return f"{shape} HR: {cost.seconds:.2f} s, {megabytes:.0f} MB more than when loaded"
+    shape = "×".join(map(str, cost.output.shape))
+    return f"{shape} HR: {cost.seconds:.2f} s, {size_text(cost.memory)} more than when loaded"
 
 
 @_check("tensors made on the CPU in forward (pass device=x.device), half precisions, and sums whose order matters")

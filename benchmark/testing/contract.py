@@ -13,6 +13,7 @@ from ..errors import UsageError, did_you_mean
 from ..method import Method
 from ..protocol.schema import scale_name
 from ..system.environment import peak_memory
+from ..system.units import size_text
 from .checks import CHECKS
 from .expectations import Check, CheckSkipped
 from .trial import Trial
@@ -95,7 +96,7 @@ def check_method(label: str, scales: Sequence[str], defaults: bool, say: Callabl
             failed += outcome.state == "FAILED"
             passed += outcome.state == "ok"
     verdict = f"{failed} failed" if failed else "The contract is kept" if passed else "Nothing was checked"
-    say(f"\n{verdict}; {time.monotonic() - started:.0f} s, at most {peak_memory('cpu') / 1e6:.0f} MB held")
+    say(f"\n{verdict}; {time.monotonic() - started:.0f} s, at most {size_text(peak_memory('cpu'))} held")
     return passed > 0 and not failed
 
 

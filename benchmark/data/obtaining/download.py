@@ -16,6 +16,7 @@ import requests
 
 from ...errors import BenchError, UsageError
 from ...system.files import write_text
+from ...system.units import size_text
 from .meter import Meter, Say
 
 TIMEOUT = (20.0, 60.0)
@@ -226,6 +227,6 @@ def require_space(folder: Path, need: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < need:
         raise BenchError(
-            f"{folder}: too little room for {purpose}: {need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are "
+            f"{folder}: too little room for {purpose}: {size_text(need)} are needed and {size_text(free)} are "
             "free. Make room, or give another folder with --data"
         )

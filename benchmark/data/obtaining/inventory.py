@@ -12,6 +12,7 @@ from ...dataset import Dataset
 from ...errors import UsageError
 from ...registry import datasets, find_source, load_dataset
 from ...system.cache import cache_folder
+from ...system.units import size_text
 from ..folders import data_folder, open_dataset
 from .audit import Entry, audit, flaws, owner
 from .meter import Say
@@ -60,10 +61,10 @@ def _table(name: str, root: Path) -> Path:
 
 def summary(dataset: Dataset, entries: Sequence[Entry], subjects: int | None = None) -> tuple[list[str], bool]:
     """An audit as text, and whether all is as it should be. subjects: how many were requested, None for all."""
-    size = sum(int(entry.bytes or 0) for entry in entries) / 1e9
+    size = sum(int(entry.bytes or 0) for entry in entries)
     people = {entry.subject for entry in entries if entry.subject}
     lines = [
-        f"{len(entries):,} files, {size:.2f} GB, {len(people)} subjects. Licence: {dataset.licence or 'not known'}"
+        f"{len(entries):,} files, {size_text(size)}, {len(people)} subjects. Licence: {dataset.licence or 'not known'}"
     ]
     lines += ["", *_geometries(entries)]
     counts, counts_good = _counts(dataset, entries, subjects)

@@ -10,6 +10,8 @@ from typing import Literal, Self
 
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ...system.units import size_text
+
 _LINE_SECONDS = 10.0
 Say = Callable[[str], None]
 """Shows one line to the user."""
@@ -44,7 +46,7 @@ class Meter:
             self._bar.update(self._bar.task_ids[0], completed=done)
         elif time.monotonic() - self._last > _LINE_SECONDS:
             self._last = time.monotonic()
-            numbers = f"{done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB" if self._unit == "bytes" else ""
+            numbers = f"{size_text(done)} of {size_text(self._total)}" if self._unit == "bytes" else ""
             self._say(f"{self._title}: {numbers or f'{done} of {self._total} files'}")
 
     def advance(self, more: int = 1) -> None:

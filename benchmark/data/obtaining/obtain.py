@@ -13,6 +13,7 @@ from pathlib import Path
 from ...dataset import Archive, Dataset
 from ...errors import BenchError, UsageError
 from ...system.files import write_text
+from ...system.units import size_text
 from .download import FileChanged, Remote, download, require_space
 from .meter import Meter, Say
 from .unpack import Unpacked, unpack
@@ -123,7 +124,7 @@ def _unpack_all(cls: type[Dataset], job: _Fetch, root: Path, say: Say) -> Unpack
         target = root / archive.contrast
         result = unpack(tar, str(tar), _known(cls, archive), job.existing, target, advance=meter.advance)
     write_text(_listing(root, archive), json.dumps({"sha256": archive.sha256, "members": sorted(result.members)}))
-    say(f"{tar} is unpacked; it can be deleted to free {archive.size / 1e9:.1f} GB")
+    say(f"{tar} is unpacked; it can be deleted to free {size_text(archive.size)}")
     return result
 
 
