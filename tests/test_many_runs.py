@@ -312,6 +312,7 @@ def test_a_cell_that_another_run_holds_is_running_named_and_left_to_it(tmp_path:
     assert setting.states() == {other: "done", place: "missing"}
 
 
+@pytest.mark.slow
 def test_a_run_right_after_its_driver_was_killed_waits_for_the_orphan_and_goes_on(tmp_path: Path) -> None:
     setting, place = one_network(tmp_path)
     killed = setting.start()
