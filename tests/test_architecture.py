@@ -168,6 +168,15 @@ def test_a_room_does_not_know(room: str, strange: set[str]) -> None:
     assert [str(one) for one in IMPORTS if room_of(one.module) == room and room_of(one.target) in strange] == []
 
 
+def test_no_class_name_means_two_things() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.strip("_"), []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
 def test_methods_import_the_contract_degradations_and_shared_blocks_only() -> None:
     targets = {one.target for one in IMPORTS if room_of(one.module) == "methods"}
     assert {target for target in targets if not target.startswith("methods._")} == {"method", "degradation"}

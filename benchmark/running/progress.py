@@ -114,7 +114,7 @@ class RecentPace:
         return event.model_copy(update={"val_psnr": self._val_psnr}), seconds_left
 
 
-class _Description(TextColumn):
+class _TaskColumn(TextColumn):
     """The column that is cut where a line is longer than the terminal is wide."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class LiveListener(Listener):
 
     def __init__(self, console: Console) -> None:
         super().__init__()
-        columns = (_Description(), BarColumn(bar_width=16), TextColumn("{task.fields[note]}"))
+        columns = (_TaskColumn(), BarColumn(bar_width=16), TextColumn("{task.fields[note]}"))
         self._progress = _Bars(*columns, console=console)
         self._cells = self._running = TaskID(0)
 

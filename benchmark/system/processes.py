@@ -114,7 +114,7 @@ def _death(code: int | None) -> str:
     return f"was killed by {name}" + ("; the system may have run out of memory" if name == "SIGKILL" else "")
 
 
-class _Process(ForkServerProcess):
+class _QuietProcess(ForkServerProcess):
     """A process that is started in our way; the first one starts the forkserver too."""
 
     @staticmethod
@@ -128,7 +128,7 @@ class _Process(ForkServerProcess):
 
 
 class _Context(ForkServerContext):
-    Process = _Process
+    Process = _QuietProcess
 
 
 _CONTEXT = _Context()

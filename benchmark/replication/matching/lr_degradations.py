@@ -44,7 +44,7 @@ class LrDegradation:
 
 
 @dataclass(frozen=True)
-class _Difference:
+class _Residual:
     """How far an archive's LR volume is from what a candidate makes of its HR volume, in raw units."""
 
     mean: float
@@ -113,10 +113,10 @@ def _lr_degradation(
 ) -> LrDegradation:
     def compare(
         pair: tuple[ArchivedVolume, VolumeOrigin], candidates: Sequence[_RoundedDegradation]
-    ) -> list[_Difference]:
+    ) -> list[_Residual]:
         lr, origin = pair
         assert origin.match is not None
-        return _differences(origin.volume.read(), lr.read(), origin.match, factors, candidates)
+        return _residuals(origin.volume.read(), lr.read(), origin.match, factors, candidates)
 
     first = compare(pairs[0], _candidates())
     nearest = min(difference.mean for difference in first)
@@ -150,9 +150,9 @@ def _candidates() -> list[_RoundedDegradation]:
     return candidates
 
 
-def _differences(
+def _residuals(
     hr: np.ndarray, lr: np.ndarray, match: Match, factors: tuple[int, ...], candidates: Sequence[_RoundedDegradation]
-) -> list[_Difference]:
+) -> list[_Residual]:
     """How far the archive's LR is from that of each candidate, after a gain between the two is taken out."""
     raw_hr, raw_lr = ((np.asarray(array, np.float64) - match.offset) / match.scale for array in (hr, lr))
     raw_hr = np.rint(raw_hr)
@@ -168,5 +168,5 @@ def _differences(
         gain = 1.0 if abs(gain - 1) < 1e-3 else gain
         errors = np.abs(raw_lr / (gain or 1.0) - made)
         differing = float(np.mean(errors > _EXACT))
-        differences.append(_Difference(float(errors.mean()), float(errors.max()), differing, gain))
+        differences.append(_Residual(float(errors.mean()), float(errors.max()), differing, gain))
     return differences
