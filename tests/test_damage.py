@@ -208,7 +208,10 @@ def test_damage_stops_neither_status_nor_table_nor_a_dry_run(protocol: Path) -> 
     assert f"score bicubic x2: {cell_folder(protocol, 'bicubic') / RECORD} is damaged" in output or "run" in output
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(name, marks=[] if name in ("one bit", "cut short") else pytest.mark.slow) for name in DAMAGES],
+)
 def test_a_damaged_plan_costs_its_own_columns_and_says_so(protocol: Path, images: Path, damage: str) -> None:
     bench(protocol, ["nlm"], images)
     [first, *_] = sorted((protocol.parent / "results" / "runs" / "small" / "plans").iterdir(), key=os.path.getmtime)

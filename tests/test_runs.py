@@ -74,7 +74,7 @@ def record(protocol: Path, label: str, folder: str = "small") -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_a_training_killed_with_sigkill_resumes_to_bit_identical_weights(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
@@ -448,7 +448,14 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_driver_that_is_killed_or_interrupted_leaves_a_state_to_go_on_from(
     write_protocol: Write, images: Path, tmp_path: Path, how: signal.Signals
 ) -> None:

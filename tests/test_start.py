@@ -122,8 +122,8 @@ WAYS = {
     "a notebook": Way(["-c", NOTEBOOK], stdin=True),
     "the command line": Way(COMMAND_LINE),
 }
-FOR_TEST_ALL = ("standard input", "an argument of -c", "a module of -m")
-"""A notebook has no file either, and the script is a module with a file too."""
+FOR_TEST_ALL = ("standard input", "an argument of -c", "a module of -m", "the command line")
+"""A notebook has no file either, the script is a module with a file too, and most tests use the command line."""
 
 
 @dataclass
