@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 PACK := gpu-pack
 GPU_READY := $(if $(wildcard $(PACK)/wheels),$(PACK)/site,$(INSTALLED))
 GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site $(PYTHON),$(BIN)/python)
+# Tests start hundreds of processes: what one has compiled, the others need not.
+unexport PYTHONDONTWRITEBYTECODE
 GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
 .PHONY: help demo test test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
