@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
@@ -218,3 +220,17 @@ def test_a_request_comes_before_the_environment_and_that_before_a_look(monkeypat
     assert (threads_to_take(3), threads_to_take()) == (3, torch.get_num_threads())
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert (threads_to_take(3), threads_to_take()) == (3, 77)
+
+
+def test_ctrl_c_while_the_forkserver_imports_prints_nothing(tmp_path: Path) -> None:
+    (tmp_path / "slow_import.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n[i for i in range(1000)]\n", encoding="utf-8"
+    )
+    script = (
+        "import os; from mrsr_bench.system.processes import forkserver\n"
+        "process = forkserver('slow_import').Process(target=os.getpid); process.start(); process.join()\n"
+        "print(process.exitcode)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")

@@ -41,11 +41,16 @@ def process_pool(most: int, module: str) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(
         min(len(usable_cores()), most),
         mp_context=forkserver(module),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # on Ctrl-C they end at once and print nothing
+        initializer=_end_on_ctrl_c,
     )
     with _dropping(pool):
         yield pool
+
+
+def _end_on_ctrl_c() -> None:
+    """In a process of a pool: Ctrl-C ends it at once, without a message."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import connection, spawn, util
+from multiprocessing import connection, resource_tracker, spawn, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -115,12 +115,17 @@ def _death(code: int | None) -> str:
 
 
 class _QuietProcess(ForkServerProcess):
-    """A process that is started in our way; the first one starts the forkserver too."""
+    """A process that is started in our way; the first one starts the forkserver too.
+
+    Both have SIGINT blocked: Ctrl-C reaches all processes of a terminal, and the driver alone decides what it means.
+    """
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
+        resource_tracker.ensure_running()  # which would unblock SIGINT, were it started below
         with (
             _starting,
+            _blocked(signal.SIGINT),
             _changed(spawn, "get_preparation_data", _without_main),
             _changed(connection, "arbitrary_address", _short_enough),
         ):
@@ -132,6 +137,16 @@ class _Context(ForkServerContext):
 
 
 _CONTEXT = _Context()
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """Block a signal for this thread, and for good in what is started meanwhile; it is delivered afterwards."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
