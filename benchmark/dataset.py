@@ -40,6 +40,8 @@ class Dataset(ABC):
     """False where the volumes come with an installed package."""
     licence: ClassVar[str] = ""
     """Its licence, and whom to acknowledge."""
+    independent: ClassVar[bool] = True
+    """Whether subjects are independent people: only then do tables carry intervals and claims."""
     shareable: ClassVar[bool] = False
     """Whether the licence allows passing on the images: `bench pack` then includes the slices that records keep."""
     address: ClassVar[str] = ""

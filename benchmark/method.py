@@ -157,6 +157,9 @@ class Method(ABC):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     learns: ClassVar[bool] = False
     """True where the method has a `fit`; set when the class is made."""
+    seeded: ClassVar[bool] = False
+    """Whether another seed gives another result: such a method has a cell for each seed, any other one cell in all.
+    True where the method has a `fit`, unless it is declared; `bench check` finds a wrong False."""
     slice_wise: ClassVar[bool] = False
     """Declared, and then checked by `bench check`: a slice's output depends on that slice and the volume's intensity
     scale or peak alone (with `slices_per_sample` > 1, on its group of slices)."""
@@ -169,6 +172,8 @@ class Method(ABC):
         super().__init_subclass__(**kwargs)
         if cls.fit is not Method.fit:
             cls.learns = True
+            declared = any("seeded" in vars(base) for base in cls.__mro__[: cls.__mro__.index(Method)])
+            cls.seeded = cls.seeded if declared else True
 
     def __init__(self, preset: str | None = None, **options: Any) -> None:
         """Options come from the class, then `preset`, then `options`; pydantic.ValidationError where one is wrong."""
@@ -200,6 +205,7 @@ class TorchMethod(Method):
     """A network and its recipe: define `build` and `recipe`; the suite's one training loop does the rest."""
 
     learns: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
     slice_wise: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
     """True by `upscale` below, which divides by the intensity scale; a class that overrides it declares this again."""

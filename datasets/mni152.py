@@ -22,6 +22,7 @@ _FIRST, _LAST = 35, 145  # axial slices that show brain; those from 155 on are e
 
 class Mni152(Dataset):
     needs_root = False
+    independent = False
     licence = (
         "Copyright (C) 1993–2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, "
         "McGill University; may be used, copied, modified and distributed where this notice appears in all copies"

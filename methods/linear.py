@@ -47,6 +47,7 @@ class Linear(Method):
 
     paper = "Romano, Isidoro, Milanfar, RAISR: Rapid and accurate image super resolution, IEEE TCI 3(1), 2017"
     Options = LinearOptions
+    seeded = False
     slice_wise = True
     homogeneous = True
     options: LinearOptions

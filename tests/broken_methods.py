@@ -161,6 +161,24 @@ class NoisyBuild(SoundNetwork):
         return network
 
 
+# other_seed
+
+
+class DrawsFromItsSeed(Sound):
+    def upscale(self, scan: Scan, task: Task) -> Array:
+        return super().upscale(scan, task) + np.float32(np.random.default_rng(task.seed).normal())
+
+
+class FitsTheFirstBatch(NoisyFit):
+    seeded = False
+
+    def fit(self, task: Task, train: TrainingSet, val: Sequence[Batch], run: Run) -> None:
+        self.offset = np.asarray(train.batch(0)[0].mean())
+
+    def upscale(self, scan: Scan, task: Task) -> Array:
+        return super().upscale(scan, task) + np.float32(self.offset)
+
+
 # constants, homogeneous
 
 
@@ -322,6 +340,7 @@ BROKEN: dict[str, list[tuple[type[Method], str]]] = {
         (NoisyFit, "differ in offset"),
         (NoisyBuild, "two fits with seed 0 differ"),
     ],
+    "other_seed": [(DrawsFromItsSeed, "the output differs by up to"), (FitsTheFirstBatch, "the output differs")],
     "constants": [(AddsAnOffset, "of constant 7 differ")],
     "homogeneous": [(Clips, "64 times the input")],
     "gradients": [

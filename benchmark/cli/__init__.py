@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import BenchError, UsageError
+from .compare import compare
 from .data import data
 from .packs import pack, unpack
 from .run import run, score
@@ -40,5 +41,5 @@ def main() -> None:
     """
 
 
-for command in (list_, protocol, check, data, run, score, status, table, pack, unpack):
+for command in (list_, protocol, check, data, run, score, status, table, compare, pack, unpack):
     main.add_command(command)

@@ -72,6 +72,8 @@ class Training:
     """What the options came from; it decides nothing that they do not."""
     train_subjects: int | None = None
     """How many of the training subjects the label takes; None for all."""
+    seeded: bool = True
+    """Whether another seed gives another result (`Method.seeded`)."""
     broken: str | None = None
     """Why the method cannot be loaded: its cells fail."""
     unsupported: str | None = None
@@ -140,19 +142,30 @@ def plan_trainings(
     resolve_names(loaded)
     entrants = entrants_of(loaded, labels or list(protocol.methods))
     trainings = []
-    chosen_seeds = tuple(dict.fromkeys(seeds)) or protocol.seeds
     for number, degradation in enumerate(protocol.degradation):
         if any(earlier.title == degradation.title for earlier in protocol.degradation[:number]):
             raise loaded.error(("degradation", number, "name"), f"'{degradation.title}' appears twice; remove one")
         for contrast in protocol.data.contrasts:
             for factors in [known[scale] for scale in scales] or protocol.scales:
-                for entrant in entrants:
-                    learns = entrant.method.learns if entrant.method else True
-                    trainings += [
-                        _training(loaded, entrant, contrast, factors, degradation, seed)
-                        for seed in (chosen_seeds if learns else chosen_seeds[:1])
-                    ]
+                trainings += [
+                    _training(loaded, entrant, contrast, factors, degradation, seed, with_plus)
+                    for entrant in entrants
+                    for seed, with_plus in _seeds(loaded, entrant, seeds).items()
+                ]
     return trainings
+
+
+def _seeds(loaded: Loaded, entrant: Entrant, chosen: Sequence[int]) -> dict[int, bool]:
+    """The seeds of an entrant → whether each is tested as a self-ensemble too.
+
+    Those that are chosen hold for every label. A method without chance has one cell, of the protocol's first seed,
+    whatever the seeds.
+    """
+    if entrant.method is not None and not entrant.method.seeded:
+        return {loaded.protocol.seeds[0]: bool(entrant.plus_seeds)}
+    if chosen:
+        return dict.fromkeys(chosen, bool(entrant.plus_seeds))
+    return {seed: seed in entrant.plus_seeds for seed in entrant.seeds}
 
 
 def _training(
@@ -162,6 +175,7 @@ def _training(
     factors: tuple[int, int, int],
     degradation: DegradationSpec,
     seed: int,
+    with_plus: bool,
 ) -> Training:
     data = loaded.protocol.data
     task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
@@ -187,13 +201,14 @@ def _training(
         task,
         entrant.preset,
         entrant.train_subjects,
+        entrant.method.seeded if entrant.method else True,
         broken,
         unsupported,
     )
     train_key = digest(_train_content(training, entrant.method))
     base = replace(base, train_key=train_key, score_key=_score_key(training, train_key, "plain"))
     plus = replace(base, label=f"{entrant.label}+", score_key=_score_key(training, train_key, "ensemble"))
-    return replace(training, base=base, plus=plus if entrant.with_plus else None)
+    return replace(training, base=base, plus=plus if with_plus else None)
 
 
 def _train_content(training: Training, method: Method | None) -> dict[str, Any]:

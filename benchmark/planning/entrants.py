@@ -31,9 +31,11 @@ class Entrant:
     method: Method | None
     broken: str | None
     recipe: Recipe | None
-    with_plus: bool
     train_subjects: int | None
     preset: str | None
+    seeds: tuple[int, ...]
+    plus_seeds: tuple[int, ...]
+    """The seeds whose training is tested as a self-ensemble too."""
 
 
 def resolve_names(loaded: Loaded) -> None:
@@ -52,6 +54,10 @@ def resolve_names(loaded: Loaded) -> None:
         except ValidationError as error:
             path = ("degradation", number, "options")
             raise _usage_error(loaded, path, error, DEGRADATIONS[name].model_fields) from None
+    for number, pair in enumerate(protocol.report.claims):
+        if unknown := [label for label in pair if label not in protocol.methods]:
+            message = f"the protocol has no label '{unknown[0]}'. {did_you_mean(unknown[0], protocol.methods)}"
+            raise loaded.error(("report", "claims", number), message)
     for label, settings in protocol.scoring.metrics.items():
         key = ("scoring", "metrics", label)
         try:
@@ -68,12 +74,7 @@ def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
     for label in labels:
         plain = label.removesuffix("+")
         with_plus[plain] = with_plus.get(plain, False) or label.endswith("+")
-    for label, spec in loaded.protocol.methods.items():
-        if label.endswith("+") and spec != MethodSpec():
-            message = (
-                f"is the self-ensemble of '{label[:-1]}' and has no settings of its own; give them to '{label[:-1]}'"
-            )
-            raise loaded.error(("methods", label), message)
+    _check_ensembles(loaded)
     specs = {label: spec for label, spec in loaded.protocol.methods.items() if not label.endswith("+")}
     files = [label.partition(":")[0] for label in with_plus if _is_file(label)]
     known = registry.methods(files)
@@ -92,6 +93,30 @@ def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
     return entrants
 
 
+def _check_ensembles(loaded: Loaded) -> None:
+    """Raise UsageError where a self-ensemble has settings that are those of its plain label."""
+    for label, spec in loaded.protocol.methods.items():
+        if not label.endswith("+"):
+            continue
+        if spec != MethodSpec(seeds=spec.seeds):
+            message = (
+                f"is the self-ensemble of '{label[:-1]}' and has no settings of its own but seeds; give them to "
+                f"'{label[:-1]}'"
+            )
+            raise loaded.error(("methods", label), message)
+        if more := set(spec.seeds or ()) - set(_seeds(loaded, label[:-1])):
+            raise loaded.error(("methods", label, "seeds"), f"'{label[:-1]}' has no seed {min(more)}")
+
+
+def _seeds(loaded: Loaded, label: str) -> tuple[int, ...]:
+    """The seeds of a label: its own, those of the plain label for a self-ensemble, or the protocol's."""
+    protocol = loaded.protocol
+    for name in (label, label.removesuffix("+")):
+        if name in protocol.methods and (seeds := protocol.methods[name].seeds):
+            return seeds
+    return protocol.seeds
+
+
 def _is_file(label: str) -> bool:
     return label.partition(":")[0].endswith(".py") or "/" in label
 
@@ -108,7 +133,9 @@ def _entrant(
     loaded: Loaded, path: tuple[str, ...], label: str, source: Source, spec: MethodSpec, plus: bool
 ) -> Entrant:
     short = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
-    broken = Entrant(short, source, None, "", None, plus, spec.train_subjects, spec.preset)
+    seeds = _seeds(loaded, label)
+    plus_seeds = _seeds(loaded, f"{label}+") if plus else ()
+    broken = Entrant(short, source, None, "", None, spec.train_subjects, spec.preset, seeds, plus_seeds)
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..dataset import Dataset
 from ..errors import BenchError, UsageError
 from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
@@ -86,6 +87,7 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         description=" ".join(protocol.description.split()),
         dataset=protocol.data.dataset,
         licence=_licence(protocol.data.dataset),
+        independent=_is_independent(protocol.data.dataset),
         grid=protocol.data.grid,
         track=protocol.training.track,
         validation_every=protocol.validation.every,
@@ -95,6 +97,8 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         border=protocol.scoring.border,
         rounding=protocol.scoring.round,
         train_subjects=len(loaded.split["train"]),
+        claims=protocol.report.claims,
+        equivalence=protocol.report.equivalence,
         rows=tuple(
             (degradation.title, contrast, f"x{scale_name(factors)}")
             for degradation in protocol.degradation
@@ -107,11 +111,22 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
 
 def _licence(dataset: str) -> str:
     """The licence under which a data set's images may be handed on; '' where there is none."""
+    cls = _dataset_class(dataset)
+    return cls.licence if cls and cls.shareable else ""
+
+
+def _is_independent(dataset: str) -> bool:
+    """Whether a data set says that its subjects are independent people; one that cannot be loaded says nothing."""
+    cls = _dataset_class(dataset)
+    return cls.independent if cls else False
+
+
+def _dataset_class(dataset: str) -> type[Dataset] | None:
+    """The class of a data set; None for a plugin that cannot be imported."""
     try:
-        cls = load_dataset(find_source(dataset, datasets(), "data set"))
+        return load_dataset(find_source(dataset, datasets(), "data set"))
     except BrokenPlugin:
-        return ""
-    return cls.licence if cls.shareable else ""
+        return None
 
 
 def _column(training: Training, cell: Cell) -> ColumnPlan:
@@ -122,6 +137,7 @@ def _column(training: Training, cell: Cell) -> ColumnPlan:
         preset=training.preset,
         options=training.options,
         recipe=training.recipe.model_dump(mode="json") if training.recipe else None,
+        seeded=training.seeded,
         train_subjects=training.train_subjects,
         source_digest=training.source.digest,
     )

@@ -31,7 +31,8 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values, none of which may appear twice: each makes cells of its own."""
     for number, value in enumerate(values):
         if value in values[:number]:
-            raise ValueError(f"{value} appears twice")
+            name = " and ".join(sorted(value)) if isinstance(value, frozenset) else value
+            raise ValueError(f"{name} appears twice")
     return values
 
 
@@ -113,6 +114,13 @@ class MethodSpec(Block):
     """Train on that many of the training subjects (`protocol.Loaded.train_subjects` says which); none: on all."""
     lr: float | None = Field(None, gt=0, exclude_if=lambda rate: rate is None)
     """The label's learning rate in track equal; none: that of `TrainingSpec`, else the recipe's."""
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1, exclude_if=lambda seeds: seeds is None)
+    """The label's seeds; none: the protocol's. The only setting that a self-ensemble has of its own."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return value and _once(value)
 
 
 class TrainingSpec(Block):
@@ -186,12 +194,25 @@ class ScoringSpec(Block):
 
 
 class ReportSpec(Block):
-    """The slices that cells of the first seed keep (`running/exhibits.py`). No figure or key depends on them."""
+    """What is shown beside the figures, and which differences are tested. No figure or key depends on it."""
 
     subjects: int = Field(4, ge=0, le=16)
-    """How many test subjects, evenly spaced in the split's order; 0: nothing is kept."""
+    """Of how many test subjects cells of the first seed keep slices (`running/exhibits.py`), evenly spaced in the
+    split's order; 0: nothing is kept."""
     slices: int = Field(1, ge=1, le=16)
     """How many whole slices of each, evenly spaced; one is the middle slice."""
+    claims: tuple[tuple[Label, Label], ...] = Field((), exclude_if=lambda claims: not claims)
+    """Pairs of labels whose difference is tested over all rows together: one family (`reporting/claims.py`)."""
+    equivalence: float | None = Field(None, gt=0, exclude_if=lambda bound: bound is None)
+    """The difference in the primary metric that counts as none, in its unit: within ± it two labels are equivalent."""
+
+    @field_validator("claims")
+    @classmethod
+    def _claims_once(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        _once(tuple(frozenset(pair) for pair in value))
+        if same := [first for first, second in value if first == second]:
+            raise ValueError(f"'{same[0]}' is compared with itself")
+        return value
 
 
 class Protocol(Block):

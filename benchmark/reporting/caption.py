@@ -7,6 +7,7 @@ import numpy as np
 from ..replication import published as papers
 from ..store.record import DoneRecord
 from . import budget
+from .claims import ties_statements
 from .table import Row, Table
 
 
@@ -24,6 +25,7 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
         f"Cells: {'/'.join(table.main_metrics)}. {_conventions(table)}; "
         f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
         *_seeds(table, recorded),
+        *ties_statements(table),
         *budget.training_statements(table),
     ]
     if numbers := _training_subjects(table):

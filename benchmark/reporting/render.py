@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX or CSV: the best and the second figure of a row marked, quoted figures never."""
+"""Tables as Markdown, LaTeX or CSV: what cannot be told from a row's best figure is bold, a quoted figure never."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from tabulate import tabulate
 
 from . import data_frames as frames
 from .caption import caption_of
+from .claims import METHODS, NETWORKS, Claim, claims, claims_caption, ties, verdict_text
+from .compare import Comparison, statements
+from .contrasts import Contrast
 from .differences import differences, differences_caption
 from .efficiency import efficiencies, efficiency_caption
+from .statistics import Estimate
 from .table import Column, Row, Table
 
 Format = Literal["markdown", "latex", "csv"]
-_MARKS = {"markdown": ("**{}**", "<u>{}</u>"), "latex": (r"\textbf{{{}}}", r"\underline{{{}}}")}
+_BOLD = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}
+_RAISED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ")
+"""Letters of ties as they are printed in Markdown."""
 _LATEX: dict[int, str] = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
@@ -47,6 +53,8 @@ def render_table(table: Table, format: Format, baseline: str | None = None, flop
     main = _figure_table(table, format, {(): table.main_metrics})
     others = _figure_table(table, format, {(metric,): [metric] for metric in table.other_metrics})
     views = []
+    if claimed := claims(table):
+        views.append((claim_table(table, claimed), claims_caption(table), "claims"))
     if baseline:
         views.append((_difference_table(table, baseline), differences_caption(table, baseline), "difference"))
     if flops:
@@ -68,25 +76,58 @@ def render_table(table: Table, format: Format, baseline: str | None = None, flop
 
 
 def _difference_table(table: Table, baseline: str) -> TextTable:
-    """Every difference as text, e.g. '+2.25', '[+2.19, +2.31]'."""
-    metric = table.metrics[0]
+    """Every difference as text; the baseline stands in the heading."""
+    contrasts = contrast_table(table, differences(table, baseline))
+    label, metric = len(table.row_headings()), f"{table.metrics[0]} − {baseline}"
+    for row in contrasts.rows:
+        row[label] = row[label].removesuffix(f" − {baseline}")
+    return TextTable([*table.row_headings(), "method", metric, *contrasts.headings[label + 2 :]], contrasts.rows)
 
-    def text(value: float, sign: str = "+") -> str:
-        return "–" if math.isnan(value) else f"{value:{sign}.{table.conventions[metric].decimals}f}".replace("-", "−")
 
-    rows = [
-        [
-            *difference.row,
-            difference.label,
-            text(difference.mean),
-            "–" if math.isnan(difference.low) else f"[{text(difference.low)}, {text(difference.high)}]",
-            str(difference.subjects) if difference.subjects else "–",
-            text(difference.spread, ""),
-        ]
-        for difference in differences(table, baseline)
-    ]
-    headings = [f"{metric} − {baseline}", "95 % interval", "subjects", "SD over seeds"]
-    return TextTable([*table.row_headings(), "method", *headings], rows)
+def contrast_table(table: Table, contrasts: Sequence[Contrast]) -> TextTable:
+    """Contrasts as text, e.g. 'poan − edsr', '+0.25', '[+0.19, +0.31]', '3 seeds: no claim', '30', '3, 3'."""
+    metric, several = table.metrics[0], any(len(contrast.rows) != 1 for contrast in contrasts)
+
+    def number(value: float) -> str:
+        text = "–" if math.isnan(value) else f"{value:+.{table.conventions[metric].decimals}f}"
+        return text.replace("-", "−").replace("inf", "∞")
+
+    def interval(estimate: Estimate | None, why: str) -> str:
+        return f"[{', '.join(map(number, estimate.interval))}]" if estimate else why or "–"
+
+    rows = []
+    for contrast in contrasts:
+        named = [", ".join(map(" ".join, contrast.rows)) or "–"] if several else [*contrast.rows[0]]
+        rows.append(
+            [
+                *named,
+                f"{contrast.first} − {contrast.second}",
+                number(contrast.mean),
+                interval(contrast.networks, ""),
+                interval(contrast.method, contrast.why),
+                str(len(contrast.subjects)) if contrast.subjects else "–",
+                ", ".join(str(len(seeds)) for seeds in contrast.seeds) if contrast.subjects else "–",
+            ]
+        )
+    headings = ["rows"] if several else table.row_headings()
+    return TextTable([*headings, "columns", metric, "networks (i)", "methods (ii)", "subjects", "seeds"], rows)
+
+
+def claim_table(table: Table, family: Sequence[Claim]) -> TextTable:
+    """Contrasts with their verdicts as text."""
+    contrasts = contrast_table(table, [claim.contrast for claim in family])
+    rows = [[*row, verdict_text(table, claim)] for row, claim in zip(contrasts.rows, family, strict=True)]
+    return TextTable([*contrasts.headings, "verdict"], rows)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """`bench compare` as Markdown."""
+    table = comparison.tables[0]
+    blocks = [_markdown(claim_table(table, comparison.rows))]
+    if len(comparison.rows) > 1:
+        blocks.append(_markdown(claim_table(table, [comparison.pooled])))
+    lines = [*statements(comparison), f"{NETWORKS} {METHODS}"]
+    return "\n\n".join([*blocks, "\n".join(f"- {line}" for line in lines)]) + "\n"
 
 
 def _efficiency_table(table: Table) -> TextTable:
@@ -144,18 +185,17 @@ def _heading(column: Column, format: str) -> str:
 
 
 def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, format: str) -> list[str]:
-    """A row's figures and their spread, the best and the second of ours marked, by the digits shown; ties alike."""
-    figures = [(column, table.figure_text(metric, table.value(row, column, metric))) for column in columns]
-    ours = {float(text) for column, text in figures if not column.source and text != "–"}
-    ranked = sorted(ours, reverse=table.conventions[metric].higher_is_better)
-    marks = dict(zip(ranked, _MARKS[format], strict=False))
-    return [
-        text
-        if column.source or text == "–"
-        else marks.get(float(text), "{}").format(text)
-        + _plus_minus(table.figure_text(metric, table.spread(row, column, metric)))
-        for column, text in figures
-    ]
+    """A row's figures with their spread and letters; bold is what cannot be told from the best one of ours."""
+    tied = ties(table, row, metric)
+    texts = []
+    for column in columns:
+        text = table.figure_text(metric, table.value(row, column, metric))
+        if not column.source and column.name in tied.best:
+            text = _BOLD[format].format(text)
+        letters = "" if column.source else tied.letters.get(column.name, "")
+        raised = rf"$^{{{letters}}}$" if format == "latex" and letters else letters.translate(_RAISED)
+        texts.append(text + _plus_minus(table.figure_text(metric, table.spread(row, column, metric))) + raised)
+    return texts
 
 
 def _record_table(records: Sequence[dict[str, Any]]) -> TextTable:

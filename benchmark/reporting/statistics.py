@@ -1,14 +1,57 @@
-"""Means, spreads and confidence intervals of figures over seeds and over subjects."""
+"""Means, spreads, and the two estimates of a difference that docs/statistics.md explains.
+
+(i) These trained networks on other subjects: paired over subjects, seeds averaged, Student's t.
+(ii) The method, trained again, on other subjects: the variance over each column's own seeds joins that over subjects.
+
+Scores are arrays (seeds, subjects). A method without chance has one seed and no variance over seeds.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
-RESAMPLES = 9999
 LEVEL = 0.95
+ALPHA = 0.05
+"""Of every test: of a family, of a row's ties, of equivalence."""
+LEAST_SUBJECTS = 3
+"""Fewer subjects carry no interval."""
+LEAST_SEEDS = 3
+"""Fewer seeds carry no claim about a method: of two, the interval covers 87 % in place of 95 %."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean difference with its standard error and the degrees of freedom of Student's t."""
+
+    mean: float
+    error: float
+    df: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval."""
+        half = self.least_gap(1 - LEVEL)
+        return self.mean - half, self.mean + half
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of no difference: 1 where there is none, 0 where there is one without any error."""
+        if self.mean == 0:
+            return 1.0
+        return float(2 * stdtr(self.df, -abs(self.mean) / self.error)) if self.error > 0 else 0.0
+
+    def least_gap(self, alpha: float) -> float:
+        """The smallest difference that a two-sided test at `alpha` finds, with this error."""
+        return float(stdtrit(self.df, 1 - alpha / 2)) * self.error
+
+    def is_equivalent(self, bound: float) -> bool:
+        """Whether the difference lies within ±`bound`: two one-sided tests at `ALPHA` (TOST; Schuirmann 1987)."""
+        return abs(self.mean) + float(stdtrit(self.df, 1 - ALPHA)) * self.error < bound
 
 
 def mean(values: Sequence[float]) -> float:
@@ -26,39 +69,52 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
-    """A 95 % confidence interval of the mean of paired differences, one per subject, by resampling the subjects.
+def networks_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """(i): `first` less `second`, of the same subjects, for these trained networks; at least two subjects."""
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    return _joined(differences, [_of_mean(differences)])
 
-    Bias-corrected and accelerated bootstrap (BCa; Efron, JASA 1987) with 9999 resamples from a fixed seed, so equal
-    differences give equal intervals, in any order. For a handful of subjects every bootstrap interval is too narrow.
-    NaN for fewer than two subjects, and where a difference is not finite. If all differences are equal, both ends are
-    that difference.
+
+def method_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """(ii): `first` less `second`, of the same subjects, for the methods: their seeds are independent.
+
+    SE² = s²_A/S_A + s²_B/S_B + s²_d/n, and degrees of freedom by Satterthwaite (Biometrics Bulletin 1946). s²_A is the
+    variance over A's own seeds of the mean over subjects, s²_d that over subjects of the difference of seed-averaged
+    scores. A column of one seed adds no variance over seeds: only a method without chance may have one.
     """
-    values = np.sort(np.asarray(differences, np.float64))
-    if len(values) < 2 or not np.isfinite(values).all():
-        return math.nan, math.nan
-    if values[0] == values[-1]:
-        return float(values[0]), float(values[0])
-    return _bca(values, np.random.default_rng(0))
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    seeds = [_of_mean(scores.mean(axis=1)) for scores in (first, second) if len(scores) > 1]
+    return _joined(differences, [*seeds, _of_mean(differences)])
 
 
-def _bca(values: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
-    """As `scipy.stats.bootstrap` computes it, whose import takes longer than the table: a test compares the two."""
-    from scipy.special import ndtr, ndtri
+def paired_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """(ii) for two columns of the same trainings, seed by seed: SE² = s²_D/S + s²_d/n.
 
-    count = len(values)
-    resampled = _mean(values[random.integers(0, count, (RESAMPLES, count))])
-    mean = _mean(values)
-    bias = ndtri(((resampled < mean).mean() + (resampled <= mean).mean()) / 2)
-    jackknife = _mean(np.stack([np.delete(values, index) for index in range(count)]))
-    influence = (count - 1) * (jackknife.mean() - jackknife)
-    skewness = (influence**3).sum() / count**3 / (6 * ((influence**2).sum() / count**2) ** 1.5)
-    tails = ndtri(np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    low, high = np.percentile(resampled, 100 * ndtr(bias + (bias + tails) / (1 - skewness * (bias + tails))))
-    return float(low), float(high)
+    s²_D is the variance over seeds of the difference of means over subjects.
+    """
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    return _joined(differences, [_of_mean((first - second).mean(axis=1)), _of_mean(differences)])
 
 
-def _mean(samples: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Means that are equal to the last bit where the samples hold the same values: BCa counts such ties."""
-    means: np.ndarray = np.sort(samples, axis=axis).mean(axis=axis)
-    return means
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of a family, adjusted by Holm's step-down (Scandinavian Journal of Statistics 1979), in order."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _of_mean(values: np.ndarray) -> tuple[float, float]:
+    """The variance of the mean of independent values, and its degrees of freedom."""
+    return float(values.var(ddof=1)) / len(values), len(values) - 1.0
+
+
+def _joined(differences: np.ndarray, parts: Sequence[tuple[float, float]]) -> Estimate:
+    """The estimate whose variance is the sum of `parts`: (variance, degrees of freedom) each."""
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Estimate(float(differences.mean()), 0.0, parts[-1][1])
+    df = 1 / sum((part / variance) ** 2 / part_df for part, part_df in parts)
+    return Estimate(float(differences.mean()), math.sqrt(variance), df)

@@ -56,6 +56,8 @@ class Table:
     """(row, label) → seed → the scores behind the record's means."""
     seeds: dict[tuple[Row, str], set[int]] = field(default_factory=dict)
     """(row, label) → every seed that was planned."""
+    seeded: dict[str, bool] = field(default_factory=dict)
+    """Label → whether another seed gives another result."""
     quotes: dict[tuple[Row, Column], Quote] = field(default_factory=dict)
     """(row, quoted column) → the printed figure."""
     published: bool = False
@@ -144,6 +146,7 @@ def build_table(view: View, metrics: Sequence[str] = (), published: bool = False
     for planned in view.cells:
         row = names[planned.cell.row]
         table.seeds.setdefault((row, planned.cell.label), set()).add(planned.cell.seed)
+        table.seeded.setdefault(planned.cell.label, planned.column.seeded)
         standing = standing_of(view.place(planned), planned.cell.why or "")
         _add_cell(table, row, planned.cell, standing)
     _demand_same_data(table)

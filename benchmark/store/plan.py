@@ -63,6 +63,8 @@ class ProtocolPlan(Part):
     dataset: str
     licence: str = ""
     """The licence that lets anyone hand on the data set's images, and whom to name; '' where there is none."""
+    independent: bool = True
+    """Whether subjects are independent people."""
     grid: str
     track: str
     validation_every: int
@@ -73,6 +75,10 @@ class ProtocolPlan(Part):
     rounding: str
     train_subjects: int
     """Number of subjects in the training fold."""
+    claims: tuple[tuple[str, str], ...] = ()
+    """The pairs of columns whose difference was to be tested before anything was run."""
+    equivalence: float | None = None
+    """The difference, in the primary metric, that counts as none."""
     rows: tuple[Row, ...]
     """All its rows, in the order of a table."""
     resolved: dict[str, Any]
@@ -89,6 +95,8 @@ class ColumnPlan(Part):
     preset: str | None
     options: dict[str, Any]
     recipe: RecipeMark | None
+    seeded: bool = True
+    """Whether another seed gives another result."""
     train_subjects: int | None
     """Number of training subjects that it takes; None for all."""
     source_digest: str

@@ -136,6 +136,16 @@ def same_seed(trial: Trial) -> None:
     expect(np.array_equal(output, trial.upscale(second_fit, trial.lr)), "two fits with the same state give two outputs")
 
 
+@_check("task.seed, and batches, whose order is that of the seed; remove seeded = False, so that every seed has a cell")
+def other_seed(trial: Trial) -> None:
+    """Where seeded is False, another seed gives the same output bit for bit."""
+    if trial.cls.seeded:
+        raise CheckSkipped("is seeded")
+    other = Trial(trial.cls, trial.preset, trial.options, trial.task.factors, seed=trial.task.seed + 1)
+    output, second = trial.upscale(trial.fitted, trial.lr), other.upscale(other.fitted, trial.lr)
+    expect(np.array_equal(output, second), f"the output differs by up to {np.abs(output - second).max():.3g}")
+
+
 @_check("weights that do not sum to 1, zero padding at the borders, and constant terms; else keeps_constants is untrue")
 def constants(trial: Trial) -> None:
     """Where keeps_constants is declared, a constant volume stays that constant."""

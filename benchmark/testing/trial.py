@@ -63,7 +63,8 @@ def image(shape: Sequence[int], blurred: Sequence[int], seed: int) -> Array:
 class SyntheticSamples:
     """A training set (`method.TrainingSet`, `loader.Samples`) of whole small volumes: batch k holds two of them."""
 
-    def __init__(self, pairs: Sequence[Batch]) -> None:
+    def __init__(self, pairs: Sequence[Batch], seed: int = 0) -> None:
+        self._seed = seed
         self._pairs = [
             ((lr / scale).astype(np.float32), (hr / scale).astype(np.float32))
             for lr, hr in pairs
@@ -71,7 +72,7 @@ class SyntheticSamples:
         ]
 
     def batch(self, step: int) -> Batch:
-        chosen = [self._pairs[(step + number) % len(self._pairs)] for number in range(2)]
+        chosen = [self._pairs[(self._seed + step + number) % len(self._pairs)] for number in range(2)]
         return np.stack([lr for lr, _ in chosen]), np.stack([hr for _, hr in chosen])
 
     crops = batch
@@ -126,10 +127,11 @@ class Trial:
         preset: str | None = None,
         options: dict[str, Any] | None = None,
         factors: tuple[int, int, int] = (1, 2, 2),
+        seed: int = 0,
     ) -> None:
         self.cls, self.preset, self.options = cls, preset, options or {}
         precision = cls.recipe.precision if issubclass(cls, TorchMethod) else "32-true"
-        self.task = Task(factors, precision=precision)
+        self.task = Task(factors, seed=seed, precision=precision)
 
     def make(self) -> Method:
         """The method as it is before any fit."""
@@ -172,7 +174,7 @@ class Trial:
         Python's and numpy's global generators have another state each time, as in a run; so has torch's, unless the
         suite seeds it.
         """
-        method, data = self.make(), SyntheticSamples(pairs or self.pairs)
+        method, data = self.make(), SyntheticSamples(pairs or self.pairs, self.task.seed)
         _disturb()
         with tempfile.TemporaryDirectory() as scratch:
             run, val = _Quiet(Path(scratch)), list(data.volumes())

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from mrsr_bench.store.cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS
@@ -66,7 +67,7 @@ def _problems_with_cell(folder: Path, expected: Path) -> list[str]:
             problems.append(f"{WEIGHTS} has other tensors than in the undisturbed run")
         if (folder / CURVE).exists() and _curve(folder) != _curve(expected):
             problems.append(f"{CURVE} differs from that of the undisturbed run")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         problems.append(f"its files cannot be read: {error!r}")
     return problems
 

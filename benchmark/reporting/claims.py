@@ -1,0 +1,129 @@
+"""What a table may claim: the columns of a row that cannot be told apart, and the contrasts that a protocol fixed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+
+from .contrasts import Contrast, Verdict, column_scores, contrast, pooled_contrast, verdicts
+from .statistics import ALPHA, holm
+from .table import Row, Table
+from .ties import letter_groups
+
+
+@dataclass(frozen=True)
+class Ties:
+    """The columns of a row, in one metric, that cannot be told apart."""
+
+    letters: dict[str, str]
+    """Label → its letters: columns without a common letter differ. A label without a claim is not in it."""
+    best: frozenset[str]
+    """The labels that cannot be told from the best figure; empty where the best figure carries no claim."""
+    least_gap: float
+    """The least difference that the row could show: that of Holm's first step, the median over pairs. NaN: no pair."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A contrast that was fixed beforehand, and what follows from it."""
+
+    contrast: Contrast
+    verdict: Verdict
+    equivalent: bool
+    """Whether the difference lies within the protocol's bound, whatever the verdict."""
+
+
+def ties(table: Table, row: Row, metric: str) -> Ties:
+    """The tie groups of a row: all pairs of columns that carry a claim, Holm at 5 %."""
+    columns = [scores for label in table.labels if (scores := column_scores(table, row, label, metric))]
+    sign = -1 if table.conventions[metric].higher_is_better else 1
+    ranked = sorted(columns, key=lambda scores: sign * float(scores.values.mean()))
+    pairs = combinations([scores for scores in ranked if not scores.why_no_claim], 2)
+    contrasts = [contrast(*pair, [row], table.view.protocol.independent) for pair in pairs]
+    estimates = {(item.first, item.second): item.method for item in contrasts if item.method is not None}
+    if not estimates:
+        return Ties({}, frozenset(), math.nan)
+    adjusted = holm([estimate.p_value for estimate in estimates.values()])
+    differing = [pair for pair, p_value in zip(estimates, adjusted, strict=True) if p_value < ALPHA]
+    claiming = [scores.label for scores in ranked if not scores.why_no_claim]
+    best = ranked[0].label
+    tied = {label for label in claiming if (best, label) not in differing}
+    return Ties(
+        letter_groups(claiming, differing),
+        frozenset(tied if best in claiming else ()),
+        median(estimate.least_gap(ALPHA / len(estimates)) for estimate in estimates.values()),
+    )
+
+
+def claims(table: Table) -> list[Claim]:
+    """The protocol's contrasts over all complete rows, as one family. Those of labels without a column are left out."""
+    labels = [pair for pair in table.view.protocol.claims if set(pair) <= set(table.labels)]
+    contrasts = [pooled_contrast(table, table, pair, table.rows) for pair in labels]
+    return judged(table, contrasts)
+
+
+def judged(table: Table, contrasts: list[Contrast]) -> list[Claim]:
+    """A family of contrasts with its verdicts, in the primary metric."""
+    words = verdicts(contrasts, table.conventions[table.metrics[0]].higher_is_better)
+    return [Claim(item, word, _is_equivalent(table, item)) for item, word in zip(contrasts, words, strict=True)]
+
+
+def verdict_text(table: Table, claim: Claim) -> str:
+    """E.g. 'better, equivalent within ±0.1', or the reason why nothing is claimed."""
+    if claim.verdict == "no claim":
+        return claim.contrast.why
+    bound = table.view.protocol.equivalence
+    return f"{claim.verdict}, equivalent within ±{bound:g}" if claim.equivalent else claim.verdict
+
+
+def _is_equivalent(table: Table, item: Contrast) -> bool:
+    bound = table.view.protocol.equivalence
+    return bound is not None and item.method is not None and item.method.is_equivalent(bound)
+
+
+def ties_statements(table: Table) -> list[str]:
+    """What letters and bold figures mean, and what each row could show."""
+    if not table.view.protocol.independent:
+        return ["Nothing is bold and nothing is claimed: the test subjects are not independent people."]
+    metric = table.metrics[0]
+    gaps = {" ".join(row): ties(table, row, metric).least_gap for row in table.rows}
+    shown = [f"{row} {table.figure_text(metric, gap)}" for row, gap in gaps.items() if not math.isnan(gap)]
+    if not shown:
+        return ["Nothing is bold: no row has two columns that carry a claim about the method."]
+    return [
+        "Letters: two columns of a row without a common letter differ as methods, by all pairs of the row (Holm at "
+        "5 %); a common letter means not told apart, not equal. Bold: what cannot be told from the best figure of the "
+        "row. A column with too few seeds has no letter and is never bold; where it has the best figure, nothing is bold.",
+        f"The least difference that a row could show in {metric} (Holm's first step, median over its pairs): "
+        f"{', '.join(shown)}.",
+    ]
+
+
+def claims_caption(table: Table) -> str:
+    """How the figures of `claims` were made and what they mean."""
+    protocol, metric = table.view.protocol, table.metrics[0]
+    convention = table.conventions[metric]
+    bound = ""
+    if protocol.equivalence is not None:
+        distance = f"±{protocol.equivalence:g} {convention.unit}".rstrip()
+        bound = f" Equivalent within {distance}: two one-sided tests at 5 % (TOST), outside the family."
+    return (
+        f"Contrasts that the protocol fixed beforehand, in {metric}: every figure of a seed and a subject is first "
+        "averaged over the rows. "
+        f"{NETWORKS} {METHODS} The verdict is about the methods, by Holm at 5 % over this family; open: neither is "
+        f"shown.{bound}"
+    )
+
+
+NETWORKS = (
+    "Networks (i): the 95 % interval for these trained networks on other subjects (paired over subjects, seeds "
+    "averaged, Student's t)."
+)
+METHODS = (
+    "Methods (ii): the 95 % interval for the methods, trained again with other seeds on the same training subjects and "
+    "tested on other subjects; learning rates were fixed beforehand, so neither the choice of rates nor that of the "
+    "training set is in it. SE² = s²_A/S_A + s²_B/S_B + s²_d/n, degrees of freedom by Satterthwaite "
+    "(docs/statistics.md)."
+)
