@@ -193,9 +193,9 @@ def test_why_a_cell_is_skipped_or_stale_is_said_once(write_protocol: Write, tmp_
 
 def test_seeds_and_degradations_have_a_column_where_there_are_several(write_protocol: Write, tmp_path: Path) -> None:
     degradation = [{"name": "bicubic", "round": "stored"}, {"name": "bicubic", "round": "stored", "noise": 0.1}]
-    path = write_protocol(data=CROPPED, methods={"linear": {}}, degradation=degradation, seeds=[0, 7])
+    path = write_protocol(data=CROPPED, methods={"srcnn": {}}, degradation=degradation, seeds=[0, 7])
     text = said(path, Store(tmp_path / "results"))
-    assert rows(text)["run", "linear", "x2"][:4] == ["T1 T2", "bicubic bicubic-noise0.1", "0 7", "8"]
+    assert rows(text)["run", "srcnn", "x2"][:4] == ["T1 T2", "bicubic bicubic-noise0.1", "0 7", "8"]
     assert re.search(r"contrast +degradation +seed +cells", text)
 
 

@@ -693,7 +693,7 @@ KEY_CHANGES = [
     ("precision", with_training(precision="bf16-mixed"), NETWORKS),
     ("overridden steps", {"overrides": {"steps": 7}}, NETWORKS),
     ("validation", {"validation": {"every": 11, "patches": 2, "lr_patch": 12}}, LEARNERS),
-    ("seed", {"seeds": [1]}, LEARNERS),
+    ("seed", {"seeds": [1]}, {"edsr", "edsr+"}),
     ("training subjects", {"split": SPLIT + "gina,train\n"}, LEARNERS),
     ("validation subjects", {"split": SPLIT + "gina,val\n"}, LEARNERS),
     ("crop", with_data(crop=[2, 24, 24]), ALL),
@@ -770,11 +770,44 @@ def test_cells_of_other_contrasts_scales_and_seeds_have_other_keys(protocol: Cal
     assert len({training.base.train_key for training in trainings}) == len(trainings) == 8
 
 
-def test_a_method_that_does_not_learn_has_one_cell_whatever_the_seeds(protocol: Callable[..., Path]) -> None:
-    trainings = plan_trainings(load(str(protocol(("seeds: [0]", "seeds: [4, 5]")))), ["bicubic"])
-    assert [(t.base.contrast, t.base.scale, t.base.seed) for t in trainings] == [
-        (contrast, scale, 4) for contrast in ("T1", "PD") for scale in ("x2", "x3")
-    ]
+@pytest.mark.parametrize("chosen", [(), (4,), (6, 7)])
+def test_a_method_without_chance_has_one_cell_of_seed_0_whatever_the_seeds(
+    protocol: Callable[..., Path], chosen: tuple[int, ...]
+) -> None:
+    loaded = load(str(protocol(("seeds: [0]", "seeds: [4, 5]"))))
+    for label in ("bicubic", "linear"):
+        trainings = plan_trainings(loaded, [label], chosen)
+        assert [(t.base.contrast, t.base.scale, t.base.seed) for t in trainings] == [
+            (contrast, scale, 0) for contrast in ("T1", "PD") for scale in ("x2", "x3")
+        ]
+
+
+def test_a_label_may_have_seeds_of_its_own_and_a_self_ensemble_fewer(write_protocol: Callable[..., Path]) -> None:
+    methods = {"srcnn": {"seeds": [7, 8]}, "edsr": {"preset": "tiny"}, "edsr+": {"seeds": [1]}}
+    loaded = load(str(write_protocol(methods=methods, seeds=[0, 1, 2])))
+
+    def planned(*chosen: int) -> list[str]:
+        return [f"{cell.label} {cell.seed}" for t in plan_trainings(loaded, (), chosen) for cell in t.cells]
+
+    assert planned() == ["srcnn 7", "srcnn 8", "edsr 0", "edsr 1", "edsr+ 1", "edsr 2"]
+    assert planned(5) == ["srcnn 5", "edsr 5", "edsr+ 5"], "those of the command line hold for all"
+    assert [t.first_seed for t in plan_trainings(loaded)] == [7, 7, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ({"edsr": {}, "edsr+": {"seeds": [3]}}, r"methods\.edsr\+\.seeds: 'edsr' has no seed 3"),
+        ({"edsr": {"seeds": [0]}, "edsr+": {"seeds": [1]}}, r"methods\.edsr\+\.seeds: 'edsr' has no seed 1"),
+        ({"edsr": {"seeds": [2, 2]}}, r"methods\.edsr\.seeds: 2 appears twice"),
+        ({"edsr": {}, "edsr+": {"lr": 1e-3}}, r"no settings of its own but seeds"),
+    ],
+)
+def test_wrong_seeds_of_a_label_are_refused_at_their_line(
+    write_protocol: Callable[..., Path], methods: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        plan_trainings(load(str(write_protocol(methods=methods, seeds=[0, 1, 2]))))
 
 
 def test_a_methods_version_is_part_of_its_keys(protocol: Callable[..., Path], tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import Plan, fill, fill_scores, remember, view
+from scipy import stats
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
@@ -22,7 +23,6 @@ from mrsr_bench.reporting.differences import differences, find_baseline
 from mrsr_bench.reporting.efficiency import efficiencies, pareto_optimal
 from mrsr_bench.reporting.figure import draw_figure
 from mrsr_bench.reporting.render import render_table
-from mrsr_bench.reporting.statistics import confidence_interval
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.store.cell_files import SCORES
 from mrsr_bench.store.results import Store
@@ -52,10 +52,10 @@ def make(write_protocol: Callable[..., Path], tmp_path: Path) -> Callable[..., P
 
 @pytest.fixture
 def filled(make: Callable[..., Plan]) -> Plan:
-    """Two seeds for linear, the same, and for edsr, 0.25 dB apart from its mean; one for bicubic; none for srcnn."""
+    """Two seeds for edsr, 0.25 dB apart from their mean; one for linear and bicubic; none for srcnn."""
     plan = make()
+    fill_scores(plan, "linear", LINEAR)
     for seed in (0, 1):
-        fill_scores(plan, "linear", LINEAR, seed)
         shift = 0.25 if seed else -0.25
         fill_scores(plan, "edsr", {name: LINEAR[name] + GAINS[name] + shift for name in LINEAR}, seed)
         fill_scores(plan, "edsr+", {name: LINEAR[name] + GAINS[name] + 0.5 for name in LINEAR}, seed)
@@ -67,51 +67,36 @@ def filled(make: Callable[..., Plan]) -> Plan:
 # --- Differences -----------------------------------------------------------------------------------------------------
 
 
-def test_a_difference_is_paired_over_subjects_whose_scores_are_averaged_over_seeds_first(filled: Plan) -> None:
-    by_label = {difference.label: difference for difference in differences(build_table(view(filled)), "linear")}
+def test_a_difference_has_both_claims_and_the_mean_of_seed_averaged_scores(filled: Plan) -> None:
+    by_label = {item.first: item for item in differences(build_table(view(filled)), "linear")}
     assert list(by_label) == ["bicubic", "srcnn", "edsr", "edsr+"]
     edsr = by_label["edsr"]
-    assert (edsr.mean, edsr.subjects) == (1.25, 4)
-    assert (edsr.low, edsr.high) == confidence_interval(list(GAINS.values())), (
-        "not that of unpaired scores, which is far wider"
-    )
-    assert edsr.spread == pytest.approx(math.sqrt(2 * 0.25**2))
-    assert by_label["edsr+"].spread == 0.0
+    assert (edsr.mean, edsr.subjects, edsr.seeds) == (1.25, ("anna", "bert", "carl", "dora"), ((0, 1), (0,)))
+    assert edsr.networks is not None
+    assert edsr.networks.error == pytest.approx(np.std(list(GAINS.values()), ddof=1) / 2), "paired over subjects"
+    assert (edsr.method, edsr.why) == (None, "2 seeds: no claim")
     bicubic = by_label["bicubic"]
-    assert (bicubic.mean, bicubic.low, bicubic.high) == (-2.0, -2.0, -2.0)
-    assert math.isnan(bicubic.spread)
-
-
-def test_seeds_are_paired_and_a_baseline_of_one_seed_stands_for_all(make: Callable[..., Plan]) -> None:
-    plan = make(seeds=[0, 1, 2])
-    for seed in (0, 1, 2):
-        fill_scores(plan, "srcnn", {"anna": 30.0 + seed}, seed)
-        if seed:
-            fill_scores(plan, "edsr", {"anna": 31.0 + 2 * seed}, seed)
-    fill_scores(plan, "bicubic", {"anna": 30.0})
-    table = build_table(view(plan))
-    by_seed = {against: {d.label: d.spread for d in differences(table, against)} for against in ("srcnn", "bicubic")}
-    assert by_seed["srcnn"]["edsr"] == pytest.approx(math.sqrt(0.5)), "of the differences 2 and 3, seeds 1 and 2"
-    assert by_seed["bicubic"]["edsr"] == pytest.approx(math.sqrt(2)), "of 3 and 5"
-    assert math.isnan(by_seed["srcnn"]["bicubic"])
+    assert bicubic.method is not None
+    assert (bicubic.mean, bicubic.method.interval) == (-2.0, (-2.0, -2.0)), "no chance, and needs no seeds"
 
 
 def test_differences_stand_below_the_table_with_a_caption(filled: Plan) -> None:
     table = build_table(view(filled))
     _, _, block, caption, _ = render_table(table, "markdown", "linear").split("\n\n")
-    low, high = confidence_interval(list(GAINS.values()))
+    half = stats.t.ppf(0.975, 3) * np.std(list(GAINS.values()), ddof=1) / 2
+    low, high = 1.25 - half, 1.25 + half
     assert lines(block) == [
-        ["contrast", "scale", "method", "psnr − linear", "95 % interval", "subjects", "SD over seeds"],
-        ["T1", "x2", "bicubic", "−2.00", "[−2.00, −2.00]", "4", "–"],
-        ["T1", "x2", "srcnn", "–", "–", "–", "–"],
-        ["T1", "x2", "edsr", "+1.25", f"[+{low:.2f}, +{high:.2f}]", "4", "0.35"],
-        ["T1", "x2", "edsr+", "+1.75", f"[+{low + 0.5:.2f}, +{high + 0.5:.2f}]", "4", "0.00"],
+        ["contrast", "scale", "method", "psnr − linear", "networks (i)", "methods (ii)", "subjects", "seeds"],
+        ["T1", "x2", "bicubic", "−2.00", "[−2.00, −2.00]", "[−2.00, −2.00]", "4", "1, 1"],
+        ["T1", "x2", "srcnn", "–", "–", "no figure", "–", "–"],
+        ["T1", "x2", "edsr", "+1.25", f"[+{low:.2f}, +{high:.2f}]", "2 seeds: no claim", "4", "2, 1"],
+        ["T1", "x2", "edsr+", "+1.75", f"[+{low + 0.5:.2f}, +{high + 0.5:.2f}]", "2 seeds: no claim", "4", "2, 1"],
     ]
-    for text in ("above 0 is better", "95 % confidence interval", "subjects are resampled 9999 times", "BCa"):
+    for text in ("above 0 is better", "Networks (i)", "Student's t", "Methods (ii)", "Satterthwaite", "not corrected"):
         assert text in caption
     latex = render_table(table, "latex", "linear")
-    assert r"psnr $-$ linear & 95 \% interval & subjects & SD over seeds \\" in latex
-    assert r"T1 & x2 & bicubic & $-$2.00 & [$-$2.00, $-$2.00] & 4 & -- \\" in latex
+    assert r"psnr $-$ linear & networks (i) & methods (ii) & subjects & seeds \\" in latex
+    assert r"T1 & x2 & bicubic & $-$2.00 & [$-$2.00, $-$2.00] & [$-$2.00, $-$2.00] & 4 & 1, 1 \\" in latex
     assert r"\label{tab:small-difference}" in latex
 
 
@@ -141,16 +126,7 @@ def test_scores_that_are_not_those_of_the_record_leave_their_figure_out_and_name
     table = build_table(view(filled))
     assert f"Damaged: edsr T1 x2 bicubic seed 0 ({folder / SCORES} is damaged: it is " in caption_of(table)
     assert [record.resolved.seed for record in table.records[("T1", "x2"), "edsr"]] == [1]
-    assert [difference.label for difference in differences(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
-
-
-def test_scores_of_other_subjects_are_an_error_that_names_them(filled: Plan) -> None:
-    for seed in (0, 1):
-        fill_scores(filled, "edsr", {"eva" if name == "dora" else name: value for name, value in LINEAR.items()}, seed)
-    with pytest.raises(
-        BenchError, match=r"edsr T1 x2 and its baseline linear were scored on different subjects: .*dora, eva"
-    ):
-        differences(build_table(view(filled)), "linear")
+    assert [item.first for item in differences(table, "linear")] == ["bicubic", "srcnn", "edsr", "edsr+"]
 
 
 # --- Quality against computation -------------------------------------------------------------------------------------

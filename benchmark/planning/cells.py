@@ -74,6 +74,8 @@ class Training:
     """How many of the training subjects the label takes; None for all."""
     seeded: bool = True
     """Whether another seed gives another result (`Method.seeded`)."""
+    first_seed: int = 0
+    """The seed whose cells keep slices."""
     broken: str | None = None
     """Why the method cannot be loaded: its cells fail."""
     unsupported: str | None = None
@@ -150,19 +152,18 @@ def plan_trainings(
                 trainings += [
                     _training(loaded, entrant, contrast, factors, degradation, seed, with_plus)
                     for entrant in entrants
-                    for seed, with_plus in _seeds(loaded, entrant, seeds).items()
+                    for seed, with_plus in _seeds(entrant, seeds).items()
                 ]
     return trainings
 
 
-def _seeds(loaded: Loaded, entrant: Entrant, chosen: Sequence[int]) -> dict[int, bool]:
+def _seeds(entrant: Entrant, chosen: Sequence[int]) -> dict[int, bool]:
     """The seeds of an entrant → whether each is tested as a self-ensemble too.
 
-    Those that are chosen hold for every label. A method without chance has one cell, of the protocol's first seed,
-    whatever the seeds.
+    Those that are chosen hold for every label. A method without chance has one cell, of seed 0, whatever the seeds.
     """
-    if entrant.method is not None and not entrant.method.seeded:
-        return {loaded.protocol.seeds[0]: bool(entrant.plus_seeds)}
+    if not entrant.seeded:
+        return {0: bool(entrant.plus_seeds)}
     if chosen:
         return dict.fromkeys(chosen, bool(entrant.plus_seeds))
     return {seed: seed in entrant.plus_seeds for seed in entrant.seeds}
@@ -201,7 +202,8 @@ def _training(
         task,
         entrant.preset,
         entrant.train_subjects,
-        entrant.method.seeded if entrant.method else True,
+        entrant.seeded,
+        entrant.seeds[0] if entrant.seeded else 0,
         broken,
         unsupported,
     )

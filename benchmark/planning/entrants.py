@@ -37,6 +37,11 @@ class Entrant:
     plus_seeds: tuple[int, ...]
     """The seeds whose training is tested as a self-ensemble too."""
 
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed gives another result; a method that cannot be loaded counts as such."""
+        return self.method is None or self.method.seeded
+
 
 def resolve_names(loaded: Loaded) -> None:
     """Check the names of data set, degradations and metrics. Raises UsageError at the key's line."""

@@ -39,7 +39,7 @@ def request_in_full(request: Request, loaded: Loaded) -> ResolvedRequest:
     return ResolvedRequest(
         protocol=request.protocol if request.protocol in protocols.builtin() else str(loaded.path),
         methods=tuple(map(_absolute, request.methods or loaded.protocol.methods)),
-        seeds=tuple(request.seeds or loaded.protocol.seeds),
+        seeds=tuple(request.seeds),
         scales=tuple(request.scales or map(scale_name, loaded.protocol.scales)),
         overrides=loaded.overrides,
     )

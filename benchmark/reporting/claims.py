@@ -95,7 +95,8 @@ def ties_statements(table: Table) -> list[str]:
     return [
         "Letters: two columns of a row without a common letter differ as methods, by all pairs of the row (Holm at "
         "5 %); a common letter means not told apart, not equal. Bold: what cannot be told from the best figure of the "
-        "row. A column with too few seeds has no letter and is never bold; where it has the best figure, nothing is bold.",
+        "row. A column with too few seeds has no letter and is never bold; where it has the best figure, nothing is "
+        "bold.",
         f"The least difference that a row could show in {metric} (Holm's first step, median over its pairs): "
         f"{', '.join(shown)}.",
     ]

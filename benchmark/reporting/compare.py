@@ -15,7 +15,7 @@ from .table import Row, Table
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ColumnComparison:
     """Column `labels[0]` of the first table minus column `labels[1]` of the second, in the primary metric."""
 
     tables: tuple[Table, Table]
@@ -27,7 +27,7 @@ class Comparison:
     """Whether the protocol fixed this contrast beforehand; `pooled` is then judged in the protocol's family."""
 
 
-def compare(first: Table, second: Table, labels: tuple[str, str], rows: Sequence[str] = ()) -> Comparison:
+def compare(first: Table, second: Table, labels: tuple[str, str], rows: Sequence[str] = ()) -> ColumnComparison:
     """Compare two columns in the requested rows, e.g. 'T1 x2'; default all.
 
     Raises UsageError for an unknown label or row, BenchError where the two cannot be compared: they have no row in
@@ -43,12 +43,12 @@ def compare(first: Table, second: Table, labels: tuple[str, str], rows: Sequence
     contrasts = [_row_contrast(first, second, labels, row) for row in common]
     pooled = pooled_contrast(first, second, labels, common)
     fixed = _fixed_claim(first, labels) if first is second and not rows else None
-    return Comparison(
+    return ColumnComparison(
         (first, second), labels, judged(first, contrasts), fixed or judged(first, [pooled])[0], fixed is not None
     )
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: ColumnComparison) -> dict[str, Any]:
     """The comparison as plain data; what is not known is null."""
     table = comparison.tables[0]
     return {
@@ -65,7 +65,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def statements(comparison: Comparison) -> list[str]:
+def statements(comparison: ColumnComparison) -> list[str]:
     """What the figures are of, and how they were judged."""
     table, pooled = comparison.tables[0], comparison.pooled
     listed = [claim.contrast for claim in comparison.rows]

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from . import data_frames as frames
 from .caption import caption_of
 from .claims import METHODS, NETWORKS, Claim, claims, claims_caption, ties, verdict_text
-from .compare import Comparison, statements
+from .compare import ColumnComparison, statements
 from .contrasts import Contrast
 from .differences import differences, differences_caption
 from .efficiency import efficiencies, efficiency_caption
@@ -120,7 +120,7 @@ def claim_table(table: Table, family: Sequence[Claim]) -> TextTable:
     return TextTable([*contrasts.headings, "verdict"], rows)
 
 
-def render_comparison(comparison: Comparison) -> str:
+def render_comparison(comparison: ColumnComparison) -> str:
     """`bench compare` as Markdown."""
     table = comparison.tables[0]
     blocks = [_markdown(claim_table(table, comparison.rows))]

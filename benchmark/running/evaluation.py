@@ -128,7 +128,7 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
     down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
-    exhibits = Exhibits(loaded, cell, pairs, held.send)
+    exhibits = Exhibits(held.training, cell, pairs, held.send)
     durations = []
     for pair, prediction, seconds in _predictions(held, cell, predictor, pairs, kept):
         durations.append(seconds)

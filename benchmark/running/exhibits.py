@@ -1,4 +1,4 @@
-"""Exhibits: at scoring, the cells of the protocol's first seed keep a few whole slices, to be looked at.
+"""Exhibits: at scoring, the cells of a label's first seed keep a few whole slices, to be looked at.
 
 The protocol alone says which (`schema.ReportSpec`): the same for all methods. No figure depends on them, and what goes
 wrong with them is a warning.
@@ -12,9 +12,8 @@ import nibabel as nib
 import numpy as np
 
 from ..data.pairs import Pair
-from ..planning.cells import Cell
+from ..planning.cells import Cell, Training
 from ..planning.entrants import error_text
-from ..protocol.loading import Loaded
 from ..store.exhibit import SubjectSlices, write_exhibit
 from ..store.locks import HeldFolder, LeaseLost
 from .events import Event, Warned
@@ -29,11 +28,12 @@ def evenly_spaced(number: int, parts: int) -> tuple[int, ...]:
 class Exhibits:
     """Gathers what one cell keeps, while it is scored, and writes it. Never raises but LeaseLost."""
 
-    def __init__(self, loaded: Loaded, cell: Cell, pairs: Sequence[Pair], send: Callable[[Event], None]) -> None:
-        report, is_first = loaded.protocol.report, cell.seed == loaded.protocol.seeds[0]
-        chosen = evenly_spaced(len(pairs), report.subjects) if is_first else ()
+    def __init__(self, training: Training, cell: Cell, pairs: Sequence[Pair], send: Callable[[Event], None]) -> None:
+        protocol = training.loaded.protocol
+        report = protocol.report
+        chosen = evenly_spaced(len(pairs), report.subjects) if cell.seed == training.first_seed else ()
         self._subjects = {pairs[index].subject for index in chosen}
-        self._slices, self._rounding = report.slices, loaded.protocol.scoring.round
+        self._slices, self._rounding = report.slices, protocol.scoring.round
         self._cell, self._send = cell, send
         self._kept: list[SubjectSlices] = []
 

@@ -34,6 +34,7 @@ class ResolvedRequest(Part):
     methods: tuple[str, ...]
     """Labels; those of loose files with their absolute paths."""
     seeds: tuple[int, ...]
+    """Empty: those of the protocol, or of each label."""
     scales: tuple[str, ...]
     overrides: dict[str, int]
 
