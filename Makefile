@@ -58,9 +58,10 @@ gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak,
 gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
 	$(GPU_RUN) tests/gpu_train.py
 
-docs: $(INSTALLED)  ## Make docs/records.md, results/reference/*.md and docs/conventions.md again (2 minutes; the last needs ../shared)
+docs: $(INSTALLED)  ## Make docs/records.md, results/reference/*.md, docs/statistics.md and docs/conventions.md again (3 minutes; the last needs ../shared)
 	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_statistics.py
 	$(BIN)/python docs/make_conventions.py
 
 lint: $(INSTALLED)  ## Check format, style and types

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from conftest import docs_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from simulated import World, coverage, pooled_coverage
 
 from mrsr_bench.reporting.statistics import (
     Estimate,
@@ -24,6 +24,8 @@ from mrsr_bench.reporting.statistics import (
 
 EIGHTHS = st.integers(-800, 800).map(lambda n: n / 8)
 """Numbers whose sums are exact, so that what is equal on paper is equal here."""
+SIMULATION = docs_script("make_statistics")
+World, coverage = SIMULATION.World, SIMULATION.coverage
 FEW = settings(max_examples=60, deadline=None)
 P_VALUES = st.lists(st.floats(0, 1), max_size=8)
 SEED_SPREADS = [(0.05, 0.05), (0.15, 0.15), (0.3, 0.3), (0.05, 0.3), (0.05, 0.0), (0.3, 0.0)]
@@ -134,7 +136,7 @@ def test_coverage_at_every_number_of_subjects(spreads: tuple[float, float], subj
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.99])
 def test_a_contrast_over_rows_covers_however_seeds_correlate_between_rows(correlation: float) -> None:
-    assert 0.93 <= pooled_coverage(World(0.1, 0.2), 3, correlation, 1500) <= 0.97
+    assert 0.93 <= coverage(World(0.1, 0.2), 1500, rows=3, shared=correlation) <= 0.97
 
 
 def test_two_seeds_would_not_cover() -> None:
@@ -206,3 +208,15 @@ def test_a_mean_with_an_exact_prediction_is_infinite_and_of_nothing_is_nan() -> 
     assert mean([30.0, math.inf]) == math.inf
     assert math.isnan(mean([math.inf, -math.inf]))
     assert math.isnan(mean([]))
+
+
+# The page
+
+
+def test_the_page_says_what_the_simulation_gives() -> None:
+    """Its table to 5 of 100, by fewer trials; make docs writes it."""
+    printed = SIMULATION.PAGE.read_text(encoding="utf-8")
+    for panel, lines in SIMULATION.curves(400).items():
+        for name, values in lines.items():
+            [line] = [line for line in printed.splitlines() if line.startswith(f"| {panel} | {name} |")]
+            assert [float(cell) for cell in line.split("|")[3:-1]] == pytest.approx([100 * v for v in values], abs=6)

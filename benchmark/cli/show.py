@@ -158,14 +158,15 @@ def table(
     figure: Path | None,
     results: Path,
 ) -> None:
-    """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption.
+    """Print the table: rows contrast × scale, columns methods, and its caption.
 
     A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
-    Of several seeds it shows the mean ± the standard deviation over them.
+    Of several seeds it shows the mean ± the standard deviation over them. Columns of a row without a common letter
+    differ; bold is what cannot be told from the best. This needs three seeds of methods that have chance.
 
-    Below it is the distance of each column from the baseline in the first metric, paired over the test subjects, with
-    a 95 % confidence interval. --flops is in the first metric too. CSV has only the figures of the main table, and
-    their spread.
+    Below it are the contrasts that the protocol fixed beforehand, and the difference of each column from the baseline,
+    in the first metric, with what they say of these networks and of the methods (docs/statistics.md). --flops is in
+    the first metric too. CSV has only the figures of the main table, and their spread.
 
     \b
     bench table --published                    what papers print, in columns of their own
