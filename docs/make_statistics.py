@@ -129,7 +129,7 @@ def draw(panels: dict[str, dict[str, list[float]]]) -> None:
             axes.set_ylabel("trials (%)")
             axes.set_ylim(0, 102)
             axes.grid(color="0.92")
-            axes.legend(frameon=False, loc="lower left" if panel == "coverage" else "upper right")
+            axes.legend(frameon=False, loc="lower left" if panel == "coverage" else "center right")
         figure.savefig(PICTURE, metadata={"Date": None})
 
 
