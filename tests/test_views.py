@@ -234,7 +234,8 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
         "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
         "precision 32-true.",
         "By label: loss mse (srcnn); loss l1 (edsr).",
-        "Learning rates: srcnn 2.5e-4, edsr 1e-3.",
+        "Learning rates: srcnn 2.5e-4, edsr 1e-3; set by the protocol for the label, not searched for (srcnn); set by "
+        "the protocol for all, not searched for (edsr).",
         "Validation: every 10 steps, on at most 2 centre crops of 12×12 LR pixels. The weights with the "
         "best mean PSNR on these crops are kept. The test set is read once, after training.",
         "Inference: whole slices.",

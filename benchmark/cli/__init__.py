@@ -10,7 +10,7 @@ from ..errors import BenchError, UsageError
 from .compare import compare
 from .data import data
 from .packs import pack, unpack
-from .run import run, score
+from .run import rates, run, score
 from .show import check, list_, protocol, status, table
 
 
@@ -41,5 +41,5 @@ def main() -> None:
     """
 
 
-for command in (list_, protocol, check, data, run, score, status, table, compare, pack, unpack):
+for command in (list_, protocol, check, data, run, rates, score, status, table, compare, pack, unpack):
     main.add_command(command)

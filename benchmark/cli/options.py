@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def parse_seeds(ctx: click.Context, param: click.Parameter, value: str | None) -
     if any(seed < 0 or seed >= 2**31 for seed in seeds):
         raise click.BadParameter("seeds are 0 to 2147483647")
     return seeds
+
+
+def parse_rates(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float]:
+    """Labels with their learning rates, e.g. 'mine=2e-4,edsr=1e-3'."""
+    rates: dict[str, float] = {}
+    for entry in split_names(ctx, param, value):
+        label, _, text = entry.rpartition("=")
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = math.nan
+        if not label or not 0 < rate < math.inf:
+            raise click.BadParameter(f"expected label=rate with commas between, e.g. mine=2e-4; got {entry!r}")
+        if label in rates:
+            raise click.BadParameter(f"'{label}' appears twice")
+        rates[label] = rate
+    return rates
 
 
 def aligned(rows: Sequence[Sequence[str]], *alignments: str) -> list[str]:

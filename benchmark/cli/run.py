@@ -1,23 +1,73 @@
-"""Commands that make figures: run and score."""
+"""Commands that make figures: run, rates and score."""
 
 from __future__ import annotations
 
 import functools
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, RESULTS, TRACKING, parse_seeds, split_names
+from .options import DATA, RESULTS, TRACKING, parse_rates, parse_seeds, split_names
 
 if TYPE_CHECKING:
     from ..planning.request import Request
     from ..running.outcomes import Outcome
     from ..running.settings import RunSettings
+
+
+LIMIT = click.option(
+    "--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records."
+)
+STEPS = click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
+_RUNNING = (
+    DATA,
+    click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take."),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Only print what would be done, what data it needs, and how many hours and how much memory it may take: "
+        "by records of similar trainings on a similar machine, else by a count of operations for a GPU.",
+    ),
+    click.option(
+        "--probe",
+        is_flag=True,
+        help="With --dry-run: try 10 training steps of every network that has no such record; at most half a minute "
+        "each.",
+    ),
+    click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted."),
+    RESULTS,
+    click.option(
+        "--save-every",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        help="Seconds between two states of a training on disk; a killed training loses no more than that.",
+    ),
+    click.option(
+        "--deterministic",
+        is_flag=True,
+        help="On a GPU, use only operations that give the same bits each time; slower. A CPU always does.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        help="CPU threads of each training that begins. Default: what OMP_NUM_THREADS says, else as many as there are "
+        "free cores at its start. A resumed training takes as many as before.",
+    ),
+    TRACKING,
+)
+
+
+def _running_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that trains: how it is carried out, and the dry run."""
+    for option in reversed(_RUNNING):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -28,50 +78,19 @@ if TYPE_CHECKING:
     help="Labels with commas between: a label of the protocol, name, name:preset or file.py, each with an optional + "
     "for the self-ensemble. Default: all of the protocol's.",
 )
-@DATA
 @click.option("--seeds", callback=parse_seeds, help="E.g. 0,1,2. Default: the protocol's.")
 @click.option("--scales", callback=split_names, help="E.g. 2,4. Default: the protocol's.")
-@click.option("--limit", type=click.IntRange(1), help="At most N subjects in each fold; kept apart from real records.")
-@click.option("--steps", type=click.IntRange(1), help="Training steps; kept apart from real records.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that one training may take.")
-@click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Only print what would be done, what data it needs, and how many hours and how much memory it may take: by "
-    "records of similar trainings on a similar machine, else by a count of operations for a GPU.",
-)
-@click.option(
-    "--probe",
-    is_flag=True,
-    help="With --dry-run: try 10 training steps of every network that has no such record; at most half a minute each.",
-)
-@click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted.")
-@RESULTS
+@click.option("--lr", callback=parse_rates, help="Learning rates by label in track equal, e.g. mine=2e-4,edsr=1e-3.")
+@LIMIT
+@STEPS
 @click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
-@click.option(
-    "--save-every",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    help="Seconds between two states of a training on disk; a killed training loses no more than that.",
-)
-@click.option(
-    "--deterministic",
-    is_flag=True,
-    help="On a GPU, use only operations that give the same bits each time; slower. A CPU always does.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    help="CPU threads of each training that begins. Default: what OMP_NUM_THREADS says, else as many as there are free "
-    "cores at its start. A resumed training takes as many as before.",
-)
-@TRACKING
+@_running_options
 def run(
     protocol: str,
     methods: tuple[str, ...],
     seeds: tuple[int, ...],
     scales: tuple[str, ...],
+    lr: dict[str, float],
     limit: int | None,
     steps: int | None,
     dry_run: bool,
@@ -85,19 +104,64 @@ def run(
     Exit status: 0 all done or left to another run, 3 some cells have no figure, 2 wrong usage.
     """
     from ..planning.request import Request
-    from ..running import runner
     from ..running.settings import RunSettings
+
+    request = Request(protocol, methods, seeds, scales, limit, steps, lr=lr)
+    outcomes = _carry_out(request, RunSettings(**settings_options), dry_run, probe)
+    if outcomes is not None:
+        _report(outcomes)
+
+
+@click.command()
+@click.option("--protocol", required=True, help="A protocol with a block 'rates': a built-in name, or a YAML file.")
+@click.option("--methods", callback=split_names, help="As in bench run. Default: all networks of the protocol.")
+@LIMIT
+@STEPS
+@_running_options
+def rates(
+    protocol: str,
+    methods: tuple[str, ...],
+    limit: int | None,
+    steps: int | None,
+    dry_run: bool,
+    probe: bool,
+    results: Path,
+    **settings_options: Any,
+) -> None:
+    """Find the learning rate of each network: the same trials for all, chosen by validation alone.
+
+    The protocol's block 'rates' gives the values, and the one contrast, scale and seed that they are tried on, at the
+    protocol's full number of steps. No test volume is read, and the seed is scored nowhere. The trials are runs of
+    their own: kept, resumed, and shown by bench status. The best rates are printed as lines for the protocol's methods,
+    and for bench run --lr. Exit status as of bench run.
+
+    \b
+    bench rates --protocol ixi_all --dry-run
+    bench rates --protocol ixi_all --methods mine.py,edsr
+    """
+    from ..planning.request import Request
+    from ..reporting.rates import describe_rates
+    from ..running.settings import RunSettings
+    from ..store.results import Store
+
+    request = Request(protocol, methods, limit=limit, steps=steps, search=True)
+    outcomes = _carry_out(request, RunSettings(results=results, **settings_options), dry_run, probe)
+    if outcomes is not None:
+        click.echo(describe_rates(Store(results).view(request.load().folder)))
+        _report(outcomes)
+
+
+def _carry_out(request: Request, settings: RunSettings, dry_run: bool, probe: bool) -> list[Outcome] | None:
+    """Run a request; for a dry run print its estimate, and give None."""
+    from ..running import runner
 
     if probe and not dry_run:
         raise click.UsageError("--probe belongs to --dry-run; a run needs no probe")
-    request = Request(protocol, methods, seeds, scales, limit, steps)
-    settings = RunSettings(**settings_options)
     if dry_run:
         click.echo(_estimate(request, settings, probe))
-        return
+        return None
     with _stopped_by_sigterm():
-        outcomes = runner.run(request, settings)
-    _report(outcomes)
+        return runner.run(request, settings)
 
 
 def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:

@@ -5,7 +5,7 @@ A *training* is the unit that runs: a cell and, on request, its self-ensemble (`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..protocol.loading import Loaded
 from ..protocol.schema import DegradationSpec, scale_name
 from ..registry import Source
 from ..store.cell_files import Place, Standing, inspect_cell
+from ..store.plan import RateOrigin
 from ..store.results import Store
 from ..system.files import Readable, digest
 from .entrants import Entrant, entrants_of, error_text, resolve_names
@@ -70,6 +71,7 @@ class Training:
     task: Task
     preset: str | None = None
     """What the options came from; it decides nothing that they do not."""
+    rate_origin: RateOrigin | None = None
     train_subjects: int | None = None
     """How many of the training subjects the label takes; None for all."""
     seeded: bool = True
@@ -129,20 +131,24 @@ class Training:
 
 
 def plan_trainings(
-    loaded: Loaded, labels: Sequence[str] = (), seeds: Sequence[int] = (), scales: Sequence[str] = ()
+    loaded: Loaded,
+    labels: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    scales: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
 ) -> list[Training]:
     """The trainings of a protocol, in table order: degradation, contrast, scale, entrant, seed.
 
     `labels` as on the command line: labels of the protocol, `name`, `name:preset` or `file.py[:preset]`, each with an
-    optional +; `scales` such as '2' or '4x1x1'; default all of the protocol's. Raises UsageError for any name that is
-    not known.
+    optional +; `scales` such as '2' or '4x1x1'; default all of the protocol's. `rates`: label → learning rate. Raises
+    UsageError for any name that is not known.
     """
     protocol = loaded.protocol
     known = {scale_name(factors): factors for factors in protocol.scales}
     if unknown := [scale for scale in scales if scale not in known]:
         raise UsageError(f"protocol '{protocol.name}' has no scale '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
     resolve_names(loaded)
-    entrants = entrants_of(loaded, labels or list(protocol.methods))
+    entrants = entrants_of(loaded, labels or list(protocol.methods), rates or {})
     trainings = []
     for number, degradation in enumerate(protocol.degradation):
         if any(earlier.title == degradation.title for earlier in protocol.degradation[:number]):
@@ -201,6 +207,7 @@ def _training(
         entrant.method.version if entrant.method else "",
         task,
         entrant.preset,
+        entrant.rate_origin,
         entrant.train_subjects,
         entrant.seeded,
         entrant.seeds[0] if entrant.seeded else 0,

@@ -6,7 +6,7 @@ its line of the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from ..degradation import DEGRADATIONS
 from ..errors import UsageError, did_you_mean
 from ..method import Method, Recipe, TorchMethod
 from ..protocol.loading import KeyPath, Loaded
-from ..protocol.schema import MethodSpec
+from ..protocol.schema import MethodSpec, RatesSpec
 from ..registry import BrokenPlugin, Source
 from ..scoring.protocol_metrics import make_metric, metric_class
+from ..store.plan import RateOrigin
+from ..system.units import rate_text
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Entrant:
     method: Method | None
     broken: str | None
     recipe: Recipe | None
+    rate_origin: RateOrigin | None
     train_subjects: int | None
     preset: str | None
     seeds: tuple[int, ...]
@@ -73,8 +76,49 @@ def resolve_names(loaded: Loaded) -> None:
             raise _usage_error(loaded, key, error, metric_class(label, settings).model_fields) from None
 
 
-def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
-    """Labels grouped by what trains together: `x` and `x+` are one entrant."""
+def entrants_of(loaded: Loaded, labels: Iterable[str], rates: Mapping[str, float]) -> list[Entrant]:
+    """Labels grouped by what trains together: `x` and `x+` are one entrant. `rates`: label → learning rate.
+
+    In a search for learning rates, every network at each of its values.
+    """
+    entrants = [_with_rate(loaded, entrant, rates.get(entrant.label)) for entrant in _entrants(loaded, labels)]
+    known = [entrant.label for entrant in entrants]
+    if unknown := [label for label in rates if label not in known]:
+        raise UsageError(f"--lr names '{unknown[0]}', which is not run. {did_you_mean(unknown[0], known)}")
+    return _trials(loaded.protocol.rates, entrants) if loaded.searches_rates else entrants
+
+
+def _with_rate(loaded: Loaded, entrant: Entrant, rate: float | None) -> Entrant:
+    """The entrant with the learning rate of the command line, where that gives one."""
+    if rate is None:
+        return entrant
+    if loaded.protocol.training.track != "equal" or entrant.recipe is None:
+        raise UsageError(f"--lr is for networks in track equal; '{entrant.label}' takes none")
+    return replace(entrant, recipe=entrant.recipe.model_copy(update={"lr": rate}), rate_origin="command")
+
+
+def _trials(search: RatesSpec | None, entrants: list[Entrant]) -> list[Entrant]:
+    """Every network at each value of the search, with a label of its own; what cannot be loaded stays, and fails."""
+    values = search.values if search else ()
+    trials = []
+    for entrant in entrants:
+        if entrant.recipe:
+            trials += [
+                replace(
+                    entrant,
+                    label=f"{entrant.label}-{rate_text(value)}",
+                    recipe=entrant.recipe.model_copy(update={"lr": value}),
+                    rate_origin="search",
+                    plus_seeds=(),
+                )
+                for value in values
+            ]
+        elif entrant.broken:
+            trials.append(entrant)
+    return trials
+
+
+def _entrants(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
     with_plus: dict[str, bool] = {}
     for label in labels:
         plain = label.removesuffix("+")
@@ -140,7 +184,7 @@ def _entrant(
     short = label if label in loaded.protocol.methods else source.name + (f"-{spec.preset}" if spec.preset else "")
     seeds = _seeds(loaded, label)
     plus_seeds = _seeds(loaded, f"{label}+") if plus else ()
-    broken = Entrant(short, source, None, "", None, spec.train_subjects, spec.preset, seeds, plus_seeds)
+    broken = Entrant(short, source, None, "", None, None, spec.train_subjects, spec.preset, seeds, plus_seeds)
     try:
         cls = registry.load_method(source)
     except BrokenPlugin as error:
@@ -155,7 +199,9 @@ def _entrant(
     except Exception as error:
         return replace(broken, broken=f"{source.path} cannot be made: {error_text(error)}")
     _check_spec(loaded, path, source, spec, method)
-    return replace(broken, method=method, broken=None, recipe=_recipe(loaded, spec, method))
+    recipe = _recipe(loaded, spec, method)
+    origin = _rate_origin(loaded, spec) if recipe else None
+    return replace(broken, method=method, broken=None, recipe=recipe, rate_origin=origin)
 
 
 def _check_spec(loaded: Loaded, path: tuple[str, ...], source: Source, spec: MethodSpec, method: Method) -> None:
@@ -181,6 +227,13 @@ def _recipe(loaded: Loaded, spec: MethodSpec, method: Method) -> Recipe | None:
     if "steps" in loaded.overrides:
         changes["steps"] = loaded.overrides["steps"]
     return Recipe.model_validate({**method.recipe.model_dump(), **changes})
+
+
+def _rate_origin(loaded: Loaded, spec: MethodSpec) -> RateOrigin:
+    """Where a label's learning rate comes from; a rate of its own counts as found where the search lists it."""
+    if spec.lr is not None:
+        return "search" if loaded.protocol.rates and spec.lr in loaded.protocol.rates.values else "label"
+    return "recipe" if loaded.protocol.training.lr is None else "protocol"
 
 
 def error_text(error: Exception) -> str:

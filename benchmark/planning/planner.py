@@ -15,7 +15,7 @@ from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
 from ..registry import BrokenPlugin, datasets, find_source, load_dataset
 from ..scoring.protocol_metrics import metric_class
-from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan
+from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan, RatesPlan
 from ..store.results import Store
 from ..system.files import sha256_of
 from .cells import Cell, Training, plan_trainings
@@ -25,7 +25,7 @@ from .request import Request, code_digest, request_in_full
 def plan_request(request: Request) -> tuple[Loaded, list[Training]]:
     """The protocol with its overrides and the trainings of a request. Raises UsageError for an unknown name."""
     loaded = request.load()
-    return loaded, plan_trainings(loaded, request.methods, request.seeds, request.scales)
+    return loaded, plan_trainings(loaded, request.methods, request.seeds, request.scales, request.lr)
 
 
 def recall_trainings(store: Store, protocol: str | None, warn: Callable[[str], None]) -> tuple[Loaded, list[Training]]:
@@ -36,11 +36,8 @@ def recall_trainings(store: Store, protocol: str | None, warn: Callable[[str], N
     """
     view, trainings, latest = store.view(protocol), dict[Path, Training](), None
     for stored in view.plans:
-        request = stored.asked
         try:
-            loaded, planned = plan_request(
-                Request(request.protocol, request.methods, request.seeds, request.scales, **request.overrides)
-            )
+            loaded, planned = plan_request(Request.recalled(stored.asked))
         except UsageError as error:
             warn(f"{error}\nAn earlier run planned this; its cells are left out")
             continue
@@ -97,6 +94,7 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         border=protocol.scoring.border,
         rounding=protocol.scoring.round,
         train_subjects=len(loaded.split["train"]),
+        rates=_rates(loaded),
         claims=protocol.report.claims,
         equivalence=protocol.report.equivalence,
         rows=tuple(
@@ -107,6 +105,14 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         ),
         resolved=loaded.resolved(),
     )
+
+
+def _rates(loaded: Loaded) -> RatesPlan | None:
+    protocol, rates = loaded.protocol, loaded.protocol.rates
+    if rates is None:
+        return None
+    cell = f"{rates.contrast} x{scale_name(rates.scale)} {protocol.degradation[0].title}, seed {rates.seed}"
+    return RatesPlan(values=rates.values, cell=cell)
 
 
 def _licence(dataset: str) -> str:
@@ -137,6 +143,7 @@ def _column(training: Training, cell: Cell) -> ColumnPlan:
         preset=training.preset,
         options=training.options,
         recipe=training.recipe.model_dump(mode="json") if training.recipe else None,
+        rate_origin=training.rate_origin,
         seeded=training.seeded,
         train_subjects=training.train_subjects,
         source_digest=training.source.digest,

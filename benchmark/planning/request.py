@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -28,10 +28,21 @@ class Request:
     scales: Sequence[str] = ()
     limit: int | None = None
     steps: int | None = None
+    search: bool = False
+    """The protocol's search for learning rates in place of its cells."""
+    lr: Mapping[str, float] = field(default_factory=dict)
+    """Label → its learning rate, in track equal."""
+
+    @classmethod
+    def recalled(cls, asked: ResolvedRequest) -> Request:
+        """The request that a plan holds."""
+        limit, steps = asked.overrides.get("limit"), asked.overrides.get("steps")
+        search = "rates" in asked.overrides
+        return cls(asked.protocol, asked.methods, asked.seeds, asked.scales, limit, steps, search, asked.lr)
 
     def load(self) -> Loaded:
         """The protocol with its overrides. Raises UsageError for what its file does not allow."""
-        return protocols.load(self.protocol).override(self.limit, self.steps)
+        return protocols.load(self.protocol).override(self.limit, self.steps, self.search)
 
 
 def request_in_full(request: Request, loaded: Loaded) -> ResolvedRequest:
@@ -42,6 +53,7 @@ def request_in_full(request: Request, loaded: Loaded) -> ResolvedRequest:
         seeds=tuple(request.seeds),
         scales=tuple(request.scales or map(scale_name, loaded.protocol.scales)),
         overrides=loaded.overrides,
+        lr=dict(request.lr),
     )
 
 

@@ -21,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ..errors import UsageError, did_you_mean
 from ..system.files import digest
-from .schema import Block, Protocol
+from .schema import Block, Protocol, ReportSpec
 
 FOLDS = ("train", "val", "test")
 KeyPath = tuple[str | int, ...]
@@ -72,15 +72,44 @@ class Loaded:
         """An error at a key: file, line, key, message."""
         return UsageError(f"{self.path}:{_line(self._lines, path)}: {_dotted(path)}: {message}")
 
-    def override(self, limit: int | None = None, steps: int | None = None) -> Loaded:
-        """The same protocol with at most `limit` subjects a fold and `steps` training steps; it has its own folder."""
-        loaded = self
+    @property
+    def searches_rates(self) -> bool:
+        """Whether this is a protocol's search for learning rates, which tests nothing: its test is its validation."""
+        return "rates" in self.overrides
+
+    def override(self, limit: int | None = None, steps: int | None = None, search: bool = False) -> Loaded:
+        """The same protocol with at most `limit` subjects a fold and `steps` training steps; it has its own folder.
+
+        With `search`, its search for learning rates. Raises UsageError where it has none.
+        """
+        loaded = self._search() if search else self
         if limit is not None:
             split = {fold: names[:limit] for fold, names in self.split.items()}
             loaded = replace(loaded, split=split, overrides={**loaded.overrides, "limit": limit})
         if steps is not None:
             loaded = replace(loaded, overrides={**loaded.overrides, "steps": steps})
         return loaded
+
+    def _search(self) -> Loaded:
+        """The one cell on which learning rates are searched for. No volume of the test fold is in it."""
+        protocol, rates = self.protocol, self.protocol.rates
+        if rates is None:
+            raise UsageError(f"{self.path}: the protocol has no block 'rates', so there is no rate to search for")
+        data = protocol.data.model_copy(
+            update={"contrasts": (rates.contrast,), "plane": {rates.contrast: protocol.data.plane[rates.contrast]}}
+        )
+        plain = {label: spec for label, spec in protocol.methods.items() if not label.endswith("+")}
+        changes = {
+            "data": data,
+            "degradation": protocol.degradation[:1],
+            "scales": (rates.scale,),
+            "seeds": (rates.seed,),
+            "methods": {label: spec.model_copy(update={"seeds": None}) for label, spec in plain.items()},
+            "report": ReportSpec(subjects=0),
+        }
+        split = {**self.split, "test": self.split["val"]}
+        overrides = {**self.overrides, "rates": len(rates.values)}
+        return replace(self, protocol=protocol.model_copy(update=changes), split=split, overrides=overrides)
 
 
 def builtin() -> dict[str, Path]:
@@ -106,13 +135,19 @@ def load(name_or_path: str) -> Loaded:
     try:
         protocol = Protocol.model_validate(content)
     except ValidationError as error:
-        # pydantic calls a list too short, too, where its only item is wrong.
-        problems = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
+        problems = _without_consequences(error.errors())
         messages = [f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in problems]
         raise UsageError("\n".join(messages)) from None
     loaded = Loaded(protocol, {}, path.resolve(), _lines=lines)
     split, split_path = _read_split(loaded)
     return replace(loaded, split=split, split_path=split_path)
+
+
+def _without_consequences(problems: Sequence[Any]) -> list[Any]:
+    """pydantic's problems, without lists that are too short only because an item is wrong."""
+    places = [problem["loc"] for problem in problems]
+    wrong_items = {place[:end] for place in places for end in range(len(place))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong_items]
 
 
 def _read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:

@@ -215,6 +215,30 @@ class ReportSpec(Block):
         return value
 
 
+class RatesSpec(Block):
+    """The search for learning rates: every network is trained at each value on one cell, and validated (`bench rates`).
+
+    Its seed is scored nowhere, and it reads no test volume.
+    """
+
+    values: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
+    contrast: Name
+    scale: tuple[int, int, int]
+    seed: Seed = 1000
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _in_plane_scale(cls, value: Any) -> Any:
+        return [1, value, value] if isinstance(value, int) else value
+
+    @field_validator("values")
+    @classmethod
+    def _values_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("give the values from the smallest to the largest, each once")
+        return value
+
+
 class Protocol(Block):
     """The content of a protocol file."""
 
@@ -231,6 +255,7 @@ class Protocol(Block):
     validation: ValidationSpec = ValidationSpec.model_construct()
     inference: InferenceSpec | None = Field(None, exclude_if=lambda inference: inference is None)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    rates: RatesSpec | None = Field(None, exclude_if=lambda rates: rates is None)
     scoring: ScoringSpec
     report: ReportSpec = Field(ReportSpec.model_construct(), exclude_if=lambda report: report == ReportSpec())
 
@@ -261,3 +286,16 @@ class Protocol(Block):
     @classmethod
     def _empty_specs(cls, value: Any) -> Any:
         return {k: v if v is not None else {} for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _rates_are_of_a_cell_that_is_not_scored(self) -> Self:
+        rates = self.rates
+        if rates is None:
+            return self
+        if self.training.track != "equal":
+            raise ValueError("rates are searched for in track 'equal'; in track 'published' each method brings its own")
+        if rates.contrast not in self.data.contrasts or rates.scale not in self.scales:
+            raise ValueError("the contrast and the scale of rates must be among the protocol's")
+        if rates.seed in self.seeds or any(rates.seed in (spec.seeds or ()) for spec in self.methods.values()):
+            raise ValueError(f"the seed of rates, {rates.seed}, must not be one that is scored")
+        return self

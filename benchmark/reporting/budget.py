@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..store.plan import RateOrigin
 from ..store.record import DoneRecord, RecipeMark, Resolved
+from ..system.units import rate_text
 from .table import Table
 
 _DESCRIBED = {
@@ -37,7 +39,7 @@ def training_statements(table: Table) -> list[str]:
     return [
         f"Budget: {'; '.join([f'track {protocol.track}', *shared_texts])}.",
         *(f"By label: {_grouped(texts, len(trainings))}." for name, texts in by_label.items() if name not in shared),
-        _rates({label: _recipe(resolved).lr for label, resolved in trainings.items()}),
+        _rates(table, {label: _recipe(resolved).lr for label, resolved in trainings.items()}),
         f"Validation: every {protocol.validation_every} steps, on at most {protocol.validation_patches} "
         f"centre crops of {side}×{side} LR pixels. The weights with the best mean PSNR on these crops are kept. "
         "The test set is read once, after training.",
@@ -82,22 +84,39 @@ def _aspects(resolved: Resolved) -> dict[str, str]:
 
 def _settings(settings: dict[str, Any]) -> str:
     """' (min_lr 1e-6, warmup_epochs 50)'; timm's epochs are steps here."""
-    texts = [f"{key} {_rate(value) if isinstance(value, float) else value}" for key, value in sorted(settings.items())]
+    texts = [
+        f"{key} {rate_text(value) if isinstance(value, float) else value}" for key, value in sorted(settings.items())
+    ]
     return f" ({', '.join(texts)})" if texts else ""
 
 
-def _rates(rates: dict[str, float]) -> str:
+def _rates(table: Table, rates: dict[str, float]) -> str:
+    """Every network's learning rate, and how it came about."""
     if len(set(rates.values())) == 1:
-        return f"Learning rate: {_rate(next(iter(rates.values())))} for every network."
-    return f"Learning rates: {', '.join(f'{label} {_rate(rate)}' for label, rate in rates.items())}."
+        listed = f"Learning rate: {rate_text(next(iter(rates.values())))} for every network"
+    else:
+        listed = f"Learning rates: {', '.join(f'{label} {rate_text(rate)}' for label, rate in rates.items())}"
+    origins = {planned.cell.label.removesuffix("+"): planned.column.rate_origin for planned in table.view.cells}
+    texts = {label: _origin_text(table, origins.get(label)) for label in rates if origins.get(label)}
+    search = table.view.protocol.rates
+    extremes = (search.values[0], search.values[-1]) if search else ()
+    ends = [label for label, rate in rates.items() if origins.get(label) == "search" and rate in extremes]
+    end = f" At an end of the values tried: {', '.join(ends)}." if ends else ""
+    return f"{listed}{f'; {_grouped(texts, len(rates))}' if texts else ''}.{end}"
 
 
-def _rate(value: float) -> str:
-    """Shortest of the usual forms: '1e-3', '2.5e-4', '0.5', '1'."""
-    if value == 0 or 0.01 <= abs(value) < 1e4:
-        return f"{value:.12g}"
-    mantissa, _, exponent = f"{value:.11e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+def _origin_text(table: Table, origin: RateOrigin | None) -> str:
+    search = table.view.protocol.rates
+    if origin == "search" and search:
+        values = ", ".join(map(rate_text, search.values))
+        return f"the best of {values} by validation PSNR on {search.cell} (bench rates)"
+    texts = {
+        "recipe": "that of the method's own recipe",
+        "protocol": "set by the protocol for all, not searched for",
+        "label": "set by the protocol for the label, not searched for",
+        "command": "given on the command line",
+    }
+    return texts.get(origin or "", "")
 
 
 def _inference(record: DoneRecord) -> str:

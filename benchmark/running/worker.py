@@ -72,9 +72,9 @@ def _make_cells(held: HeldJob, decisions: Sequence[Decision]) -> None:
 
 
 def _train(held: HeldJob, method: Method, task: Task, test: Sequence[Pair]) -> Provenance:
-    """Prepare the folds of the fit, and train."""
-    train, val = prepare_fold(held, "train"), prepare_fold(held, "val")
-    return fit(held, method, task, {"train": train, "val": val, "test": test})
+    """Prepare the folds of the fit, and train. The test of a search for learning rates is its validation."""
+    folds = {"train": prepare_fold(held, "train"), "val": prepare_fold(held, "val")}
+    return fit(held, method, task, folds if held.training.loaded.searches_rates else {**folds, "test": test})
 
 
 def _cells_of_other_weights(decisions: Sequence[Decision], provenance: Provenance) -> list[Cell]:

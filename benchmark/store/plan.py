@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..system.files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, set_aside, write_sealed
 from .cell_files import Place
@@ -22,6 +22,9 @@ from .record import Part, RecipeMark
 
 PLANS = "plans"
 FORMAT: Literal[1] = 1
+RateOrigin = Literal["recipe", "protocol", "label", "search", "command"]
+"""Where a network's learning rate comes from: its own recipe; the protocol, one for all or for its label; the search of
+the protocol's block `rates`; the command line."""
 Row = tuple[str, str, str]
 """(degradation, contrast, scale)."""
 
@@ -37,6 +40,8 @@ class ResolvedRequest(Part):
     """Empty: those of the protocol, or of each label."""
     scales: tuple[str, ...]
     overrides: dict[str, int]
+    lr: dict[str, float] = Field(default_factory=dict)
+    """Label → the learning rate that the command line gave."""
 
 
 class Origin(Part):
@@ -50,6 +55,14 @@ class Origin(Part):
     """Absolute paths of the methods that are loose files."""
     sources: dict[str, str]
     """Method → its source digest."""
+
+
+class RatesPlan(Part):
+    """The search for learning rates that a protocol has."""
+
+    values: tuple[float, ...]
+    cell: str
+    """Where the values were tried, e.g. 'T2 x2 bicubic, seed 1000'."""
 
 
 class ProtocolPlan(Part):
@@ -76,6 +89,7 @@ class ProtocolPlan(Part):
     rounding: str
     train_subjects: int
     """Number of subjects in the training fold."""
+    rates: RatesPlan | None = None
     claims: tuple[tuple[str, str], ...] = ()
     """The pairs of columns whose difference was to be tested before anything was run."""
     equivalence: float | None = None
@@ -96,6 +110,8 @@ class ColumnPlan(Part):
     preset: str | None
     options: dict[str, Any]
     recipe: RecipeMark | None
+    rate_origin: RateOrigin | None = None
+    """None where the suite's loop does not train."""
     seeded: bool = True
     """Whether another seed gives another result."""
     train_subjects: int | None

@@ -30,3 +30,11 @@ def with_prefix(number: float) -> tuple[str, str]:
         number /= 1000
         power += 1
     return f"{number:.3g}", _PREFIXES[power]
+
+
+def rate_text(value: float) -> str:
+    """A learning rate or another small number in the shortest of the usual forms: '1e-3', '2.5e-4', '0.5', '1'."""
+    if value == 0 or 0.01 <= abs(value) < 1e4:
+        return f"{value:.12g}"
+    mantissa, _, exponent = f"{value:.11e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -1,0 +1,77 @@
+"""The result of a search for learning rates: validation PSNR of every network at every rate, from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from ..store.cell_files import standing_of
+from ..store.plan import View
+from ..system.units import rate_text
+
+
+@dataclass(frozen=True)
+class RateTrials:
+    """The trials of one network."""
+
+    label: str
+    psnr: dict[float, float]
+    """Rate → the best validation PSNR in dB, of the trials that are done."""
+    missing: dict[float, str]
+    """Rate → the state of a trial without a figure."""
+
+    @property
+    def best(self) -> float | None:
+        """The rate with the highest PSNR, the smaller one of two; None before all trials are done."""
+        return None if self.missing else max(sorted(self.psnr), key=lambda rate: self.psnr[rate])
+
+    @property
+    def is_at_an_end(self) -> bool:
+        """Whether the best rate is the smallest or the largest one tried: a better one may lie beyond."""
+        return self.best in (min(self.psnr), max(self.psnr))
+
+
+def rate_trials(view: View) -> list[RateTrials]:
+    """The trials of every network in the view of a search, in the order of the plan."""
+    trials: dict[str, RateTrials] = {}
+    for planned in view.cells:
+        recipe = planned.column.recipe
+        if recipe is None:
+            continue
+        label = planned.cell.label.removesuffix(f"-{rate_text(recipe.lr)}")
+        entry = trials.setdefault(label, RateTrials(label, {}, {}))
+        standing = standing_of(view.place(planned), planned.cell.why or "")
+        fit = standing.done.fit if standing.done else None
+        if fit and fit.best_val_psnr is not None:
+            entry.psnr[recipe.lr] = fit.best_val_psnr
+        else:
+            entry.missing[recipe.lr] = standing.state
+    return list(trials.values())
+
+
+def describe_rates(view: View) -> str:
+    """The trials as a table, and the best rates as lines for a protocol and for the command line."""
+    trials = rate_trials(view)
+    rates = sorted({rate for entry in trials for rate in (*entry.psnr, *entry.missing)})
+    rows = [[entry.label, *(_cell(entry, rate) for rate in rates)] for entry in trials]
+    parts = [
+        "Best validation PSNR (dB) at every learning rate; * marks the highest of a network.",
+        tabulate(rows, ["network", *map(rate_text, rates)], "github", disable_numparse=True),
+    ]
+    chosen = {entry.label: rate_text(entry.best) for entry in trials if entry.best is not None}
+    if chosen:
+        lines = "\n".join(f"  {label}: lr: {rate}" for label, rate in chosen.items())
+        options = ",".join(f"{label}={rate}" for label, rate in chosen.items())
+        parts += [f"For the methods of the protocol:\n{lines}", f"For the command line: --lr {options}"]
+    if ends := [entry.label for entry in trials if entry.best is not None and entry.is_at_an_end]:
+        parts.append(f"At an end of the list, so that a better rate may lie beyond it: {', '.join(ends)}.")
+    if unfinished := [entry.label for entry in trials if entry.missing]:
+        parts.append(f"No rate is chosen before all trials of a network are done: {', '.join(unfinished)}.")
+    return "\n\n".join(parts)
+
+
+def _cell(entry: RateTrials, rate: float) -> str:
+    if rate in entry.missing:
+        return entry.missing[rate]
+    return f"{entry.psnr[rate]:.2f}{' *' if rate == entry.best else ''}" if rate in entry.psnr else "–"
