@@ -10,9 +10,10 @@ from functools import cached_property
 from ..errors import UsageError, did_you_mean
 from ..replication import published as papers
 from ..replication.published import Quote
-from ..store.cell_files import Scores, Standing, standing_of
+from ..store.cell_files import Standing, standing_of
 from ..store.plan import CellPlan, MetricPlan, View
 from ..store.record import DoneRecord
+from ..store.score_files import Scores
 from . import statistics
 
 Row = tuple[str, ...]

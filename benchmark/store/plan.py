@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..system.files import DamagedFile, Readable, digest, read_sealed, remove_leftovers, set_aside, write_sealed
 from .cell_files import Place
@@ -94,6 +94,16 @@ class ColumnPlan(Part):
     source_digest: str
 
 
+class CrossTestPlan(Part):
+    """A test of a cell on LR that it was not trained on."""
+
+    title: str
+    """That of the degradation."""
+    score_key: str
+    is_control: bool
+    """The negative control: the cell's own degradation, shifted."""
+
+
 class CellPlan(Part):
     """A cell: the folder of its record and the keys that this should have, or why it has no keys."""
 
@@ -110,6 +120,7 @@ class CellPlan(Part):
     score_key: str | None
     why: str | None
     """Why there are no keys."""
+    tests: tuple[CrossTestPlan, ...] = Field((), exclude_if=lambda tests: not tests)
 
     @property
     def row(self) -> Row:
@@ -207,7 +218,8 @@ class View:
         if cell.train_key is None or cell.score_key is None:
             return None
         folders = self.folder / cell.folder, self.folder / cell.base
-        return Place(*folders, cell.train_key, cell.score_key, planned.column.source_digest)
+        tests = {test.title: test.score_key for test in cell.tests}
+        return Place(*folders, cell.train_key, cell.score_key, planned.column.source_digest, tests)
 
 
 def add_plan(folder: Path, plan: Plan) -> Path:
