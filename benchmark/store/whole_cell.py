@@ -17,7 +17,7 @@ from .exhibit import read_exhibit
 from .method_sources import SOURCES
 from .pack import DAMAGE, is_member_name, max_bytes
 from .plan import PLANS
-from .record import AnyRecord, DoneRecord, parse
+from .record import AnyRecord, CrossScores, DoneRecord, parse
 
 _FOLDER = re.compile(r"seed[0-9]+")
 _MAX_SOURCE = 2**25
@@ -135,6 +135,17 @@ def whole_cell(protocol: Readable, name: str) -> WholeCell:
         if not is_member_name(f"runs/{protocol.name}/{path}") or size > max_bytes(path):
             raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that a pack cannot have")
     return WholeCell(name, record, files, "; ".join(notes))
+
+
+def new_tests(cell: WholeCell, own: Standing) -> dict[str, CrossScores]:
+    """The whole tests of a cell that its counterpart here lacks, or has damaged."""
+    tests = cell.record.tests if isinstance(cell.record, DoneRecord) else {}
+    done = own.tests.keys() - own.open_tests.keys()
+    return {
+        title: test
+        for title, test in tests.items()
+        if title not in done and f"{cell.name}/{cross_scores_name(title)}" in cell.files
+    }
 
 
 def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
