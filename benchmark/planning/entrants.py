@@ -71,8 +71,6 @@ def _check_cross_tests(loaded: Loaded) -> None:
     protocol = loaded.protocol
     if protocol.test is None:
         return
-    if not any(protocol.cross_tests(degradation) for degradation in protocol.degradation):
-        raise loaded.error(("test",), "it tests on nothing else; give degradations, or shift: half, or remove it")
     titles = {degradation.title for degradation in protocol.degradation}
     if protocol.test.shift:
         titles |= {degradation.shifted.title for degradation in protocol.degradation}
@@ -82,6 +80,8 @@ def _check_cross_tests(loaded: Loaded) -> None:
         if degradation.title in titles:
             raise loaded.error((*path, "name"), f"'{degradation.title}' is tested anyway; remove it")
         titles.add(degradation.title)
+    if not any(protocol.cross_tests(degradation) for degradation in protocol.degradation):
+        raise loaded.error(("test",), "it tests on nothing else; give degradations, or shift: half, or remove it")
 
 
 def entrants_of(loaded: Loaded, labels: Iterable[str]) -> list[Entrant]:
