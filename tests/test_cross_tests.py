@@ -43,6 +43,10 @@ TITLES = ["kspace", "gaussian-fwhm1.5", "bicubic-shifted"]
 METHODS = {"bicubic": {}, "linear": {}}
 STUBBORN = classical("if os.path.exists(__file__ + '.stubborn'): raise RuntimeError('no such luck')")
 
+KILLED = classical("""open(__file__ + '.calls', 'a').write('.')
+        if os.path.getsize(__file__ + '.calls') == 5: os.kill(os.getpid(), signal.SIGKILL)""")
+"""Its process is killed at its fifth call."""
+
 
 def cells(path: Path) -> list[Cell]:
     return [cell for training in plan_trainings(load(str(path))) for cell in training.cells]
@@ -305,6 +309,19 @@ def test_a_test_that_fails_costs_no_figure_and_is_tried_again(
     assert states(path, "stubborn") == dict.fromkeys(TITLES, "done")
 
 
+def test_what_was_tested_before_a_kill_is_not_tested_again(write_protocol: Write, images: Path, tmp_path: Path) -> None:
+    path, [killed] = write_protocol(test=BLOCK), write(tmp_path, killed=KILLED)
+    assert bench(path, [killed], images)["killed"].state == "failed"
+    before = record(path, "killed")
+    assert states(path, "killed") == {**dict.fromkeys(TITLES, "missing"), "kspace": "done"}
+    assert bench(path, [killed], images)["killed"].state == "done"
+    after = record(path, "killed")
+    assert states(path, "killed") == dict.fromkeys(TITLES, "done")
+    assert (after["metrics"], after["tests"]["kspace"]) == (before["metrics"], before["tests"]["kspace"])
+    calls = (tmp_path / "killed.py.calls").read_text(encoding="utf-8")
+    assert len(calls) == len("..") + len("..") + len(".") + len("..") + len(".."), "own, kspace, killed, the others"
+
+
 def test_a_changed_method_is_not_compared_with_its_earlier_code(
     write_protocol: Write, images: Path, tmp_path: Path
 ) -> None:
@@ -411,7 +428,7 @@ def test_any_single_bit_of_a_test_counts(made: Path, place: float, bit: int, tit
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("title", ["../kspace", "", "a/b", "a\\b", "a\nb", "x" * 201])
+@pytest.mark.parametrize("title", ["../kspace", "", ".kspace", "a/b", "a\\b", "a\nb", "x" * 201])
 def test_a_title_that_cannot_be_part_of_a_name_makes_no_record(protocol: Path, title: str) -> None:
     content = {name: value for name, value in record(protocol, "bicubic").items() if name != CHECKSUM}
     tests = {title: content["tests"]["kspace"]}

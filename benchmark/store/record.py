@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from ..system.environment import Environment
 
 FORMAT: Literal[2] = 2
-_TITLE = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f]{1,200}")
+_TITLE = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}")
 """A title that can be part of a file's name, as `pack` has it."""
 
 
