@@ -167,7 +167,7 @@ def cross_caption(cross: CrossTable) -> str:
         "from the figure of the same method and weights on the LR of its training, which has no brackets "
         f"({'below' if convention.higher_is_better else 'above'} 0 it loses).",
         *(["–: learns nothing."] if not all(row.learns for row in cross.rows) else []),
-        *(_control(cross) if SHIFTED in cross.columns else []),
+        *(_control(cross) if any(SHIFTED in row.figures for row in cross.rows) else []),
     ]
     absent = {**table.absent, **cross.absent}
     return "\n".join([*parts, *(f"{reason}: {', '.join(names)}." for reason, names in absent.items())])
