@@ -1,7 +1,9 @@
 """Degradations, which make LR from an HR volume, and the resizers that enlarge it again, in numpy and in torch.
 
 All of them are linear and separable: each axis is one small dense matrix (LR voxels × HR voxels). The centre of LR
-voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that no image is shifted.
+voxel j lies at u = s·j + (s − 1)/2 in HR voxels, for every degradation, so that no image is shifted. With the option
+`shifted` it lies at u = s·j: the mistake of decimation and of resizers that put the first voxels of both grids in one
+place, which moves the image by (s − 1)/2 HR voxels, half a voxel at s = 2. It is for negative controls alone.
 
 Bicubic is MATLAB's `imresize(…, 'bicubic')`: Keys' kernel with a = −0.5, stretched when shrinking (antialiasing),
 pixel centres aligned by u = x/s + (1 − 1/s)/2, edges reflected symmetrically, weights normalised to 1, the axis with
@@ -39,9 +41,10 @@ def keys_kernel(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def _sampled(n_in: int, n_out: int, kernel: Kernel, radius: float) -> np.ndarray:
+def _sampled(n_in: int, n_out: int, kernel: Kernel, radius: float, shifted: bool) -> np.ndarray:
     """The (n_out, n_in) weights of `kernel`, of support ±`radius` input voxels, at the output voxels' centres."""
-    u = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    scale = n_in / n_out
+    u = np.arange(n_out) * scale if shifted else (np.arange(n_out) + 0.5) * scale - 0.5
     index = np.floor(u - radius).astype(int)[:, None] + np.arange(math.ceil(2 * radius) + 2)
     weights = kernel(u[:, None] - index)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -53,14 +56,14 @@ def _sampled(n_in: int, n_out: int, kernel: Kernel, radius: float) -> np.ndarray
 
 
 @lru_cache(maxsize=256)
-def resize_matrix(n_in: int, n_out: int) -> np.ndarray:
+def resize_matrix(n_in: int, n_out: int, shifted: bool = False) -> np.ndarray:
     """The (n_out, n_in) float64 weights of bicubic along one axis; every row sums to 1. Read-only."""
     stretch = max(1.0, n_in / n_out)
-    return _fixed(_sampled(n_in, n_out, lambda x: keys_kernel(x / stretch), 2 * stretch))
+    return _fixed(_sampled(n_in, n_out, lambda x: keys_kernel(x / stretch), 2 * stretch, shifted))
 
 
 @lru_cache(maxsize=256)
-def gaussian_matrix(n_in: int, n_out: int, fwhm: float) -> np.ndarray:
+def gaussian_matrix(n_in: int, n_out: int, fwhm: float, shifted: bool = False) -> np.ndarray:
     """The (n_out, n_in) weights of a Gaussian blur, `fwhm` in output voxels, taken at the output voxels' centres."""
     sigma = fwhm / _FWHM * n_in / n_out
     radius = max(4 * sigma, 0.5)  # half a voxel: below it, no voxel might lie within
@@ -68,11 +71,11 @@ def gaussian_matrix(n_in: int, n_out: int, fwhm: float) -> np.ndarray:
     def kernel(x: np.ndarray) -> np.ndarray:
         return np.where(np.abs(x) <= radius, np.exp(-0.5 * (x / sigma) ** 2), 0.0)
 
-    return _fixed(_sampled(n_in, n_out, kernel, radius))
+    return _fixed(_sampled(n_in, n_out, kernel, radius, shifted))
 
 
 @lru_cache(maxsize=256)
-def truncation_matrix(n_in: int, n_out: int, n_kept: int) -> np.ndarray:
+def truncation_matrix(n_in: int, n_out: int, n_kept: int, shifted: bool = False) -> np.ndarray:
     """The (n_out, n_in) weights that keep the frequencies |k| < n_kept/2 of n_in voxels and sample them at n_out.
 
     The DFT, its truncation, the ramp that places the samples at the output voxels' centres and the inverse DFT in one
@@ -83,6 +86,7 @@ def truncation_matrix(n_in: int, n_out: int, n_kept: int) -> np.ndarray:
     # x in units of 1/(2·n_out): integers, from which whole periods are taken off without any error.
     period = 2 * n_out * n_in
     x = (2 * np.arange(n_out) + 1)[:, None] * n_in - n_out * (2 * np.arange(n_in) + 1)
+    x -= (n_in - n_out) * shifted
     x = (x + period // 2) % period - period // 2
     turned = (frequencies * x + period) % (2 * period) - period
     numerator, denominator = np.sin(np.pi / period * turned), n_in * np.sin(np.pi / period * x)
@@ -134,17 +138,23 @@ class Degradation(BaseModel):
     """One way to make LR: its settings are the fields, as a protocol's `options` gives them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    shifted: bool = Field(False, strict=True)
+    """LR's voxel centres lie at u = s·j: a negative control."""
 
     @abstractmethod
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """LR of `shape` from an HR volume, float64; every axis of `shape` divides that of the volume."""
+
+    def _resized(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """`bicubic`, at the centres that this degradation gives LR's voxels."""
+        return _apply(volume, shape, lambda n_in, n_out: resize_matrix(n_in, n_out, self.shifted))
 
 
 class BicubicDegradation(Degradation):
     """MATLAB's bicubic, antialiased: the published "BD"."""
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return bicubic(volume, shape)
+        return self._resized(volume, shape)
 
 
 class _TruncationDegradation(Degradation):
@@ -159,7 +169,9 @@ class KspaceDegradation(_TruncationDegradation):
     """The frequencies below the LR grid's Nyquist frequency and no others, at LR's voxel centres."""
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return self._part(_apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_out)))
+        return self._part(
+            _apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_out, self.shifted))
+        )
 
 
 class TruncationCsnDegradation(_TruncationDegradation):
@@ -171,7 +183,7 @@ class TruncationCsnDegradation(_TruncationDegradation):
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         low = _apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_in, n_out))
-        return bicubic(self._part(low), shape)
+        return self._resized(self._part(low), shape)
 
 
 class GaussianDegradation(Degradation):
@@ -181,7 +193,7 @@ class GaussianDegradation(Degradation):
     """Full width at half maximum, in LR voxels."""
 
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return _apply(volume, shape, lambda n_in, n_out: gaussian_matrix(n_in, n_out, self.fwhm))
+        return _apply(volume, shape, lambda n_in, n_out: gaussian_matrix(n_in, n_out, self.fwhm, self.shifted))
 
 
 DEGRADATIONS: dict[str, type[Degradation]] = {

@@ -18,6 +18,7 @@ from mrsr_bench.running import events
 from mrsr_bench.running.evaluation import KeptVolumes
 from mrsr_bench.store.record import (
     Checksums,
+    CrossScores,
     DoneRecord,
     Fit,
     ProtocolMark,
@@ -35,7 +36,7 @@ PAGE = Path(__file__).with_name("records.md")
 BEGIN, END = "<!-- schema: made by docs/make_records.py -->", "<!-- end of the schema -->"
 MODELS: tuple[type[BaseModel], ...] = (
     Record, DoneRecord, UndoneRecord, ProtocolMark, Resolved, RecipeMark, Tiles, Fit, Environment, Checksums,
-    WeightsMark, KeptVolumes, *events.KINDS,
+    CrossScores,     WeightsMark, KeptVolumes, *events.KINDS,
 )  # fmt: skip
 
 

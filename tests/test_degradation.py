@@ -16,6 +16,7 @@ from conftest import REFERENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import gaussian_filter
 
 from mrsr_bench.degradation import (
     DEGRADATIONS,
@@ -29,6 +30,7 @@ from mrsr_bench.degradation import (
     truncation_matrix,
     zero_fill,
 )
+from mrsr_bench.testing.displacement import displacement
 from mrsr_bench.volumes import read_nifti, to_plane
 
 MODEST = settings(max_examples=30, deadline=None)
@@ -196,6 +198,65 @@ def test_a_ramp_lands_where_the_centres_of_the_lr_pixels_are(name: str, factors:
         expected = factor * np.arange(lr.shape[-1]) + (factor - 1) / 2
         inner = slice(2, -2)
         np.testing.assert_allclose(lr[..., inner], np.broadcast_to(expected, lr.shape)[..., inner], rtol=0, atol=1e-9)
+
+
+@local
+@every_factor
+def test_shifted_a_ramp_lands_where_the_first_voxels_of_both_grids_lie_in_one_place(
+    name: str, factors: tuple[int, int, int]
+) -> None:
+    shape = (16, 48, 72)
+    for axis, factor in enumerate(factors):
+        ramp = np.broadcast_to(np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)]), shape)
+        lr = np.moveaxis(degrade(ramp, name, factors, shifted=True), axis, -1)
+        inner = slice(2, -2)
+        expected = np.broadcast_to(factor * np.arange(lr.shape[-1]), lr.shape)
+        np.testing.assert_allclose(lr[..., inner], expected[..., inner], rtol=0, atol=1e-9)
+
+
+@every_degradation
+@MODEST
+@given(seed=st.integers(0, 999), factor=st.sampled_from([3, 5, 7]))
+def test_shifted_by_whole_voxels_is_the_same_as_the_image_moved_by_them(name: str, seed: int, factor: int) -> None:
+    """At odd factors the centres are moved by (s − 1)/2 whole voxels; edges apart, which truncation wraps around."""
+    volume = textured((2, 12 * factor, 12 * factor), seed)
+    moved = np.roll(volume, ((factor - 1) // 2,) * 2, axis=(1, 2))
+    lr, expected = degrade(volume, name, (1, factor, factor), shifted=True), degrade(moved, name, (1, factor, factor))
+    inner = (slice(None),) * 3 if name == "kspace" else (slice(None), slice(3, -3), slice(3, -3))
+    np.testing.assert_allclose(lr[inner], expected[inner], rtol=0, atol=1e-9)
+
+
+@every_factor
+def test_shifted_truncation_samples_each_wave_at_the_moved_centres(factors: tuple[int, int, int]) -> None:
+    shape = (8, 24, 36)
+    for axis, factor in enumerate(factors):
+        n = shape[axis]
+        for frequency in range(math.ceil(n / factor / 2)):
+            wave = np.cos(2 * np.pi * frequency * np.arange(n) / n + 0.3)
+            volume = np.broadcast_to(wave.reshape([-1 if a == axis else 1 for a in range(3)]), shape)
+            lr = np.moveaxis(degrade(volume, "kspace", factors, shifted=True), axis, -1)
+            expected = np.cos(2 * np.pi * frequency * factor * np.arange(n // factor) / n + 0.3)
+            np.testing.assert_allclose(lr, np.broadcast_to(expected, lr.shape), rtol=0, atol=1e-10)
+
+
+@every_degradation
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_shifted_lr_is_interpolated_to_an_image_that_lies_half_a_factor_less_one_further(
+    name: str, factor: int
+) -> None:
+    factors, volume = (1, factor, factor), gaussian_filter(textured((1, 96, 96)), (0, 4, 4))
+    right, wrong = (bicubic(degrade(volume, name, factors, shifted=shifted), volume.shape) for shifted in (False, True))
+    for axis in (1, 2):
+        assert displacement(right, volume, factors)[axis][0] == pytest.approx(0, abs=0.05)
+        assert displacement(wrong, volume, factors)[axis][0] == pytest.approx((factor - 1) / 2, abs=0.1)
+    assert np.mean((wrong - volume) ** 2) > 4 * np.mean((right - volume) ** 2)
+
+
+@every_degradation
+@every_factor
+def test_unless_it_is_asked_for_nothing_is_shifted(name: str, factors: tuple[int, int, int]) -> None:
+    volume = textured((8, 24, 36))
+    np.testing.assert_array_equal(degrade(volume, name, factors, shifted=False), degrade(volume, name, factors))
 
 
 @every_degradation

@@ -288,3 +288,17 @@ def test_what_is_mirrored_leaves_a_mark_and_mlflow_is_not_imported_again_until_i
     bench(protocol, [], images, tracking_uri=None, listener=ear)
     [warning] = [line for line in ear.lines if line.startswith("warning")]
     assert "results are safe" in warning
+
+
+@pytest.mark.usefixtures("database")
+def test_tests_on_other_lr_arrive_with_their_cell_also_where_they_are_made_later(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(tmp_path / "results"))
+    for title, block in (("kspace", {"degradations": ["kspace"]}), ("bicubic-shifted", {"shift": "half"})):
+        bench(write_protocol(test=block), ["bicubic"], images, tracking_uri=None)
+        [run] = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+        assert {f"{title}/psnr", f"{title}/ssim"} <= set(run.data.metrics)
+        assert f"scores-{title}.csv" in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]

@@ -130,7 +130,11 @@ def _checked(store: Store, protocol: str | None) -> list[dict[str, Any]]:
 
 def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]:
     coordinates = cell.model_dump(include={"label", "contrast", "scale", "seed", "degradation"})
-    return {**coordinates, "state": standing.state, "why": standing.why or None, "folder": str(folder)}
+    tests = {title: test.state for title, test in standing.tests.items()}
+    untested = [f"not tested on {title} ({test.why or test.state})" for title, test in standing.open_tests.items()]
+    why = "; ".join([*([standing.why] if standing.why else []), *untested])
+    row = {**coordinates, "state": standing.state, "why": why or None, "folder": str(folder)}
+    return {**row, "tests": tests} if tests else row
 
 
 @click.command()
@@ -147,6 +151,9 @@ def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also draw quality against multiply-accumulates into a file, .svg or .png.",
 )
+@click.option(
+    "--tests", is_flag=True, help="Print instead how each method does on LR that it was not trained on (block `test`)."
+)
 @RECORDS
 def table(
     protocol: str | None,
@@ -156,6 +163,7 @@ def table(
     against: str | None,
     flops: bool,
     figure: Path | None,
+    tests: bool,
     results: Path,
 ) -> None:
     """Print the table: rows contrast × scale, columns methods, and its caption.
@@ -173,17 +181,26 @@ def table(
     bench table --metrics psnr,ssim --format latex
     bench table --against edsr                 how far the others are from edsr
     bench table --flops --figure quality.svg   what the quality costs, never in seconds
+    bench table --tests                        other LR: rows trained on, columns tested on, in the first metric
     """
     from ..errors import UsageError
+    from ..reporting.cross_tests import build_cross_table
     from ..reporting.differences import find_baseline
     from ..reporting.figure import draw_figure
-    from ..reporting.render import render_table
+    from ..reporting.render import render_cross_tests, render_table
     from ..reporting.table import build_table
     from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
         raise UsageError("CSV holds only the main table; leave out --against and --flops, or choose another --format")
+    if tests and (published or flops or against or figure or len(metrics) > 1):
+        raise UsageError(
+            "--tests is a table of its own, in one metric; combine it with --format and one of --metrics only"
+        )
     built = build_table(Store(results).view(protocol), metrics, published)
+    if tests:
+        click.echo(render_cross_tests(build_cross_table(built), format_), nl=False)
+        return
     if figure:
         draw_figure(built, figure)
     click.echo(render_table(built, format_, find_baseline(built, against), flops), nl=False)

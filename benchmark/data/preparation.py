@@ -81,12 +81,15 @@ def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], Non
     problems: list[str] = []
     dataset = open_dataset(protocol.data.dataset, data)
     subjects = [subject for names in loaded.split.values() for subject in names]
-    settings = itertools.product(protocol.data.contrasts, protocol.degradation, protocol.scales)
-    for contrast, degradation, factors in settings:
+    needed = {degradation.title: (degradation, subjects) for degradation in protocol.degradation}
+    for other in itertools.chain.from_iterable(map(protocol.cross_tests, protocol.degradation)):
+        needed.setdefault(other.title, (other, list(loaded.split["test"])))
+    settings = itertools.product(protocol.data.contrasts, needed.values(), protocol.scales)
+    for contrast, (degradation, names), factors in settings:
         title = f"{contrast} {degradation.title} {'×'.join(map(str, factors))}"
         cut = protocol.data.cut(contrast)
         try:
-            pairs = prepare(dataset, subjects, contrast, cut, degradation, factors, _progress(title, say))
+            pairs = prepare(dataset, names, contrast, cut, degradation, factors, _progress(title, say))
         except BenchError as error:
             problems.append(str(error))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -49,7 +49,7 @@ class EstimateRow:
         if self.cost is None or not (self.trains or self.tested):
             return None
         first = [step for step in self.steps if step.training is self.steps[0].training]
-        passes = sum(_ENSEMBLE if step.cell == step.training.plus else 1 for step in first)
+        passes = sum((_ENSEMBLE if step.cell == step.training.plus else 1) * _test_sets(step) for step in first)
         return self.trains * self.cost.train_hours + passes * (self.cost.test_hours or 0.0)
 
     @property
@@ -71,6 +71,12 @@ def report(loaded: Loaded, steps: Sequence[Sequence[Decision]], folder: Path | N
         if row.action in ACTING:
             row.cost = costs.of(training, data.shape(training.base.contrast))
     needed = [(training.base, _folds(training, row)) for row in rows if _acts(row) for training in row.trainings]
+    needed += [
+        (replace(step.cell, degradation=test.degradation), {"test": loaded.split["test"]})
+        for row in rows
+        for step in row.steps
+        for test in step.tests
+    ]
     parts = [
         f"Protocol {loaded.folder}, version {loaded.protocol.version}: {sum(map(len, steps))} cells of {len(steps)} "
         "trainings. This is a dry run: nothing is recorded.",
@@ -100,6 +106,11 @@ def group(steps: Iterable[Sequence[Decision]]) -> list[EstimateRow]:
 
 def _acts(row: EstimateRow) -> bool:
     return row.action in ACTING
+
+
+def _test_sets(step: Decision) -> int:
+    """How many sets of test volumes are upscaled: that of the cell's own degradation, and those of other LR."""
+    return (step.action != "test") + len(step.tests)
 
 
 def _folds(training: Training, row: EstimateRow) -> Folds:
@@ -184,6 +195,8 @@ def _assumptions(rows: Sequence[EstimateRow], costs: Costs) -> str:
         )
     if parts:
         parts.append("A training that is resumed counts as a whole one.")
+    if titles := dict.fromkeys(test.title for row in rows for step in row.steps for test in step.tests):
+        parts.append(f"The tests on other LR ({', '.join(titles)}) count like that on a cell's own.")
     if untested := [row for row in rows if row.hours is not None and not row.tested]:
         parts.append(f"Without the test, whose cost is not known: {_names(untested)}.")
     if any(_acts(row) and row.hours is None and not row.unknown for row in rows):

@@ -27,6 +27,21 @@ P = TypeVar("P", bound=Readable)
 
 
 @dataclass(frozen=True)
+class CrossTest:
+    """A test of a cell on LR that it was not trained on."""
+
+    degradation: DegradationSpec
+    score_key: str
+    """Over all that could change its scores: the cell's score key and the degradation."""
+    is_control: bool
+    """The negative control: the cell's own degradation, shifted."""
+
+    @property
+    def title(self) -> str:
+        return self.degradation.title
+
+
+@dataclass(frozen=True)
 class Cell:
     """One figure of a table: where its record is, and the keys over all that decides it."""
 
@@ -40,6 +55,7 @@ class Cell:
     """Over all that could change the weights."""
     score_key: str
     """Over all that could change the scores."""
+    tests: tuple[CrossTest, ...] = field(default=(), hash=False)
 
     @property
     def scale(self) -> str:
@@ -91,7 +107,8 @@ class Training:
         """Where the cell's files lie below `runs`, and the keys that the protocol asks for now."""
         protocol = runs / self.loaded.folder
         folder, base = protocol / cell.folder.as_posix(), protocol / self.base.folder.as_posix()
-        return Place(folder, base, cell.train_key, cell.score_key, self.source.digest)
+        tests = {test.title: test.score_key for test in cell.tests}
+        return Place(folder, base, cell.train_key, cell.score_key, self.source.digest, tests)
 
     def folder(self, store: Store, cell: Cell) -> Path:
         """Where the cell's files are written."""
@@ -217,6 +234,7 @@ def _training(
     train_key = digest(_train_content(training, entrant.method))
     base = replace(base, train_key=train_key, score_key=_score_key(training, train_key, "plain"))
     plus = replace(base, label=f"{entrant.label}+", score_key=_score_key(training, train_key, "ensemble"))
+    base, plus = (replace(cell, tests=_cross_tests(loaded, cell)) for cell in (base, plus))
     return replace(training, base=base, plus=plus if with_plus else None)
 
 
@@ -236,3 +254,12 @@ def _score_key(training: Training, train_key: str, mode: str) -> str:
     scoring = loaded.protocol.scoring.model_dump(mode="json")
     tiles = [training.inference] if training.inference else []
     return digest([train_key, loaded.split["test"], scoring, mode, *tiles])
+
+
+def _cross_tests(loaded: Loaded, cell: Cell) -> tuple[CrossTest, ...]:
+    """The tests of a cell on other LR; its own keys do not depend on them."""
+    control = cell.degradation.shifted.title
+    return tuple(
+        CrossTest(other, digest([cell.score_key, other.model_dump(mode="json")]), other.title == control)
+        for other in loaded.protocol.cross_tests(cell.degradation)
+    )

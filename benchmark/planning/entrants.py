@@ -17,7 +17,7 @@ from ..degradation import DEGRADATIONS
 from ..errors import UsageError, did_you_mean
 from ..method import Method, Recipe, TorchMethod
 from ..protocol.loading import KeyPath, Loaded
-from ..protocol.schema import MethodSpec, RatesSpec
+from ..protocol.schema import DegradationSpec, MethodSpec, RatesSpec
 from ..registry import BrokenPlugin, Source
 from ..scoring.protocol_metrics import make_metric, metric_class
 from ..store.plan import RateOrigin
@@ -54,14 +54,8 @@ def resolve_names(loaded: Loaded) -> None:
         name = protocol.data.dataset
         raise loaded.error(("data", "dataset"), f"unknown data set '{name}'. {did_you_mean(name, known)}")
     for number, degradation in enumerate(protocol.degradation):
-        if (name := degradation.name) not in DEGRADATIONS:
-            message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
-            raise loaded.error(("degradation", number, "name"), message)
-        try:
-            DEGRADATIONS[name](**degradation.options)
-        except ValidationError as error:
-            path = ("degradation", number, "options")
-            raise _usage_error(loaded, path, error, DEGRADATIONS[name].model_fields) from None
+        _check_degradation(loaded, ("degradation", number), degradation)
+    _check_cross_tests(loaded)
     for number, pair in enumerate(protocol.report.claims):
         if unknown := [label for label in pair if label not in protocol.methods]:
             message = f"the protocol has no label '{unknown[0]}'. {did_you_mean(unknown[0], protocol.methods)}"
@@ -74,6 +68,34 @@ def resolve_names(loaded: Loaded) -> None:
             raise loaded.error((*key, "metric") if "metric" in settings else key, str(error)) from None
         except ValidationError as error:
             raise _usage_error(loaded, key, error, metric_class(label, settings).model_fields) from None
+
+
+def _check_degradation(loaded: Loaded, path: KeyPath, degradation: DegradationSpec) -> None:
+    if (name := degradation.name) not in DEGRADATIONS:
+        message = f"unknown degradation '{name}'. {did_you_mean(name, DEGRADATIONS)}"
+        raise loaded.error((*path, "name"), message)
+    try:
+        DEGRADATIONS[name](**degradation.options)
+    except ValidationError as error:
+        raise _usage_error(loaded, (*path, "options"), error, DEGRADATIONS[name].model_fields) from None
+
+
+def _check_cross_tests(loaded: Loaded) -> None:
+    """Raise UsageError at the line of a test that is no degradation, or that the cells have anyway."""
+    protocol = loaded.protocol
+    if protocol.test is None:
+        return
+    titles = {degradation.title for degradation in protocol.degradation}
+    if protocol.test.shift:
+        titles |= {degradation.shifted.title for degradation in protocol.degradation}
+    for number, degradation in enumerate(protocol.test.degradations):
+        path = ("test", "degradations", number)
+        _check_degradation(loaded, path, degradation)
+        if degradation.title in titles:
+            raise loaded.error((*path, "name"), f"'{degradation.title}' is tested anyway; remove it")
+        titles.add(degradation.title)
+    if not any(protocol.cross_tests(degradation) for degradation in protocol.degradation):
+        raise loaded.error(("test",), "it tests on nothing else; give degradations, or shift: half, or remove it")
 
 
 def entrants_of(loaded: Loaded, labels: Iterable[str], rates: Mapping[str, float]) -> list[Entrant]:

@@ -15,10 +15,10 @@ from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
 from ..registry import BrokenPlugin, datasets, find_source, load_dataset
 from ..scoring.protocol_metrics import metric_class
-from ..store.plan import CellPlan, ColumnPlan, MetricPlan, Origin, Plan, ProtocolPlan, RatesPlan
+from ..store.plan import CellPlan, ColumnPlan, CrossTestPlan, MetricPlan, Origin, Plan, ProtocolPlan, RatesPlan
 from ..store.results import Store
 from ..system.files import sha256_of
-from .cells import Cell, Training, plan_trainings
+from .cells import Cell, CrossTest, Training, plan_trainings
 from .request import Request, code_digest, request_in_full
 
 
@@ -164,7 +164,12 @@ def plan_cell(training: Training, cell: Cell) -> CellPlan:
         train_key=train_key,
         score_key=score_key,
         why=training.broken,
+        tests=() if training.broken else tuple(map(_cross_test, cell.tests)),
     )
+
+
+def _cross_test(test: CrossTest) -> CrossTestPlan:
+    return CrossTestPlan(title=test.title, score_key=test.score_key, is_control=test.is_control)
 
 
 def _metric(loaded: Loaded, label: str) -> MetricPlan:

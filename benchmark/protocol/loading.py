@@ -105,6 +105,7 @@ class Loaded:
             "scales": (rates.scale,),
             "seeds": (rates.seed,),
             "methods": {label: spec.model_copy(update={"seeds": None}) for label, spec in plain.items()},
+            "test": None,
             "report": ReportSpec(subjects=0),
         }
         split = {**self.split, "test": self.split["val"]}

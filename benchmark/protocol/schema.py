@@ -99,9 +99,23 @@ class DegradationSpec(Block):
 
     @property
     def title(self) -> str:
-        """Name of a folder and a table's row, e.g. 'gaussian-fwhm1.5-noise0.05'."""
-        parts = [f"{key}{value}" for key, value in sorted(self.options.items())]
+        """Name of a folder and a table's row, e.g. 'gaussian-fwhm1.5-noise0.05', 'bicubic-shifted'."""
+        parts = [key if value is True else f"{key}{value}" for key, value in sorted(self.options.items())]
         return "-".join([self.name, *parts, *([f"noise{self.noise:g}"] if self.noise else [])])
+
+    @property
+    def shifted(self) -> DegradationSpec:
+        """The same with LR's voxel centres in the wrong place: a negative control (`degradation.Degradation`)."""
+        return self.model_copy(update={"options": {**self.options, "shifted": True}})
+
+
+class CrossTestSpec(Block):
+    """Other LR that every cell is tested on, with its own weights: no cell's keys depend on it."""
+
+    degradations: tuple[DegradationSpec, ...] = ()
+    """An entry may be a name alone; `round` is by default that of the protocol's first degradation."""
+    shift: Literal["half"] | None = Field(None, exclude_if=lambda shift: shift is None)
+    """half: also on LR of the cell's own degradation `shifted`."""
 
 
 class MethodSpec(Block):
@@ -257,7 +271,22 @@ class Protocol(Block):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     rates: RatesSpec | None = Field(None, exclude_if=lambda rates: rates is None)
     scoring: ScoringSpec
+    test: CrossTestSpec | None = Field(None, exclude_if=lambda test: test is None)
     report: ReportSpec = Field(ReportSpec.model_construct(), exclude_if=lambda report: report == ReportSpec())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tested_degradations(cls, values: Any) -> Any:
+        """Entries of `test.degradations` in full: those that are a name alone, or give no rounding."""
+        test = values.get("test") if isinstance(values, dict) else None
+        if not isinstance(test, dict) or not isinstance(test.get("degradations"), list):
+            return values
+        own = values.get("degradation")
+        first = own[0] if isinstance(own, list) and own else own
+        rounding = {"round": first["round"]} if isinstance(first, dict) and "round" in first else {}
+        entries = [{"name": entry} if isinstance(entry, str) else entry for entry in test["degradations"]]
+        entries = [{**rounding, **entry} if isinstance(entry, dict) else entry for entry in entries]
+        return {**values, "test": {**test, "degradations": entries}}
 
     @field_validator("degradation", mode="before")
     @classmethod
@@ -299,3 +328,11 @@ class Protocol(Block):
         if rates.seed in self.seeds or any(rates.seed in (spec.seeds or ()) for spec in self.methods.values()):
             raise ValueError(f"the seed of rates, {rates.seed}, must not be one that is scored")
         return self
+
+    def cross_tests(self, trained: DegradationSpec) -> tuple[DegradationSpec, ...]:
+        """The other degradations that a cell trained on `trained` is tested on, the shifted one last."""
+        if self.test is None:
+            return ()
+        shifted = [trained.shifted] if self.test.shift else []
+        others = [*self.degradation, *self.test.degradations, *shifted]
+        return tuple(degradation for degradation in others if degradation.title != trained.title)

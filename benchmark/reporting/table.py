@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import UsageError, did_you_mean
 from ..replication import published as papers
 from ..replication.published import Quote
-from ..store.cell_files import Scores, Standing, standing_of
+from ..store.cell_files import Standing, standing_of
+from ..store.cross_tests import CrossStanding
 from ..store.plan import CellPlan, MetricPlan, View
 from ..store.record import DoneRecord
+from ..store.score_files import Scores
 from . import statistics
 
 Row = tuple[str, ...]
@@ -54,6 +56,8 @@ class Table:
     """(row, label) → one record per seed."""
     scores: dict[tuple[Row, str], dict[int, Scores]] = field(default_factory=dict)
     """(row, label) → seed → the scores behind the record's means."""
+    tests: dict[tuple[Row, str], dict[int, Mapping[str, CrossStanding]]] = field(default_factory=dict)
+    """(row, label) → seed → title → the state of the test on that other LR."""
     seeds: dict[tuple[Row, str], set[int]] = field(default_factory=dict)
     """(row, label) → every seed that was planned."""
     seeded: dict[str, bool] = field(default_factory=dict)
@@ -64,6 +68,11 @@ class Table:
     """Whether quoted figures were requested."""
     absent: dict[str, list[str]] = field(default_factory=dict)
     """Reason → the cells that have no figure here; `METHOD_CHANGED` → cells that have one."""
+
+    def name(self, row: Row) -> Row:
+        """A planned row as the table has it: without the degradation where there is one only."""
+        several = len({degradation for degradation, _, _ in self.view.rows}) > 1
+        return row if several else row[1:]
 
     @property
     def metrics(self) -> list[str]:
@@ -138,8 +147,7 @@ def build_table(view: View, metrics: Sequence[str] = (), published: bool = False
             f"protocol '{view.protocol.name}' has no metric '{unknown[0]}'. {did_you_mean(unknown[0], known)}"
         )
     table = Table(view, tuple(dict.fromkeys(metrics)), published=published, labels=view.labels)
-    several = len({degradation for degradation, _, _ in view.rows}) > 1
-    names = {row: row if several else row[1:] for row in view.rows}
+    names = {row: table.name(row) for row in view.rows}
     table.rows = list(names.values())
     for problem in view.damaged:
         table.absent.setdefault("Damaged plans", []).append(problem)
@@ -162,6 +170,7 @@ def _add_cell(table: Table, row: Row, cell: CellPlan, standing: Standing) -> Non
     if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):
         table.records.setdefault((row, cell.label), []).append(standing.done)
         table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
+        table.tests.setdefault((row, cell.label), {})[cell.seed] = standing.tests
     else:
         state = "stale" if standing.done else standing.state
         why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..planning.cells import Cell, Training
+from ..planning.cells import Cell, CrossTest, Training
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, Standing
 from ..store.record import DoneRecord
 from ..store.results import Store
 from ..system.training_states import states_in
 from .settings import RunSettings
 
-Action = Literal["keep", "run", "resume", "score", "skip", "fail", "stale", "running", "leave"]
-ACTING: tuple[Action, ...] = ("run", "resume", "score")
+Action = Literal["keep", "run", "resume", "score", "test", "skip", "fail", "stale", "running", "leave"]
+"""test: the cell keeps its figures, and is tested on other LR."""
+ACTING: tuple[Action, ...] = ("run", "resume", "score", "test")
 """The actions that need a process."""
 
 
@@ -31,6 +32,13 @@ class Decision:
     @property
     def acts(self) -> bool:
         return self.action in ACTING
+
+    @property
+    def tests(self) -> tuple[CrossTest, ...]:
+        """The tests on other LR that are made: those that are missing, or all where the cell's own figures are."""
+        if self.action == "test":
+            return tuple(test for test in self.cell.tests if test.title in self.standing.open_tests)
+        return self.cell.tests if self.acts else ()
 
 
 def decide(store: Store, training: Training, settings: RunSettings, *, held: bool = False) -> list[Decision]:
@@ -71,8 +79,20 @@ def _running_action(
     if standing.done is not None:
         if settings.keep_volumes and not (training.folder(store, cell) / VOLUMES / VOLUMES_MANIFEST).is_file():
             return "score", "its volumes were not kept"
-        return "keep", standing.why
+        return _testing_action(training.folder(store, training.base) / WEIGHTS, standing)
     return _repeating_action(training.folder(store, training.base) / WEIGHTS, base, standing)
+
+
+def _testing_action(weights: Path, standing: Standing) -> tuple[Action, str]:
+    """The action for a cell with figures: its tests on other LR may be missing. Nothing is trained for them."""
+    if not standing.open_tests:
+        return "keep", standing.why
+    why = f"not tested on {', '.join(standing.open_tests)}"
+    if standing.done and standing.done.fit and not weights.exists():
+        return "keep", f"{why}, since its weights are not here"
+    if standing.state == "changed":  # figures of one code only are compared
+        return "score", f"{standing.why}, and it is {why}"
+    return "test", why
 
 
 def _repeating_action(weights: Path, base: Standing, standing: Standing) -> tuple[Action, str]:

@@ -149,8 +149,8 @@ class Driver:
         return self._record(job, cell, end.state, why)
 
     def _is_new(self, cell: Cell, standing: Standing) -> bool:
-        """Whether a cell has figures that it did not have when the command was planned."""
-        return standing.done not in (None, self._planned[cell].standing.record)
+        """Whether a cell has all its figures, and did not have them when the command was planned."""
+        return standing.done not in (None, self._planned[cell].standing.record) and not standing.open_tests
 
     def _settle(self, job: Job, decision: Decision) -> Outcome | None:
         """The outcome of a cell that needs no process; None where it must be recorded and another run holds it."""
@@ -164,7 +164,7 @@ class Driver:
                 return Outcome(cell, "stale", f"{why}; run it again with --redo")
             case "leave":
                 return Outcome(cell, standing.state, why)
-        return _outcome(cell, standing)
+        return replace(_outcome(cell, standing), message=why)
 
     def _record(self, job: Job, cell: Cell, state: Undone, why: str) -> Outcome | None:
         """Record a cell without figures and return its outcome; None where another run holds it.
@@ -185,6 +185,9 @@ class Driver:
         standing = job.training.look(self._store, cell, held=True)
         if self._is_new(cell, standing):
             return _outcome(cell, standing)  # another run was quicker
+        if standing.open_tests:
+            why = f"not tested on {', '.join(standing.open_tests)}; its own figures are kept"
+            return Outcome(cell, record.state, f"{record.error}; {why}")
         if isinstance(standing.record, DoneRecord):
             return Outcome(cell, record.state, f"{record.error}; its earlier record is kept")
         folder = held.folder(job.folder(cell))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..degradation import degrade
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
+from ..protocol.schema import DegradationSpec
 from ..scoring.score import Case, radial_errors, score
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, write_record, write_scores
 from ..store.record import Checksums, Fit, Part
@@ -125,14 +126,13 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
     """Score every test subject's prediction. Raises BenchError that names a subject that cannot be scored."""
     loaded = held.training.loaded
     scoring = loaded.protocol.scoring
-    down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
     exhibits = Exhibits(held.training, cell, pairs, held.send)
     durations = []
     for pair, prediction, seconds in _predictions(held, cell, predictor, pairs, kept):
         durations.append(seconds)
-        case = Case(pair.hr, pair.lr, pair.grid, cell.factors, down)
+        case = case_of(pair, cell.degradation, cell.factors)
         try:
             scores[pair.subject] = score(prediction, case, scoring)
             radial.append(radial_errors(prediction, case, scoring))
@@ -140,6 +140,12 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
         exhibits.take(pair, prediction)
     return TestResult(scores, radial, exhibits, round(float(np.mean(durations)), 4))
+
+
+def case_of(pair: Pair, degradation: DegradationSpec, factors: tuple[int, int, int]) -> Case:
+    """A test volume to score, whose LR was made by `degradation`."""
+    down = functools.partial(degrade, name=degradation.name, factors=factors, **degradation.options)
+    return Case(pair.hr, pair.lr, pair.grid, factors, down)
 
 
 def _describe_volumes(
@@ -170,7 +176,7 @@ def _write_results(
     metrics = training.loaded.protocol.scoring.metrics
     samples = {pair.subject: (pair.full_shape[1:], pair.file_shape[1:]) for pair in pairs}
     figures = {
-        "metrics": {name: float(np.mean([values[name] for values in result.scores.values()])) for name in metrics},
+        "metrics": means_of(result.scores, metrics),
         "n": len(result.scores),
         "fit": volumes.fit,
         "macs_lr24": predictor.macs,
@@ -190,6 +196,11 @@ def _write_results(
         weights=volumes.weights,
     )
     write_record(folder, done_record(training, cell, **figures, checksums=checksums))
+
+
+def means_of(scores: Mapping[str, Mapping[str, float]], metrics: Iterable[str]) -> dict[str, float]:
+    """Metric → its mean over the subjects of subject → metric → value."""
+    return {name: float(np.mean([values[name] for values in scores.values()])) for name in metrics}
 
 
 def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
@@ -220,18 +231,24 @@ def _predictions(
     held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair], kept: bool
 ) -> Iterator[tuple[Pair, np.ndarray, float]]:
     """Each test volume, its prediction before it is rounded, and the seconds that took; from kept volumes if `kept`."""
-    method, task, folder = predictor.method, predictor.task, held.hold.folder(held.job.folder(cell) / VOLUMES)
+    folder = held.hold.folder(held.job.folder(cell) / VOLUMES)
     for number, pair in enumerate(pairs, start=1):
         held.send(Upscaled(label=cell.label, subject=number, subjects=len(pairs)))
         if kept:
             yield pair, read_prediction(folder.path / _volume_name(pair)), 0.0
             continue
-        scan, started = pair.scan(cell.factors), time.monotonic()
-        torch.manual_seed(task.seed)
-        is_ensemble = cell == held.training.plus
-        prediction = self_ensemble(method, scan, task) if is_ensemble else method.upscale(scan, task)
-        seconds = time.monotonic() - started
+        prediction, seconds = upscale(held, cell, predictor, pair)
         if held.settings.keep_volumes:
             with folder.file(_volume_name(pair)) as file:
                 file.write(nifti_bytes(prediction, np.array(pair.affine)))
         yield pair, prediction, seconds
+
+
+def upscale(held: HeldJob, cell: Cell, predictor: Predictor, pair: Pair) -> tuple[np.ndarray, float]:
+    """The prediction of a test volume before it is rounded, and the seconds that it took."""
+    method, task = predictor.method, predictor.task
+    scan, started = pair.scan(cell.factors), time.monotonic()
+    torch.manual_seed(task.seed)
+    is_ensemble = cell == held.training.plus
+    prediction = self_ensemble(method, scan, task) if is_ensemble else method.upscale(scan, task)
+    return prediction, time.monotonic() - started

@@ -6,7 +6,7 @@ import time
 from typing import Any, Literal
 
 from ..planning.cells import Cell, Training
-from ..store.record import DoneRecord, UndoneRecord
+from ..store.record import CrossScores, DoneRecord, UndoneRecord
 
 
 def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
@@ -16,6 +16,11 @@ def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
     """
     record = DoneRecord.model_validate({**_common_fields(training, cell), **figures})
     return record.model_copy(update={"source_digest": record.fit.source_digest}) if record.fit else record
+
+
+def tested_record(record: DoneRecord, title: str, scores: CrossScores) -> DoneRecord:
+    """The same record with the figures of a test on other LR."""
+    return record.model_copy(update={"tests": {**record.tests, title: scores}, "written": _now()})
 
 
 def undone_record(
@@ -41,5 +46,9 @@ def _common_fields(training: Training, cell: Cell) -> dict[str, Any]:
         "train_key": cell.train_key,
         "score_key": cell.score_key,
         "source_digest": training.source.digest,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "written": _now(),
     }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

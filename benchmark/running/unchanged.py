@@ -45,7 +45,7 @@ def _outcome(view: View, planned: PlannedCell, keep_volumes: bool) -> Outcome | 
     if standing.state == "skipped":
         return Outcome(cell, "skipped", standing.why)
     manifest = view.folder / cell.folder / VOLUMES / VOLUMES_MANIFEST
-    if standing.done is None or (keep_volumes and not manifest.is_file()):
+    if standing.done is None or standing.open_tests or (keep_volumes and not manifest.is_file()):
         return None
     return Outcome(cell, standing.state, standing.why, standing.done.metrics)
 

@@ -15,12 +15,15 @@ from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
 from ..planning.entrants import error_text
+from ..protocol.schema import DegradationSpec
 from ..store.cell_files import VOLUMES, WEIGHTS, clear_damage, clear_stale
+from ..store.cross_tests import CrossStanding, cross_scores_name
 from ..store.locks import Hold
 from ..store.record import AnyRecord, DoneRecord
 from ..store.weights import read_weights
 from ..system.files import DamagedFile, remove_leftovers, set_aside
 from ..system.memory import keep_freed_memory
+from .cross_testing import make_test
 from .decisions import Decision, decide, is_stale
 from .evaluation import Predictor, Provenance, evaluate, find_kept_volumes, macs_if_possible
 from .events import Event, Prepared
@@ -55,13 +58,11 @@ def _make_cells(held: HeldJob, decisions: Sequence[Decision]) -> None:
     pairs = prepare_fold(held, "test")
     if not held.settings.score_only:
         _set_aside_old_files(held, acting)
-    volumes = {decision.cell: find_kept_volumes(held, decision.cell, pairs) for decision in acting}
+    scoring = [decision.cell for decision in acting if decision.action != "test"]
+    volumes = {cell: find_kept_volumes(held, cell, pairs) for cell in scoring}
     provenance = Provenance()
     if method.learns and not all(volumes.values()):
-        restored = _restore(held, method, task, decisions[0].standing.record)
-        if restored and isinstance(method, TorchMethod):
-            torch.set_num_threads(take_threads(held.settings.threads))
-        provenance = restored or _train(held, method, task, pairs)
+        provenance = _restore(held, method, task, decisions[0].standing.record) or _train(held, method, task, pairs)
         volumes |= dict.fromkeys(_cells_of_other_weights(decisions, provenance))
     macs = macs_if_possible(method, task) if isinstance(method, TorchMethod) else None
     torch.set_float32_matmul_precision("highest")
@@ -69,6 +70,33 @@ def _make_cells(held: HeldJob, decisions: Sequence[Decision]) -> None:
     predictor = Predictor(method, task, provenance, macs)
     for cell in volumes:
         evaluate(held, cell, predictor, pairs, volumes[cell])
+    _make_tests(held, predictor)
+
+
+def _make_tests(held: HeldJob, predictor: Predictor) -> None:
+    """Make the tests on other LR that the cells lack; without weights, which kept volumes do without, none."""
+    training = held.training
+    standings = {cell: training.look(held.job.store, cell, held=True) for cell in training.cells}
+    if not any(standing.open_tests for standing in standings.values()):
+        return
+    method, task = predictor.method, predictor.task
+    has_weights = not method.learns or predictor.provenance.weights is not None
+    if not (has_weights or _load_weights(held.job, method, task, standings[training.base].record)):
+        held.warn(f"{training.base}: its weights are not here, so it is not tested on other LR")
+        return
+    for number, test in enumerate(training.base.tests):
+        if cells := [cell for cell in training.cells if test.title in standings[cell].open_tests]:
+            pairs = prepare_fold(held, "test", test.degradation)
+            for cell in cells:
+                _set_aside_damaged_test(held, cell, test.title, standings[cell].open_tests[test.title])
+                make_test(held, cell, cell.tests[number], predictor, pairs)
+
+
+def _set_aside_damaged_test(held: HeldJob, cell: Cell, title: str, standing: CrossStanding) -> None:
+    if standing.state == "damaged":
+        held.hold.check()
+        set_aside(held.job.folder(cell) / cross_scores_name(title), "damaged")
+        held.warn(f"{cell}: {standing.why}. It is set aside and made again")
 
 
 def _train(held: HeldJob, method: Method, task: Task, test: Sequence[Pair]) -> Provenance:
@@ -79,7 +107,7 @@ def _train(held: HeldJob, method: Method, task: Task, test: Sequence[Pair]) -> P
 
 def _cells_of_other_weights(decisions: Sequence[Decision], provenance: Provenance) -> list[Cell]:
     """The cells that were to be kept, but whose records name other weights than those that are there now."""
-    keeping = [(decision.cell, decision.standing.done) for decision in decisions if not decision.acts]
+    keeping = [(decision.cell, decision.standing.done) for decision in decisions if decision.action in ("keep", "test")]
     return [cell for cell, record in keeping if record and record.checksums.weights not in (None, provenance.weights)]
 
 
@@ -95,8 +123,8 @@ def _set_aside_old_files(held: HeldJob, acting: Sequence[Decision]) -> None:
             held.warn(f"{decision.cell}: {decision.standing.why}. It is set aside and made again")
 
 
-def prepare_fold(held: HeldJob, fold: str) -> list[Pair]:
-    """A fold's volumes, prepared."""
+def prepare_fold(held: HeldJob, fold: str, degradation: DegradationSpec | None = None) -> list[Pair]:
+    """A fold's volumes, prepared; LR by another degradation than the training's, where one is given."""
     training, data = held.training, held.training.loaded.protocol.data
     cell = training.base
 
@@ -107,7 +135,7 @@ def prepare_fold(held: HeldJob, fold: str) -> list[Pair]:
     if fold == "train":
         subjects = training.loaded.train_subjects(training.train_subjects)
     dataset, cut = open_dataset(data.dataset, held.settings.data), data.cut(cell.contrast)
-    pairs = prepare(dataset, subjects, cell.contrast, cut, cell.degradation, cell.factors, progress)
+    pairs = prepare(dataset, subjects, cell.contrast, cut, degradation or cell.degradation, cell.factors, progress)
     if small := padded(pairs, cut):
         held.warn(f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}")
     return pairs
@@ -150,4 +178,6 @@ def _load_weights(job: Job, method: Method, task: Task, record: AnyRecord | None
         method.load_state(arrays, task)
     except Exception as error:
         raise DamagedFile(path, f"{training.source.name} cannot take them ({error_text(error)})") from None
+    if isinstance(method, TorchMethod):
+        torch.set_num_threads(take_threads(job.settings.threads))
     return Provenance(mark.fit, checksum, mark.curve)

@@ -1,6 +1,7 @@
 """A cell's folder: its files, how they are written, and the cell's state that follows from them.
 
     record.json  scores.csv  radial.csv  exhibit.npz  train.csv  weights.safetensors  state-….pt  log.txt  volumes/
+    scores-<title>.csv, see `cross_tests`
 
 `record.json` is written last and has the checksums of itself and of the others. Damage to any file is detected, and is
 the state of its own cell alone.
@@ -8,12 +9,9 @@ the state of its own cell alone.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -22,15 +20,15 @@ from pydantic import ValidationError
 
 from ..errors import BenchError
 from ..system.cache import content_digest
-from ..system.files import DamagedFile, Readable, free_name, read_bytes, read_sealed, set_aside
+from ..system.files import DamagedFile, Readable, free_name, read_sealed, set_aside
 from ..system.training_states import CURVE, is_whole, states_in
+from .cross_tests import CrossStanding, cross_scores_name, cross_standings
 from .locks import LEASE, LOCK, HeldFolder, holder_of
 from .record import FORMAT, AnyRecord, DoneRecord, parse
+from .score_files import Scores, csv_text, read_scores, scores_text
 
 State = Literal["missing", "running", "done", "failed", "skipped", "timeout", "stale", "changed", "damaged"]
 P = TypeVar("P", bound=Readable, covariant=True)
-Scores = dict[str, dict[str, float]]
-"""Metric → subject → value."""
 
 RECORD = "record.json"
 SCORES = "scores.csv"
@@ -41,7 +39,6 @@ VOLUMES_MANIFEST = "volumes.json"
 """In the folder of kept volumes, written after them: which cell's predictions they are, and their checksums."""
 RADIAL = "radial.csv"
 EXHIBIT = "exhibit.npz"
-_HEADER = ["subject", "metric", "value"]
 
 
 class OtherFormat(BenchError):
@@ -58,6 +55,8 @@ class Place(Generic[P]):
     train_key: str
     score_key: str
     source_digest: str
+    tests: Mapping[str, str] = field(default_factory=dict)
+    """Title → score key of the cell's tests on other LR."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,13 @@ class Standing:
     why: str = ""
     damaged: tuple[Readable, ...] = ()
     """The damaged files."""
+    tests: Mapping[str, CrossStanding] = field(default_factory=dict)
+    """Title → state of every test on other LR; empty for a cell without figures of its own."""
+
+    @property
+    def open_tests(self) -> dict[str, CrossStanding]:
+        """The tests that have no figures."""
+        return {title: test for title, test in self.tests.items() if test.state != "done"}
 
     @property
     def done(self) -> DoneRecord | None:
@@ -97,7 +103,7 @@ def inspect_cell(place: Place[Readable], *, held: bool = False) -> Standing:
         holder = holder or (None if held else holder_of(place.base))
         if holder is not None and standing.done is None:
             return Standing("running", standing.record, why=f"{holder} is working on it")
-        if not standing.damaged:
+        if not standing.damaged and not any(test.state == "damaged" for test in standing.tests.values()):
             break
     return standing
 
@@ -122,9 +128,10 @@ def _standing_by_record(place: Place[Readable]) -> Standing:
         if place.folder != place.base and [problem.path for problem in problems] == [place.base / WEIGHTS]:
             return Standing("stale", record, why="the weights of its plain cell have changed")
         return _damaged(record, problems)
+    tests = cross_standings(place.folder, record, place.tests)
     if record.source_digest != place.source_digest:
-        return Standing("changed", record, scores, why="the method's file has changed")
-    return Standing("done", record, scores)
+        return Standing("changed", record, scores, why="the method's file has changed", tests=tests)
+    return Standing("done", record, scores, tests=tests)
 
 
 def _damaged(record: AnyRecord | None, problems: Sequence[DamagedFile]) -> Standing:
@@ -136,7 +143,7 @@ def _verified(place: Place[Readable], record: DoneRecord) -> tuple[Scores | None
     """The scores of a record, and the problems of the files that belong to it."""
     scores, problems = None, []
     try:
-        scores = read_scores(place.folder, record)
+        scores = read_scores(place.folder / SCORES, record.checksums.scores, record)
     except DamagedFile as error:
         problems.append(error)
     checksums = {
@@ -185,48 +192,20 @@ def write_scores(
 ) -> tuple[str, str]:
     """Write subject → metric → value as scores.csv, each value to its last bit, and the mean radial errors.
 
-    An earlier record of the cell, its scores and its exhibit are set aside first: a record always belongs to the files
-    beside it. Returns the checksums of both files.
+    An earlier record of the cell, its scores, tests and exhibit are set aside first: a record always belongs to the
+    files beside it. Returns the checksums of both files.
     """
     folder.check()
-    for name in (RECORD, SCORES, RADIAL, EXHIBIT):
-        if (folder.path / name).exists():
-            set_aside(folder.path / name, "old")
-    rows = [[subject, metric, repr(value)] for subject, values in scores.items() for metric, value in values.items()]
+    paths = [folder.path / name for name in (RECORD, SCORES, RADIAL, EXHIBIT)]
+    for path in (*paths, *folder.path.glob(cross_scores_name("*"))):
+        if path.exists():
+            set_aside(path, "old")
     energies = [[repr(float(value)) for value in row] for row in np.mean(radial, axis=0)]
-    tables = {SCORES: [_HEADER, *rows], RADIAL: [["frequency", "error", "truth"], *energies]}
-    for name, table in tables.items():
-        folder.write_text(name, _csv(table))
-    checksums = [hashlib.sha256(_csv(table).encode()).hexdigest() for table in tables.values()]
+    texts = {SCORES: scores_text(scores), RADIAL: csv_text([["frequency", "error", "truth"], *energies])}
+    for name, text in texts.items():
+        folder.write_text(name, text)
+    checksums = [hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
     return checksums[0], checksums[1]
-
-
-def read_scores(folder: Readable, record: DoneRecord) -> Scores:
-    """Metric → subject → value, as `write_scores` wrote them.
-
-    Raises DamagedFile where they are missing, or their checksum or means differ from the record.
-    """
-    path = folder / SCORES
-    try:
-        content = read_bytes(path)
-    except FileNotFoundError:
-        raise DamagedFile(path, "it is missing, although its record exists") from None
-    if hashlib.sha256(content).hexdigest() != record.checksums.scores:
-        raise DamagedFile(path, "it is not the file that the record names")
-    scores = Scores()
-    try:
-        header, *rows = csv.reader(content.decode("utf-8").splitlines())
-        if header != _HEADER:
-            raise ValueError("its first line is not 'subject,metric,value'")
-        for subject, metric, value in rows:
-            scores.setdefault(metric, {})[subject] = float(value)
-    except (ValueError, csv.Error) as error:
-        raise DamagedFile(path, str(error)) from None
-    for metric, mean in record.metrics.items():
-        values = list(scores.get(metric, {}).values())
-        if len(values) != record.n or not math.isclose(float(np.mean(values)), mean, rel_tol=1e-9):
-            raise DamagedFile(path, f"its mean or number of subjects of {metric} differs from the record")
-    return scores
 
 
 def clear_damage(folder: HeldFolder, damaged: Sequence[Readable]) -> list[Path]:
@@ -249,9 +228,3 @@ def clear_stale(folder: HeldFolder) -> None:
     target.mkdir()
     for path in sorted(paths, key=lambda path: path.name == RECORD):
         path.rename(target / path.name)
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

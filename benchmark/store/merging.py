@@ -1,6 +1,7 @@
 """Merges results: brings plans, cells and sources of packs and folders into one results folder.
 
-A cell is taken whole, under its hold, and never replaces one that is done.
+A cell is taken whole, under its hold, and never replaces one that is done: that gets the tests on other LR that it
+lacks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Literal
 from ..errors import BenchError, UsageError
 from ..system.cache import content_digest
 from ..system.files import DamagedFile, Readable, atomic_file, read_sealed, set_aside, write_sealed
-from .cell_files import clear_damage
+from .cell_files import clear_damage, write_record
+from .cross_tests import cross_scores_name
 from .locks import Held, Hold, LeaseLost, hold
 from .method_sources import SOURCES
 from .pack import is_member_name, open_pack
@@ -27,6 +29,7 @@ from .whole_cell import (
     WholeCell,
     base_of,
     cell_names,
+    new_tests,
     own_standing,
     protocol_folders,
     read_file,
@@ -35,7 +38,8 @@ from .whole_cell import (
     whole_cell,
 )
 
-Verdict = Literal["take", "present", "refused", "held"]
+Verdict = Literal["take", "extend", "present", "refused", "held"]
+"""extend: the cell is there, and lacks tests that the other one has."""
 
 
 @dataclass
@@ -160,19 +164,22 @@ class _Merge:
             self.say(f"{'held' if is_held else 'damaged'}: {label}: {error}")
             return
         verdict, why = self._verdict(cell)
-        if verdict == "take":
+        if verdict in ("take", "extend"):
             try:
                 with hold(self.target / base_of(name)) as held:
                     verdict, why = self._verdict(cell, held=True)  # another run may have finished it meanwhile
                     if verdict == "take":
                         self._take(cell, held)
+                    elif verdict == "extend":
+                        self._extend(cell, held)
             except (Held, LeaseLost) as error:
                 verdict, why = "held", str(error)
             except DamagedFile as error:  # it has changed since it was checked
                 self.merged.damaged.append(label)
                 self.say(f"damaged: {label}: {error}")
                 return
-        lists = {"take": self.merged.taken, "present": self.merged.present, "refused": self.merged.refused}
+        taken, refused = self.merged.taken, self.merged.refused
+        lists = {"take": taken, "extend": taken, "present": self.merged.present, "refused": refused}
         lists.get(verdict, self.merged.held).append(label)
         if why:
             self.say(f"{verdict}: {label}: {why}")
@@ -188,7 +195,7 @@ class _Merge:
             return "refused", f"the cell in {self.target.parent.parent} cannot be compared: {own.why}"
         if own.done is not None:
             if not isinstance(cell.record, DoneRecord) or (difference := _difference(cell.record, own.done)) is None:
-                return "present", ""
+                return "extend" if new_tests(cell, own) else "present", ""
             return "refused", (
                 f"the cell in {self.target.parent.parent} has {difference}\n"
                 f"    {self.source}: {_identity(cell.record)}\n    {self.target}: {_identity(own.done)}"
@@ -230,6 +237,22 @@ class _Merge:
             with held.folder(path.parent).file(path.name) as file:
                 file.write(content)
 
+    def _extend(self, cell: WholeCell, held: Hold) -> None:
+        """Add the tests that the cell here lacks, and write its record again, last."""
+        folder, own = held.folder(self.target / cell.name), own_standing(self.target, cell.name, held=True)
+        record, new = own.done, new_tests(cell, own)
+        assert record is not None
+        contents = {title: read_file(self.source, cell, f"{cell.name}/{cross_scores_name(title)}") for title in new}
+        for title, content in contents.items():
+            path = folder.path / cross_scores_name(title)
+            held.check()
+            if path.exists():
+                set_aside(path, "damaged")
+            with folder.file(path.name) as file:
+                file.write(content)
+        written = max(record.written, cell.record.written)
+        write_record(folder, record.model_copy(update={"tests": {**record.tests, **new}, "written": written}))
+
     def _set_others_aside(self, cell: WholeCell, record: DoneRecord, held: Hold) -> None:
         """Set aside files that have the name of a file of the record, but another content."""
         for name, checksum in record_files(cell.name, record).items():
@@ -247,6 +270,10 @@ def _difference(theirs: DoneRecord, ours: DoneRecord) -> str | None:
         return "another source digest: the method's files differ"
     if theirs.checksums.scores != ours.checksums.scores:
         return "other figures under the same keys and from the same source"
+    for title in theirs.tests.keys() & ours.tests.keys():
+        own, other = ours.tests[title], theirs.tests[title]
+        if own.score_key == other.score_key and own.checksum != other.checksum:
+            return f"other figures of the test on {title} under the same keys and from the same source"
     return None
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 from ..system.files import digest, sha256_of, write_text
 from ..system.training_states import CURVE
 from .cell_files import LOG, RECORD, SCORES, WEIGHTS, Place, inspect_cell
+from .cross_tests import cross_scores_name
 from .locks import hold
 from .record import AnyRecord, DoneRecord
 
@@ -211,7 +212,8 @@ class Mirror:
         else:
             client.set_tag(run_id, "mrsr.error", record.error)
         folder = cell.place.folder
-        for name in (RECORD, SCORES, CURVE, WEIGHTS, LOG):
+        tests = map(cross_scores_name, record.tests if isinstance(record, DoneRecord) else ())
+        for name in (RECORD, SCORES, *tests, CURVE, WEIGHTS, LOG):
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
         client.set_tag(run_id, "mrsr.state", record.state)
@@ -255,4 +257,5 @@ def _figures(record: DoneRecord) -> dict[str, float]:
     fit = record.fit.model_dump() if record.fit else {}
     figures = {f"fit_{name}": value for name, value in fit.items() if isinstance(value, int | float)}
     sizes = {name: getattr(record, name) for name in ("n", "seconds_per_volume", "peak_memory_bytes")}
-    return {**record.metrics, **sizes, **figures}
+    tests = {f"{title}/{name}": value for title, test in record.tests.items() for name, value in test.metrics.items()}
+    return {**record.metrics, **sizes, **figures, **tests}

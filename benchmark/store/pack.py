@@ -43,7 +43,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupE
 """What zipfile and zlib raise on a damaged file."""
 
 _PART = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}"
-_CELL_FILES = r"record\.json|scores\.csv|radial\.csv|train\.csv|weights\.safetensors|exhibit\.npz"
+_CELL_FILES = rf"record\.json|scores(-{_PART})?\.csv|radial\.csv|train\.csv|weights\.safetensors|exhibit\.npz"
 _NAMES = re.compile(
     rf"runs/{_PART}/(plans/[0-9a-f]{{32}}\.json|sources/[0-9a-f]{{64}}\.zip|"
     rf"(?!plans/|sources/){_PART}/{_PART}/(truth-[0-9a-f]{{16}}\.npz|{_PART}/seed[0-9]{{1,10}}/({_CELL_FILES})))"
@@ -90,7 +90,7 @@ def max_bytes(name: str) -> int:
     """The most bytes that a member of this name may have: parsed files are small, weights and images are not."""
     if name == MANIFEST:
         return 2**26
-    return 2**24 if name.endswith((".json", "scores.csv")) else 2**30
+    return 2**24 if name.endswith(".json") or name.rpartition("/")[2].startswith("scores") else 2**30
 
 
 def is_member_name(name: str) -> bool:

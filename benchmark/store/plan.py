@@ -119,6 +119,16 @@ class ColumnPlan(Part):
     source_digest: str
 
 
+class CrossTestPlan(Part):
+    """A test of a cell on LR that it was not trained on."""
+
+    title: str
+    """That of the degradation."""
+    score_key: str
+    is_control: bool
+    """The negative control: the cell's own degradation, shifted."""
+
+
 class CellPlan(Part):
     """A cell: the folder of its record and the keys that this should have, or why it has no keys."""
 
@@ -135,6 +145,7 @@ class CellPlan(Part):
     score_key: str | None
     why: str | None
     """Why there are no keys."""
+    tests: tuple[CrossTestPlan, ...] = Field((), exclude_if=lambda tests: not tests)
 
     @property
     def row(self) -> Row:
@@ -232,7 +243,8 @@ class View:
         if cell.train_key is None or cell.score_key is None:
             return None
         folders = self.folder / cell.folder, self.folder / cell.base
-        return Place(*folders, cell.train_key, cell.score_key, planned.column.source_digest)
+        tests = {test.title: test.score_key for test in cell.tests}
+        return Place(*folders, cell.train_key, cell.score_key, planned.column.source_digest, tests)
 
 
 def add_plan(folder: Path, plan: Plan) -> Path:

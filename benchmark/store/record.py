@@ -5,13 +5,16 @@ A later version may add fields, which this version ignores. `FORMAT` is raised w
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from ..system.environment import Environment
 
 FORMAT: Literal[2] = 2
+_TITLE = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}")
+"""A title that can be part of a file's name, as `pack` has it."""
 
 
 class Part(BaseModel):
@@ -117,6 +120,23 @@ class Checksums(Part):
     """Of the weights that made the predictions; those of a self-ensemble lie in the folder of its plain cell."""
 
 
+class CrossScores(Part):
+    """The figures of a cell on LR that it was not trained on: the same method and weights, the same HR."""
+
+    degradation: dict[str, Any]
+    """Name, rounding, options and noise of the LR."""
+    score_key: str
+    """SHA-256 over the cell's score key and the degradation."""
+    metrics: dict[str, float]
+    """Like the next four, as in the record of the cell."""
+    n: int
+    environment: Environment
+    test_data_digest: str
+    intensity_scales: dict[str, float]
+    checksum: str
+    """SHA-256 of scores-<title>.csv."""
+
+
 class Record(Part):
     """The fields of every record, with or without figures."""
 
@@ -164,6 +184,16 @@ class DoneRecord(Record):
     acquired_samples: dict[str, tuple[tuple[int, int], tuple[int, int]]] | None = None
     """With `grid: native`, test subject → acquired (rows, columns), and (rows, columns) of the file."""
     checksums: Checksums
+    tests: dict[str, CrossScores] = {}
+    """Title of another degradation → the figures on it; empty in older records."""
+
+    @field_validator("tests")
+    @classmethod
+    def _titles_name_files(cls, tests: dict[str, CrossScores]) -> dict[str, CrossScores]:
+        for title in tests:
+            if not _TITLE.fullmatch(title):
+                raise ValueError(f"{title!r} cannot be part of a file's name")
+        return tests
 
 
 class UndoneRecord(Record):

@@ -12,11 +12,12 @@ from ..errors import BenchError
 from ..system.files import DamagedFile, Readable, read_bytes, unsealed
 from ..system.training_states import CURVE
 from .cell_files import EXHIBIT, RADIAL, RECORD, SCORES, WEIGHTS, Place, Standing, State, inspect_cell, read_record
+from .cross_tests import cross_scores_name
 from .exhibit import read_exhibit
 from .method_sources import SOURCES
 from .pack import DAMAGE, is_member_name, max_bytes
 from .plan import PLANS
-from .record import AnyRecord, DoneRecord, parse
+from .record import AnyRecord, CrossScores, DoneRecord, parse
 
 _FOLDER = re.compile(r"seed[0-9]+")
 _MAX_SOURCE = 2**25
@@ -86,6 +87,7 @@ def record_files(name: str, record: DoneRecord) -> dict[str, str | None]:
         EXHIBIT: record.checksums.exhibit,
     }
     files: dict[str, str | None] = {f"{name}/{file}": checksum for file, checksum in checksums.items()}
+    files |= {f"{name}/{cross_scores_name(title)}": test.checksum for title, test in record.tests.items()}
     if record.checksums.weights is not None:
         files[f"{base_of(name)}/{WEIGHTS}"] = record.checksums.weights
     return files
@@ -98,7 +100,9 @@ def own_standing(protocol: Readable, name: str, *, held: bool = False) -> Standi
     except BenchError:
         record = None  # `inspect_cell` reports it
     keys = (record.train_key, record.score_key, record.source_digest) if record else ("", "", "")
-    return inspect_cell(Place(protocol / name, protocol / base_of(name), *keys), held=held)
+    tests = record.tests.items() if isinstance(record, DoneRecord) else ()
+    test_keys = {title: test.score_key for title, test in tests}
+    return inspect_cell(Place(protocol / name, protocol / base_of(name), *keys, test_keys), held=held)
 
 
 def whole_cell(protocol: Readable, name: str) -> WholeCell:
@@ -111,9 +115,12 @@ def whole_cell(protocol: Readable, name: str) -> WholeCell:
     if (record.label, f"seed{record.resolved.seed}") != (label, seed):
         raise DamagedFile(protocol / name / RECORD, f"it is the record of {record.label} seed {record.resolved.seed}")
     files: dict[str, str | None] = {}
-    note = ""
+    notes = list[str]()
     if isinstance(record, DoneRecord):
         checksums = record_files(name, record)
+        for title, test in standing.open_tests.items():
+            del checksums[f"{name}/{cross_scores_name(title)}"]
+            notes.append(f"its test on {title} is left out: {test.why or test.state}")
         files |= {path: checksum for path, checksum in checksums.items() if checksum and (protocol / path).is_file()}
         if f"{name}/{EXHIBIT}" in files:
             try:
@@ -121,13 +128,24 @@ def whole_cell(protocol: Readable, name: str) -> WholeCell:
                     files[f"{name.rsplit('/', 2)[0]}/{exhibit.truth}"] = None
             except DamagedFile as error:
                 del files[f"{name}/{EXHIBIT}"]
-                note = f"its images are left out, because {error}"
+                notes.append(f"its images are left out, because {error}")
     files[f"{name}/{RECORD}"] = None  # last, in the order of writing
     for path in files:
         size = (protocol / path).stat().st_size
         if not is_member_name(f"runs/{protocol.name}/{path}") or size > max_bytes(path):
             raise BenchError(f"{protocol / path} has a name or a size ({size} bytes) that a pack cannot have")
-    return WholeCell(name, record, files, note)
+    return WholeCell(name, record, files, "; ".join(notes))
+
+
+def new_tests(cell: WholeCell, own: Standing) -> dict[str, CrossScores]:
+    """The whole tests of a cell that its counterpart here lacks, or has damaged."""
+    tests = cell.record.tests if isinstance(cell.record, DoneRecord) else {}
+    done = own.tests.keys() - own.open_tests.keys()
+    return {
+        title: test
+        for title, test in tests.items()
+        if title not in done and f"{cell.name}/{cross_scores_name(title)}" in cell.files
+    }
 
 
 def read_file(protocol: Readable, cell: WholeCell, name: str) -> bytes:
