@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 import numpy as np
 import torch
 
+from ..degradation import bicubic
 from ..method import MethodOptions, TorchMethod, intensity_scale
 from ..system.units import size_text
 from .displacement import displacement
@@ -183,7 +184,7 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
     if not isinstance(method, TorchMethod):
         raise CheckSkipped("is no network")
     torch.manual_seed(trial.task.seed)
-    network = method.build(trial.task).to(dtype).train()
+    network = method.make_network(trial.task).to(dtype).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     data, largest = SyntheticSamples(trial.pairs), {name: 0.0 for name, _ in network.named_parameters()}
     for step, given in enumerate(("a sample", "a sample", "a sample", "a black patch")):
@@ -197,6 +198,29 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
                 largest[name] = max(largest[name], value)
         optimizer.step()
     return largest
+
+
+@_check(
+    "output_layer, by default the last convolution: it makes the image, and nothing comes after it that adds to it but "
+    "bicubic; adds_bicubic = True says that the network adds that itself. Where a network cannot begin so, unsupported "
+    "gives the reason for task.start == 'bicubic'"
+)
+def start(trial: Trial) -> None:
+    """At the start bicubic a network is bicubic before its first step, and a gradient reaches its output layer."""
+    method, task = trial.make(), replace(trial.task, start="bicubic")
+    if not isinstance(method, TorchMethod):
+        raise CheckSkipped("is no network")
+    if reason := method.unsupported(task):
+        raise CheckSkipped(reason)
+    torch.manual_seed(task.seed)
+    network = method.make_network(task)
+    lr, hr = SyntheticSamples(trial.pairs).batch(0)
+    with torch.inference_mode():
+        image = network.eval()(torch.from_numpy(lr)).numpy()
+    expect_equal(image, bicubic(lr.astype(np.float64), hr.shape[2:]), 1e-5, "the network at the start and bicubic")
+    torch.nn.functional.l1_loss(network.train()(torch.from_numpy(lr)), torch.from_numpy(hr)).backward()
+    still = [name for name, p in method.output_layer(network).named_parameters() if p.grad is None or not p.grad.any()]
+    expect(not still, f"at the start no gradient reaches {', '.join(still)} of the output layer")
 
 
 @_check(

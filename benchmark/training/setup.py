@@ -10,6 +10,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
+from torch import nn
 
 from ..errors import BenchError
 from ..method import Batch, Recipe, Task, TorchMethod
@@ -28,15 +29,25 @@ class TrainingSetup:
     """(lr, hr), each (d, h, w) float32."""
     validate_every: int
     """Steps between two validations."""
+    stream_seed: int | None = None
+    """Seed of the random streams; None: the task's."""
 
 
-def layout(device: torch.device, recipe: Recipe) -> torch.memory_format:
+def layout(device: torch.device, precision: str) -> torch.memory_format:
     """How images lie in memory: channels last with bf16 on a GPU, whose tensor cores want them so, else as they are.
 
     On a CPU without bf16 units channels last was slower by a tenth to a quarter (docs/speed.md).
     """
-    fast = device.type == "cuda" and recipe.precision == "bf16-mixed"
+    fast = device.type == "cuda" and precision == "bf16-mixed"
     return torch.channels_last if fast else torch.contiguous_format
+
+
+def parameter_groups(method: TorchMethod, network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """The method's groups for the optimiser; with the recipe's `one_rate`, without learning rates of their own."""
+    groups = method.parameter_groups(network)
+    if not recipe.one_rate:
+        return groups
+    return [{name: value for name, value in group.items() if name not in ("lr", "lr_scale")} for group in groups]
 
 
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
