@@ -355,9 +355,9 @@ BROKEN: dict[str, list[tuple[type[Method], str]]] = {
         (RootOfZero, "on a black patch is not finite"),
     ],
     "start": [
-        (HidesItsBicubic, "the network at the start and bicubic differ"),
-        (ClaimsBicubic, "the network at the start and bicubic differ"),
-        (NamesAnInnerLayer, "the network at the start and bicubic differ"),
+        (HidesItsBicubic, "there is bicubic, but adds_bicubic is not declared"),
+        (ClaimsBicubic, "adds_bicubic is declared, but with all parameters 0 there is no bicubic"),
+        (NamesAnInnerLayer, "at the start bicubic the network differs from bicubic"),
         (NamesTheWholeNetwork, "no gradient reaches body.0.weight, body.0.bias, body.2.weight"),
     ],
     "overfits": [(IgnoresItsInput, "beyond bicubic"), (LearnsNothing, "+0.00 dB beyond bicubic")],

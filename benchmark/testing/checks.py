@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 import numpy as np
 import torch
 
-from ..degradation import bicubic
+from ..degradation import bicubic_torch
 from ..method import MethodOptions, TorchMethod, intensity_scale
 from ..system.units import size_text
 from .displacement import displacement
@@ -29,6 +29,8 @@ SLICE = 240
 _SIZES = ((2, 3), (5, 5), (4, 16), (7, 12), (17, 9))
 _STILL = {torch.float64: 1e-12, torch.float32: 1e-9}
 """A gradient below this part of the network's largest is rounding."""
+_START = 1e-5
+"""Difference from bicubic, in intensity scales, that is rounding in float32."""
 _HOPELESS = -10.0
 """dB beyond bicubic below which there is no image to register."""
 
@@ -201,26 +203,33 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
 
 
 @_check(
-    "output_layer, by default the last convolution: it makes the image, and nothing comes after it that adds to it but "
-    "bicubic; adds_bicubic = True says that the network adds that itself. Where a network cannot begin so, unsupported "
-    "gives the reason for task.start == 'bicubic'"
+    "adds_bicubic, which says whether the network itself adds the bicubic image, and output_layer, by default the last "
+    "convolution: it makes the image, and nothing comes after it that adds to it but bicubic"
 )
-def start(trial: Trial) -> None:
+def start(trial: Trial) -> str:
     """At the start bicubic a network is bicubic before its first step, and a gradient reaches its output layer."""
     method, task = trial.make(), replace(trial.task, start="bicubic")
     if not isinstance(method, TorchMethod):
         raise CheckSkipped("is no network")
-    if reason := method.unsupported(task):
-        raise CheckSkipped(reason)
-    torch.manual_seed(task.seed)
-    network = method.make_network(task)
-    lr, hr = SyntheticSamples(trial.pairs).batch(0)
+    lr, hr = map(torch.from_numpy, SyntheticSamples(trial.pairs).batch(0))
+    image = bicubic_torch(lr, hr.shape[2:])
+    empty = method.make_network(trial.task).eval()
     with torch.inference_mode():
-        image = network.eval()(torch.from_numpy(lr)).numpy()
-    expect_equal(image, bicubic(lr.astype(np.float64), hr.shape[2:]), 1e-5, "the network at the start and bicubic")
-    torch.nn.functional.l1_loss(network.train()(torch.from_numpy(lr)), torch.from_numpy(hr)).backward()
+        for parameter in empty.parameters():
+            parameter.zero_()
+        floor = empty(lr)
+    returns_bicubic, declared = torch.allclose(floor, image, atol=_START), method.adds_bicubic
+    expect(returns_bicubic or not declared, "adds_bicubic is declared, but with all parameters 0 there is no bicubic")
+    expect(declared or not returns_bicubic, "with all parameters 0 there is bicubic, but adds_bicubic is not declared")
+    if not declared and not torch.allclose(floor, torch.zeros_like(floor), atol=_START):
+        raise CheckSkipped("with all parameters 0 there is neither 0 nor bicubic: start: bicubic does not work for it")
+    network = method.make_network(task)
+    difference = float((network.eval()(lr).detach() - image).abs().max())
+    expect(difference <= _START, f"at the start bicubic the network differs from bicubic by up to {difference:.3g}")
+    torch.nn.functional.l1_loss(network.train()(lr), hr).backward()
     still = [name for name, p in method.output_layer(network).named_parameters() if p.grad is None or not p.grad.any()]
-    expect(not still, f"at the start no gradient reaches {', '.join(still)} of the output layer")
+    expect(not still, f"at the start bicubic no gradient reaches {', '.join(still)} of the output layer")
+    return "adds bicubic itself" if declared else "bicubic is added"
 
 
 @_check(

@@ -27,7 +27,7 @@ from .divergence import Guard
 from .loader import Loader, Samples
 from .parts import PartedBackward
 from .random_streams import derive
-from .setup import TrainingSetup, layout, make_optimizer, make_scheduler, parameter_groups
+from .setup import TrainingSetup, demand_bicubic, layout, make_optimizer, make_scheduler, parameter_groups
 
 _CURVE_POINTS = 200
 _STATE = (
@@ -123,8 +123,11 @@ class _Loop:
         self.parts = PartedBackward(self.fabric, self.model, self.optimizer, recipe.loss, micro_batch)
         self.guard = Guard(self.network, self.optimizer, recipe.loss)
         self.crops = [
-            tuple(torch.from_numpy(part)[None].to(device) for part in crop) for crop in setup.validation_crops
+            (torch.from_numpy(lr)[None].to(device), torch.from_numpy(hr)[None].to(device))
+            for lr, hr in setup.validation_crops
         ]
+        if task.start == "bicubic" and state is None:
+            demand_bicubic(self.network, self.crops)
         self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0

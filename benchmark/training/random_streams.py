@@ -24,7 +24,7 @@ def derive(seed: int, purpose: Purpose, step: int = 0) -> int:
 
 
 def row_seed(seed: int, row: Sequence[str]) -> int:
-    """The seed of a table's row, 63 bits: of the seed and the row's names, so that chance is independent between rows."""
+    """A 63-bit seed of the seed and the names of a table's row: chance is independent between rows."""
     digest = hashlib.sha256("\0".join([str(seed), *row]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
