@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_protocol
+from plugins import write
+from safetensors.numpy import load_file
 from test_protocol import dumped, problems
+from test_runs import bench
 from torch import nn
 
 from mrsr_bench import registry
@@ -281,3 +284,46 @@ def test_a_training_takes_its_first_weights_from_its_stream(tmp_path: Path) -> N
     plain, same, other = state("plain"), state("same", stream_seed=0), state("other", stream_seed=1)
     assert all(np.array_equal(plain[name], same[name]) for name in plain)
     assert not np.array_equal(plain["head.weight"], other["head.weight"])
+
+
+PEEK = '''"""Keeps the first batch and the seed that it sees."""
+import numpy as np
+from mrsr_bench.method import Method
+
+class Plugin(Method):
+    def fit(self, task, train, val, run):
+        self.seen = {"lr": train.batch(0)[0], "seed": np.array([task.seed])}
+
+    def state(self):
+        return self.seen
+
+    def load_state(self, state, task):
+        self.seen = state
+
+    def upscale(self, scan, task):
+        return np.repeat(np.repeat(scan.array, task.scale, 1), task.scale, 2)
+'''
+
+
+@pytest.mark.parametrize("streams", ["row", None])
+def test_in_a_run_methods_of_a_row_see_the_same_patches_and_by_row_other_rows_see_others(
+    write_protocol: Callable[..., Path], images: Path, tmp_path: Path, streams: str | None
+) -> None:
+    """T1 and PD are the same images here, so that nothing but the streams can make the patches differ."""
+    for path in images.glob("*-T1.nii.gz"):
+        for contrast in ("T1", "PD"):
+            (tmp_path / "data").mkdir(exist_ok=True)
+            (tmp_path / "data" / path.name.replace("T1", contrast)).symlink_to(path)
+    training = {**BUDGET, "streams": streams} if streams else BUDGET
+    data = {"dataset": "folder", "contrasts": ["T1", "PD"], "split": "split.csv", "plane": "axial"}
+    protocol = write_protocol(data=data, training=training)
+    bench(protocol, write(tmp_path, first=PEEK, second=PEEK), tmp_path / "data")
+    seen = {
+        (path.parts[-4], path.parts[-3]): load_file(path) for path in tmp_path.glob("results/**/weights.safetensors")
+    }
+    assert len(seen) == 4
+    assert {int(state["seed"][0]) for state in seen.values()} == {0}
+    for row in ("T1-x2", "PD-x2"):
+        np.testing.assert_array_equal(seen[row, "first"]["lr"], seen[row, "second"]["lr"])
+    same = np.array_equal(seen["T1-x2", "first"]["lr"], seen["PD-x2", "first"]["lr"])
+    assert same is (streams is None)

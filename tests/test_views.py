@@ -296,8 +296,8 @@ def test_the_caption_says_how_all_networks_start_and_which_precision_fast_was(ma
         fill(plan, label, "x2", 30.0, 0.9, fit={**FIT, "precision": "bf16-mixed"})
     [budget] = [line for line in caption_of(build_table(view(plan))).splitlines() if line.startswith("Budget: ")]
     assert (
-        "precision fast (bf16-mixed); start bicubic: network output + bicubic, last layer 0 at step 0; a departure from "
-        "every paper here; a seed's random streams differ between rows."
+        "precision fast (bf16-mixed); start bicubic: network output + bicubic, last layer 0 at step 0; a departure "
+        "from every paper here; a seed's random streams differ between rows."
     ) in budget
 
 
@@ -314,8 +314,8 @@ def test_the_caption_names_the_trainings_whose_curves_fell_or_were_still_rising(
     for label, figures in curves.items():
         fill(plan, label, "x2", 30.0, 0.9, fit={**FIT, **figures})
     assert (
-        "Training curves: edsr T1 x2 seed 0 fell 0.7 dB below its earlier best; poan T1 x2 seed 0 fell 1.3 dB below its "
-        "earlier best and still gained 0.2 dB in the last fifth."
+        "Training curves: edsr T1 x2 seed 0 fell 0.7 dB below its earlier best; poan T1 x2 seed 0 fell 1.3 dB below "
+        "its earlier best and still gained 0.2 dB in the last fifth."
     ) in caption_of(build_table(view(plan))).splitlines()
 
 
