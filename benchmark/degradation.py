@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,12 +126,15 @@ def zero_fill(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def bicubic_torch(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """`bicubic` for tensors: differentiable, on the tensor's device and in its dtype."""
+    """`bicubic` for tensors: differentiable, on the tensor's device and in its dtype, also under autocast."""
     import torch
 
-    for axis in _axes_in_order(tensor.shape[-len(shape) :], shape):
-        matrix = torch.tensor(resize_matrix(tensor.shape[axis], shape[axis]), dtype=tensor.dtype, device=tensor.device)
-        tensor = (tensor.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+    kind = tensor.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        for axis in _axes_in_order(tensor.shape[-len(shape) :], shape):
+            weights = resize_matrix(tensor.shape[axis], shape[axis])
+            matrix = torch.tensor(weights, dtype=tensor.dtype, device=tensor.device)
+            tensor = (tensor.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
     return tensor
 
 

@@ -12,12 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import UsageError, did_you_mean
+from .degradation import bicubic_torch
+from .errors import BenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,9 @@ class Task:
     seed: int = 0
     device: str = "cpu"
     precision: str = "32-true"
-    """Precision of training; inference is always float32."""
+    """Precision of training, as the recipe gives it; inference is always float32."""
+    start: str = "own"
+    """What a network returns before its first step, as the recipe gives it (`Recipe.start`)."""
     tiles: tuple[int, int] | None = None
     """Side and overlap, in LR pixels, of the square tiles in which a network upscales a slice; None: in one piece."""
 
@@ -137,7 +140,12 @@ class Recipe(BaseModel):
     """dihedral: flips and quarter turns, all eight equally likely."""
     clip_norm: float | None = Field(None, gt=0)
     """Bound on the global gradient norm."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "fast"] = "32-true"
+    """fast: bf16-mixed where the device has matrix units for it, else 32-true, on CUDA with TF32."""
+    start: Literal["own", "bicubic"] = Field("own", exclude_if=lambda start: start == "own")
+    """bicubic: the network is its output + bicubic, its output layer starts at 0 (`TorchMethod.make_network`)."""
+    one_rate: bool = Field(False, exclude_if=lambda one_rate: not one_rate)
+    """Every layer learns at `lr`, whatever rates the method's parameter groups have."""
 
 
 class Method(ABC):
@@ -211,6 +219,8 @@ class TorchMethod(Method):
     """True by `upscale` below, which divides by the intensity scale; a class that overrides it declares this again."""
     idle_parameters: ClassVar[dict[str, str]] = {}
     """Parameters that no gradient can reach: a pattern (fnmatch) of their names → the reason."""
+    adds_bicubic: ClassVar[bool] = False
+    """Declared, and then checked: with all parameters 0 the network returns the bicubic image, else 0."""
     recipe: ClassVar[Recipe] = Recipe()
     network: torch.nn.Module | None = None
 
@@ -226,6 +236,33 @@ class TorchMethod(Method):
     def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
         """Groups for the optimiser; `lr_scale` in a group multiplies the recipe's learning rate."""
         return [{"params": list(network.parameters())}]
+
+    def output_layer(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The layer that makes the image: where its parameters are 0, the image is 0, or bicubic (`adds_bicubic`).
+
+        By default the last convolution in `network.modules()`. Raises BenchError where there is none.
+        """
+        from torch import nn
+
+        kinds = nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d
+        layers = [module for module in network.modules() if isinstance(module, kinds)]
+        if not layers:
+            raise BenchError(f"{type(network).__name__} has no convolution; define output_layer in the method")
+        return layers[-1]
+
+    @final
+    def make_network(self, task: Task) -> torch.nn.Module:
+        """The network that `task` asks for: as built or, at the start `bicubic`, bicubic before its first step.
+
+        Then it is the built network + the bicubic image, unless that adds it itself, and its output layer starts at 0.
+        """
+        network = self.build(task)
+        if task.start == "bicubic":
+            for parameter in self.output_layer(network).parameters():
+                parameter.detach().zero_()
+            if not self.adds_bicubic:
+                network.register_forward_hook(_add_bicubic)
+        return network
 
     def unsupported(self, task: Task) -> str | None:
         if task.factors[0] != 1 or task.factors[1] != task.factors[2]:
@@ -255,7 +292,12 @@ class TorchMethod(Method):
     def load_state(self, state: dict[str, Array], task: Task) -> None:
         import torch
 
-        self.network = self.build(task)
+        self.network = self.make_network(task)
         self.network.load_state_dict(
             {name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True
         )
+
+
+def _add_bicubic(network: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    """What the network returns in place of its output: the output + the suite's bicubic of its input."""
+    return output + bicubic_torch(inputs[0], output.shape[-2:])

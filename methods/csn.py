@@ -114,6 +114,7 @@ class CSN(TorchMethod):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"features": 32, "growth": 16, "blocks": 2, "stages": 2},
     }
+    adds_bicubic = True
     recipe = Recipe(
         schedule_args={"decay_epochs": 200_000, "decay_rate": 0.5, "warmup_epochs": 1000, "warmup_lr": 1e-6},
         lr_patch=24,

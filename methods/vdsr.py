@@ -58,6 +58,7 @@ class VDSR(TorchMethod):
     paper = "Kim et al., Accurate image super-resolution using very deep convolutional networks, CVPR 2016"
     Options = VDSROptions
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"layers": 8, "features": 32}}
+    adds_bicubic = True
     recipe = Recipe(loss="mse", lr_patch=24, clip_norm=1.0)
     options: VDSROptions
 

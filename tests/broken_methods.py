@@ -48,6 +48,7 @@ class SoundNetwork(TorchMethod):
         unused: int = 1
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"unused": 2}}
+    adds_bicubic = True
 
     def build(self, task: Task) -> nn.Module:
         return Net(task.scale)
@@ -229,6 +230,29 @@ class RootOfZero(SoundNetwork):
         return self.Network(task.scale)
 
 
+# start
+
+
+class HidesItsBicubic(SoundNetwork):
+    adds_bicubic = False
+
+
+class ClaimsBicubic(SoundNetwork):
+    def build(self, task: Task) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, task.scale**2, 3, padding=1), nn.PixelShuffle(task.scale))
+
+
+class NamesAnInnerLayer(SoundNetwork):
+    def output_layer(self, network: nn.Module) -> nn.Module:
+        assert isinstance(network, Net)
+        return network.body[0]
+
+
+class NamesTheWholeNetwork(SoundNetwork):
+    def output_layer(self, network: nn.Module) -> nn.Module:
+        return network
+
+
 # overfits
 
 
@@ -348,6 +372,12 @@ BROKEN: dict[str, list[tuple[type[Method], str]]] = {
         (CancelledBias, "no gradient reaches body.2.bias"),
         (NamedAsIdle, "which a gradient does reach"),
         (RootOfZero, "on a black patch is not finite"),
+    ],
+    "start": [
+        (HidesItsBicubic, "there is bicubic, but adds_bicubic is not declared"),
+        (ClaimsBicubic, "adds_bicubic is declared, but with all parameters 0 there is no bicubic"),
+        (NamesAnInnerLayer, "at the start bicubic the network differs from bicubic"),
+        (NamesTheWholeNetwork, "no gradient reaches body.0.weight, body.0.bias, body.2.weight"),
     ],
     "overfits": [(IgnoresItsInput, "beyond bicubic"), (LearnsNothing, "+0.00 dB beyond bicubic")],
     "no_shift": [

@@ -37,6 +37,7 @@ from mrsr_bench.system.files import WorkFolder
 from mrsr_bench.system.memory import keep_freed_memory
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.training.checkpoint import Checkpoints
+from mrsr_bench.training.devices import resolve_precision
 from mrsr_bench.training.loop import TrainingStopped, train
 from mrsr_bench.training.sampling import TrainingPairs
 from mrsr_bench.training.setup import TrainingSetup, layout, make_optimizer
@@ -143,8 +144,9 @@ def bare_plain(case: Case, half: bool = False) -> Callable[[], int]:
 def bare_suite(case: Case) -> Callable[[], int]:
     """The suite's step on one batch in memory: its precision, memory layout and optimiser, nothing else of its loop."""
     method, recipe = case.make(), case.recipe()
-    fabric = Fabric(accelerator=case.device, devices=1, precision=recipe.precision)
-    memory_format = layout(fabric.device, recipe)
+    precision = resolve_precision(recipe.precision, torch.device(case.device))
+    fabric = Fabric(accelerator=case.device, devices=1, precision=precision)
+    memory_format = layout(fabric.device, precision)
     network: nn.Module = method.build(case.task)
     model = fabric.setup_module(network.to(memory_format=memory_format))
     optimizer = make_optimizer(method.parameter_groups(network), recipe)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import Plan, fill, fill_scores, remember, view
+from recorded import FIT, Plan, fill, fill_scores, remember, view
 from scipy import stats
 
 from mrsr_bench.cli import main
@@ -231,9 +231,9 @@ def test_the_caption_gives_the_shared_budget_once_and_what_differs_by_label(make
     statements = caption_of(build_table(view(plan))).splitlines()
     for statement in (
         "Budget: track equal; 1,000 steps of 8 LR patches 48×48 (18,432,000 LR pixels); augmentation dihedral; "
-        "optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
+        "loss l1; optimiser adam; schedule cosine (min_lr 1e-6, warmup_epochs 50); gradient norm clipped at 1; "
         "precision 32-true.",
-        "By label: loss mse (srcnn); loss l1 (edsr).",
+        "By label: its layers' own learning rates ignored (srcnn).",
         "Learning rates: srcnn 2.5e-4, edsr 1e-3; set by the protocol for the label, not searched for (srcnn); set by "
         "the protocol for all, not searched for (edsr).",
         "Validation: every 10 steps, on at most 2 centre crops of 12×12 LR pixels. The weights with the "
@@ -257,13 +257,49 @@ def test_the_caption_says_which_labels_upscale_in_tiles(make: Callable[..., Plan
 
 def test_samples_of_several_slices_count_the_pixels_of_all(make: Callable[..., Plan]) -> None:
     methods = {"edsr": {"preset": "tiny"}, "deep": {"method": "edsr", "preset": "tiny", "options": {"slices": 4}}}
-    plan = make(methods=methods)
+    plan = make(methods=methods, training={"track": "published"})
     for label in methods:
         fill(plan, label, "x2", 30.0, 0.9)
     assert (
-        "By label: 30 steps of 2 LR patches 8×8 (3,840 LR pixels) (edsr); "
-        "30 steps of 2 LR patches 4×8×8 (15,360 LR pixels) (deep)."
+        "By label: 300,000 steps of 16 LR patches 48×48 (11,059,200,000 LR pixels) (edsr); "
+        "300,000 steps of 16 LR patches 4×48×48 (44,236,800,000 LR pixels) (deep)."
     ) in caption_of(build_table(view(plan))).splitlines()
+
+
+def test_the_caption_says_how_all_networks_start_and_which_precision_fast_was(make: Callable[..., Plan]) -> None:
+    training = {"start": "bicubic", "precision": "fast", "streams": "row"}
+    plan = make(methods={"edsr": {"preset": "tiny"}, "vdsr": {}}, training={"track": "equal", **BUDGET, **training})
+    for label in ("edsr", "vdsr"):
+        fill(plan, label, "x2", 30.0, 0.9, fit={**FIT, "precision": "bf16-mixed"})
+    [budget] = [line for line in caption_of(build_table(view(plan))).splitlines() if line.startswith("Budget: ")]
+    assert (
+        "precision fast (bf16-mixed); start bicubic: network output + bicubic, last layer 0 at step 0; a departure "
+        "from every paper here; a seed's random streams differ between rows."
+    ) in budget
+
+
+def test_the_caption_names_the_trainings_whose_curves_fell_or_were_still_rising(make: Callable[..., Plan]) -> None:
+    plan = make(methods={"edsr": {}, "edsr+": {}, "vdsr": {}, "rdn": {}, "csn": {}, "poan": {}})
+    curves = {
+        "edsr": {"validation_fall": 0.72, "late_gain": 0.1},
+        "edsr+": {"validation_fall": 0.72, "late_gain": 0.1},
+        "vdsr": {"validation_fall": 0.5, "late_gain": 0.0},
+        "rdn": {"validation_fall": 0.0, "late_gain": None},
+        "csn": {},
+        "poan": {"validation_fall": 1.26, "late_gain": 0.21},
+    }
+    for label, figures in curves.items():
+        fill(plan, label, "x2", 30.0, 0.9, fit={**FIT, **figures})
+    assert (
+        "Training curves: edsr T1 x2 seed 0 fell 0.7 dB below its earlier best; poan T1 x2 seed 0 fell 1.3 dB below "
+        "its earlier best and still gained 0.2 dB in the last fifth."
+    ) in caption_of(build_table(view(plan))).splitlines()
+
+
+def test_the_caption_says_nothing_of_curves_that_are_in_order(make: Callable[..., Plan]) -> None:
+    plan = make()
+    fill(plan, "edsr", "x2", 30.0, 0.9, fit={**FIT, "validation_fall": 0.4, "late_gain": 0.05})
+    assert "Training curves" not in caption_of(build_table(view(plan)))
 
 
 def test_without_a_trained_network_the_caption_gives_no_training_settings(make: Callable[..., Plan]) -> None:

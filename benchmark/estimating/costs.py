@@ -171,7 +171,9 @@ class Costs:
 
 def _kind(resolved: Resolved) -> dict[str, Any]:
     """What the cost of a step depends on, apart from the machine."""
-    recipe = resolved.recipe.model_dump(include={"batch", "lr_patch", "precision"}) if resolved.recipe else None
+    recipe = (
+        resolved.recipe.model_dump(include={"batch", "lr_patch", "precision", "start"}) if resolved.recipe else None
+    )
     return {**resolved.model_dump(include={"method", "version", "options", "factors"}), "recipe": recipe}
 
 

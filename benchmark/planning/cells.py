@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .. import registry
 from ..errors import UsageError, did_you_mean
-from ..method import Method, Recipe, Task
+from ..method import Method, Recipe, Task, TorchMethod
 from ..protocol.loading import Loaded
 from ..protocol.schema import DegradationSpec, scale_name
 from ..registry import Source
@@ -144,6 +144,7 @@ class Training:
             "degradation": self.base.degradation.model_dump(),
             "seed": self.base.seed,
             **({"train_subjects": self.train_subjects} if self.train_subjects else {}),
+            **({"streams": streams} if (streams := self.loaded.protocol.training.streams) else {}),
         }
 
 
@@ -206,11 +207,11 @@ def _training(
     if entrant.recipe:
         inference = loaded.protocol.inference
         tiles = (inference.tile, inference.overlap) if inference else None
-        task = replace(task, precision=entrant.recipe.precision, tiles=tiles)
+        task = replace(task, precision=entrant.recipe.precision, start=entrant.recipe.start, tiles=tiles)
     broken, unsupported = entrant.broken, None
     if entrant.method:
         try:
-            unsupported = entrant.method.unsupported(task)
+            unsupported = entrant.method.unsupported(task) or _unequal(loaded, entrant.method)
         except Exception as error:
             broken = f"{entrant.source.path} cannot say what it supports: {error_text(error)}"
     base = Cell(entrant.label, contrast, factors, degradation, seed, "", "")
@@ -238,15 +239,25 @@ def _training(
     return replace(training, base=base, plus=plus if with_plus else None)
 
 
+def _unequal(loaded: Loaded, method: Method) -> str | None:
+    """Why a network cannot have the same LR pixels as the others in track equal, or None."""
+    slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
+    if loaded.protocol.training.track != "equal" or slices == 1:
+        return None
+    return f"its samples have {slices} slices; in track equal all networks train on the same LR pixels, one slice each"
+
+
 def _train_content(training: Training, method: Method | None) -> dict[str, Any]:
     """What the train key is made of. A method that does not learn depends on no training data."""
-    content = {name: value for name, value in training.resolved.items() if name != "seed"}
+    resolved, loaded = training.resolved, training.loaded
     if method is not None and not method.learns:
-        return content
-    loaded = training.loaded
-    content |= {"seed": training.base.seed, "train": loaded.train_subjects(training.train_subjects)}
-    validation = loaded.protocol.validation.model_dump(mode="json")
-    return content | {"val": loaded.split["val"], "validation": validation}
+        return {name: value for name, value in resolved.items() if name not in ("seed", "streams")}
+    return {
+        **resolved,
+        "train": loaded.train_subjects(training.train_subjects),
+        "val": loaded.split["val"],
+        "validation": loaded.protocol.validation.model_dump(mode="json"),
+    }
 
 
 def _score_key(training: Training, train_key: str, mode: str) -> str:

@@ -244,6 +244,8 @@ def _recipe(loaded: Loaded, spec: MethodSpec, method: Method) -> Recipe | None:
     if not isinstance(method, TorchMethod):
         return None
     changes = loaded.protocol.training.overrides()
+    if loaded.protocol.training.track == "equal" and type(method).parameter_groups != TorchMethod.parameter_groups:
+        changes["one_rate"] = True
     if spec.lr is not None:
         changes["lr"] = spec.lr
     if "steps" in loaded.overrides:

@@ -140,7 +140,8 @@ class MethodSpec(Block):
 class TrainingSpec(Block):
     """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's.
 
-    The learning rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`).
+    The learning rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`). It is that of all
+    layers.
     """
 
     track: Literal["published", "equal"]
@@ -152,20 +153,30 @@ class TrainingSpec(Block):
     schedule: str | None = None
     schedule_args: dict[str, Any] | None = None
     clip_norm: float | None = Field(None, gt=0)
-    precision: Literal["32-true", "bf16-mixed"] | None = None
+    precision: Literal["32-true", "bf16-mixed", "fast"] | None = None
+    loss: Literal["l1", "mse"] | None = Field(None, exclude_if=lambda loss: loss is None)
+    """Of every network in track equal; none: l1."""
+    start: Literal["own", "bicubic"] = Field("own", exclude_if=lambda start: start == "own")
+    """bicubic: in track equal, every network returns the bicubic image before its first step."""
+    streams: Literal["row"] | None = Field(None, exclude_if=lambda streams: streams is None)
+    """row: a seed's random streams differ between the rows of a table; none: they are the same in all rows."""
 
     @model_validator(mode="after")
     def _track_fits(self) -> Self:
         budget = ("steps", "batch", "lr_patch", "augment")
         if self.track == "equal" and (missing := [name for name in budget if getattr(self, name) is None]):
             raise ValueError(f"track 'equal' needs {', '.join(missing)}")
-        if self.track == "published" and (given := sorted(self.overrides())):
+        if self.track == "published" and (given := sorted(self._given())):
             raise ValueError(f"track 'published' takes each method's own recipe; remove {', '.join(given)}")
         return self
 
     def overrides(self) -> dict[str, Any]:
         """The recipe fields that this protocol sets for every network."""
-        return {name: value for name, value in self.model_dump(exclude={"track"}).items() if value is not None}
+        return {"loss": "l1", "start": self.start, **self._given()} if self.track == "equal" else {}
+
+    def _given(self) -> dict[str, Any]:
+        fields = self.model_dump(exclude={"track", "streams"})
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class ValidationSpec(Block):

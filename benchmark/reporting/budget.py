@@ -11,7 +11,7 @@ from .table import Table
 
 _DESCRIBED = {
     "steps", "batch", "lr_patch", "augment", "loss", "optimizer", "optimizer_args", "schedule", "schedule_args",
-    "clip_norm", "precision", "lr", "micro_batch",
+    "clip_norm", "precision", "lr", "micro_batch", "start", "one_rate",
 }  # fmt: skip
 """Fields of a recipe that `_aspects` and `_rates` describe, and micro_batch, which changes memory and no step.
 
@@ -29,7 +29,7 @@ def training_statements(table: Table) -> list[str]:
     if not trained:
         return [f"Budget: track {protocol.track}; the training loop trained no network."]
     trainings = {label.removesuffix("+"): record.resolved for label, record in trained.items()}
-    aspects = {label: _aspects(resolved) for label, resolved in trainings.items()}
+    aspects = {label.removesuffix("+"): _aspects(record) for label, record in trained.items()}
     names = dict.fromkeys(name for texts in aspects.values() for name in texts)
     by_label = {name: {label: texts[name] for label, texts in aspects.items() if name in texts} for name in names}
     shared = [
@@ -59,8 +59,9 @@ def _recipe(resolved: Resolved) -> RecipeMark:
     return resolved.recipe
 
 
-def _aspects(resolved: Resolved) -> dict[str, str]:
+def _aspects(record: DoneRecord) -> dict[str, str]:
     """Aspect of a recipe → its description; the learning rate has a statement of its own."""
+    resolved, used = record.resolved, record.fit.precision if record.fit else None
     recipe, slices = _recipe(resolved), resolved.options.get("slices", 1)
     patch = "×".join(map(str, [*([slices] if slices > 1 else []), recipe.lr_patch, recipe.lr_patch]))
     clip = recipe.clip_norm
@@ -72,8 +73,16 @@ def _aspects(resolved: Resolved) -> dict[str, str]:
         "optimizer": f"optimiser {recipe.optimizer}{_settings(recipe.optimizer_args)}",
         "schedule": f"schedule {recipe.schedule}{_settings(recipe.schedule_args)}",
         "clip_norm": "gradients not clipped" if clip is None else f"gradient norm clipped at {clip:g}",
-        "precision": f"precision {recipe.precision}",
+        "precision": f"precision {recipe.precision}" + (f" ({used})" if used and used != recipe.precision else ""),
     }
+    if recipe.start == "bicubic":
+        described["start"] = (
+            "start bicubic: network output + bicubic, last layer 0 at step 0; a departure from every paper here"
+        )
+    if recipe.one_rate:
+        described["one_rate"] = "its layers' own learning rates ignored"
+    if resolved.streams == "row":
+        described["streams"] = "a seed's random streams differ between rows"
     rest = {
         name: f"{name} {value}"
         for name, value in recipe.model_dump().items()

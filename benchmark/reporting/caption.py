@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from ..replication import published as papers
-from ..store.record import DoneRecord
+from ..store.record import DoneRecord, Fit
 from . import budget
 from .claims import ties_statements
 from .table import Row, Table
+
+_FALL = 0.5
+"""dB below an earlier best beyond which a validation curve is called unsteady."""
+_LATE_GAIN = 0.1
+"""dB gained in the last fifth of a training beyond which its budget is called short."""
 
 
 def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
@@ -38,6 +43,8 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
         parts.append(f"HR is on its acquired grid; medians over the test subjects: {'; '.join(grids)}.")
     if guarded := _guarded(table):
         parts.append(f"Divergence guard: {'; '.join(guarded)}.")
+    if unsettled := _unsettled(table):
+        parts.append(f"Training curves: {'; '.join(unsettled)}.")
     parts += [f"{reason}: {', '.join(cells)}." for reason, cells in table.absent.items()]
     if table.published:
         parts += _quotes(table, mark)
@@ -132,16 +139,37 @@ def _acquired_grids(table: Table) -> list[str]:
 
 def _guarded(table: Table) -> list[str]:
     """Each training in which the guard acted, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
-    notes: dict[str, None] = {}
-    for (row, label), records in table.records.items():
-        for record in records:
-            if record.fit and record.fit.skipped_steps:
-                cell = f"{label.removesuffix('+')} {' '.join(row)} seed {record.resolved.seed}"
-                skipped, rollbacks = record.fit.skipped_steps, record.fit.rollbacks
-                steps = "1 step" if skipped == 1 else f"{skipped} steps"
-                times = {0: "", 1: ", rolled back once"}.get(rollbacks, f", rolled back {rollbacks} times")
-                notes[f"{cell} skipped {steps}{times}"] = None
-    return list(notes)
+    notes = []
+    for cell, fit in _fits(table).items():
+        if fit.skipped_steps:
+            steps = "1 step" if fit.skipped_steps == 1 else f"{fit.skipped_steps} steps"
+            times = {0: "", 1: ", rolled back once"}.get(fit.rollbacks, f", rolled back {fit.rollbacks} times")
+            notes.append(f"{cell} skipped {steps}{times}")
+    return notes
+
+
+def _unsettled(table: Table) -> list[str]:
+    """Each training whose validation PSNR fell, or was still rising, e.g. 'edsr T1 x2 seed 0 fell 0.7 dB below …'."""
+    notes = []
+    for cell, fit in _fits(table).items():
+        parts = []
+        if fit.validation_fall is not None and fit.validation_fall > _FALL:
+            parts.append(f"fell {fit.validation_fall:.1f} dB below its earlier best")
+        if fit.late_gain is not None and fit.late_gain > _LATE_GAIN:
+            parts.append(f"still gained {fit.late_gain:.1f} dB in the last fifth")
+        if parts:
+            notes.append(f"{cell} {' and '.join(parts)}")
+    return notes
+
+
+def _fits(table: Table) -> dict[str, Fit]:
+    """Training, e.g. 'edsr T1 x2 seed 0', → its fit; a self-ensemble's is that of its base."""
+    return {
+        f"{label.removesuffix('+')} {' '.join(row)} seed {record.resolved.seed}": record.fit
+        for (row, label), records in table.records.items()
+        for record in records
+        if record.fit
+    }
 
 
 def _quotes(table: Table, mark: str) -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 
 from ..data.pairs import Pair, demand_disjoint
 from ..method import Method, Recipe, Task, TorchMethod
+from ..planning.cells import Training
 from ..store.locks import HeldFolder
 from ..store.record import Fit
 from ..store.weights import WeightsMark, write_weights
@@ -17,6 +18,7 @@ from ..system.environment import git_commit
 from ..system.files import digest, sha256_of
 from ..system.training_states import CURVE, remove_states
 from ..training.checkpoint import Checkpoints
+from ..training.random_streams import row_seed
 from ..training.sampling import TrainingPairs, validation_crops
 from .evaluation import Provenance
 from .job import HeldJob, Job, JobRun
@@ -28,8 +30,8 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
     training, folder = held.training, held.folder(held.training.base)
     run = JobRun(held.send, held.stopping, folder.path)
     validation, factors = training.loaded.protocol.validation, training.base.factors
-    slices = method.slices_per_sample if isinstance(method, TorchMethod) else 1
-    data = TrainingPairs(list(folds["train"]), factors, training.recipe or Recipe(), slices, task.seed)
+    slices, seed = method.slices_per_sample if isinstance(method, TorchMethod) else 1, stream_seed(training)
+    data = TrainingPairs(list(folds["train"]), factors, training.recipe or Recipe(), slices, seed)
     val = validation_crops(list(folds["val"]), factors, validation.patches, validation.lr_patch, slices)
     marks = {
         "train_data_digest": digest([pair.digest for pair in folds["train"]]),
@@ -42,7 +44,7 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
 
         run.steps = training.recipe.steps
         key = digest([training.base.train_key, marks["train_data_digest"], training.source.digest])
-        setup = TrainingSetup(method, task, training.recipe, data, val, validation.every)
+        setup = TrainingSetup(method, task, training.recipe, data, val, validation.every, seed)
         checkpoints = Checkpoints(folder, key, held.settings.save_every)
         trained = train(setup, run, checkpoints, partial(take_threads, held.settings.threads))
         fitted = Fit(**asdict(trained), **marks)
@@ -55,6 +57,14 @@ def fit(held: HeldJob, method: Method, task: Task, folds: Mapping[str, Sequence[
             raise TrainingStopped(f"stopped while {training.source.name} was fitting; the next run fits it again")
         fitted = Fit(seconds=round(time.monotonic() - started, 3), **marks)
     return _write_weights(held.job, folder, method, fitted)
+
+
+def stream_seed(training: Training) -> int:
+    """The seed of a training's random streams: the cell's or, with `streams: row`, one of the cell's seed and row."""
+    cell = training.base
+    if training.loaded.protocol.training.streams != "row":
+        return cell.seed
+    return row_seed(cell.seed, (cell.degradation.title, cell.contrast, cell.scale))
 
 
 def take_threads(requested: int | None) -> int:

@@ -52,6 +52,11 @@ class RecipeMark(Part):
     augment: str
     clip_norm: float | None
     precision: str
+    """fast: the fit says which it was."""
+    start: str = "own"
+    """bicubic: the network is its output + bicubic, its output layer starts at 0."""
+    one_rate: bool = False
+    """Every layer learned at `lr`, whatever rates the method's parameter groups have."""
 
 
 class Resolved(Part):
@@ -75,6 +80,8 @@ class Resolved(Part):
     seed: int
     train_subjects: int | None = None
     """Number of training subjects that the label takes; None for all."""
+    streams: str | None = None
+    """row: the random streams follow from the seed and the table's row; None: from the seed alone."""
 
 
 class Tiles(Part):
@@ -98,7 +105,15 @@ class Fit(Part):
     """Steps that the divergence guard skipped."""
     rollbacks: int = 0
     threads: int | None = None
-    """CPU threads of torch in the training; None where the loop did not train, and in older records."""
+    """CPU threads of torch in the training; like the next, None where the loop did not train, and in older records."""
+    precision: str | None = None
+    """The precision of the training, which the recipe's `fast` was on that device."""
+    micro_batch: int | None = None
+    """Most samples at once, by the recipe or because no more fitted into memory; None: the whole batch."""
+    validation_fall: float | None = None
+    """The largest fall of a validation's PSNR below its earlier best, after a tenth of the steps, in dB."""
+    late_gain: float | None = None
+    """The best validation's PSNR minus the best within 80 % of the steps, in dB; None: no validation in one part."""
     train_data_digest: str
     """SHA-256 over the training volumes' values (`data.pairs.Pair.digest`)."""
     git: str | None

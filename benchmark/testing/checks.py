@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 import numpy as np
 import torch
 
+from ..degradation import bicubic_torch
 from ..method import MethodOptions, TorchMethod, intensity_scale
 from ..system.units import size_text
 from .displacement import displacement
@@ -28,6 +29,8 @@ SLICE = 240
 _SIZES = ((2, 3), (5, 5), (4, 16), (7, 12), (17, 9))
 _STILL = {torch.float64: 1e-12, torch.float32: 1e-9}
 """A gradient below this part of the network's largest is rounding."""
+_START = 1e-5
+"""Difference from bicubic, in intensity scales, that is rounding in float32."""
 _HOPELESS = -10.0
 """dB beyond bicubic below which there is no image to register."""
 
@@ -193,7 +196,7 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
     if not isinstance(method, TorchMethod):
         raise CheckSkipped("is no network")
     torch.manual_seed(trial.task.seed)
-    network = method.build(trial.task).to(dtype).train()
+    network = method.make_network(trial.task).to(dtype).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     data, largest = SyntheticSamples(trial.pairs), {name: 0.0 for name, _ in network.named_parameters()}
     for step, given in enumerate(("a sample", "a sample", "a sample", "a black patch")):
@@ -207,6 +210,36 @@ def _gradients(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
                 largest[name] = max(largest[name], value)
         optimizer.step()
     return largest
+
+
+@_check(
+    "adds_bicubic, which says whether the network itself adds the bicubic image, and output_layer, by default the last "
+    "convolution: it makes the image, and nothing comes after it that adds to it but bicubic"
+)
+def start(trial: Trial) -> str:
+    """At the start bicubic a network is bicubic before its first step, and a gradient reaches its output layer."""
+    method, task = trial.make(), replace(trial.task, start="bicubic")
+    if not isinstance(method, TorchMethod):
+        raise CheckSkipped("is no network")
+    lr, hr = map(torch.from_numpy, SyntheticSamples(trial.pairs).batch(0))
+    image = bicubic_torch(lr, hr.shape[2:])
+    empty = method.make_network(trial.task).eval()
+    with torch.inference_mode():
+        for parameter in empty.parameters():
+            parameter.zero_()
+        floor = empty(lr)
+    returns_bicubic, declared = torch.allclose(floor, image, atol=_START), method.adds_bicubic
+    expect(returns_bicubic or not declared, "adds_bicubic is declared, but with all parameters 0 there is no bicubic")
+    expect(declared or not returns_bicubic, "with all parameters 0 there is bicubic, but adds_bicubic is not declared")
+    if not declared and not torch.allclose(floor, torch.zeros_like(floor), atol=_START):
+        raise CheckSkipped("with all parameters 0 there is neither 0 nor bicubic: start: bicubic does not work for it")
+    network = method.make_network(task)
+    difference = float((network.eval()(lr).detach() - image).abs().max())
+    expect(difference <= _START, f"at the start bicubic the network differs from bicubic by up to {difference:.3g}")
+    torch.nn.functional.l1_loss(network.train()(lr), hr).backward()
+    still = [name for name, p in method.output_layer(network).named_parameters() if p.grad is None or not p.grad.any()]
+    expect(not still, f"at the start bicubic no gradient reaches {', '.join(still)} of the output layer")
+    return "adds bicubic itself" if declared else "bicubic is added"
 
 
 @_check(

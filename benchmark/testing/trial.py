@@ -212,7 +212,7 @@ class Trial:
             method = self.fit(self.pairs[:1])
             return Overfit(method, gain(method), 0)
         torch.manual_seed(self.task.seed)
-        method.network = network = method.build(self.task)
+        method.network = network = method.make_network(self.task)
         x, y = (torch.from_numpy(array)[None] for array in next(SyntheticSamples(self.pairs[:1]).volumes()))
         optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
         best = gain(method)

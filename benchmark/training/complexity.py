@@ -49,10 +49,12 @@ def count_training(method: TorchMethod, task: Task, recipe: Recipe, lr: Sequence
     """
     from timm.optim import create_optimizer_v2  # seconds, which the other counts do without
 
+    from .setup import parameter_groups
+
     parts = -(-recipe.batch // (recipe.micro_batch or recipe.batch))
     samples = -(-recipe.batch // parts)
     network = _build(method, task, "meta").train()
-    groups = method.parameter_groups(network)
+    groups = parameter_groups(method, network, recipe)
     optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, **recipe.optimizer_args)
     persistent = {_storage_id(tensor) for tensor in [*network.parameters(), *network.buffers()]}
     saved: dict[int, torch.UntypedStorage] = {}
@@ -97,4 +99,4 @@ def _storage_id(tensor: torch.Tensor) -> int:
 
 def _build(method: TorchMethod, task: Task, device: str) -> nn.Module:
     with torch.device(device):
-        return method.build(task).eval()
+        return method.make_network(task).eval()

@@ -64,6 +64,11 @@ class Guard:
         """To call before each step: what the forward pass changes (running statistics) can be taken back."""
         self.buffers = [buffer.clone() for buffer in self.network.buffers()]
 
+    def take_back(self) -> None:
+        """Undo what forward passes have changed since `begin`."""
+        for buffer, earlier in zip(self.network.buffers(), self.buffers, strict=False):
+            buffer.copy_(earlier)
+
     def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Let the optimiser take `step`, unless its loss or the norm of its gradient is not in order.
 

@@ -7,8 +7,6 @@ learning rate from k, and the state on disk holds the rest. That stays so where 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,18 +20,20 @@ from torch import Tensor, nn
 from ..errors import BenchError
 from ..method import Run
 from ..system.environment import peak_memory
-from ..system.memory import is_out_of_memory, largest_that_fits
-from ..system.training_states import CURVE
 from .checkpoint import Checkpoints
+from .curve import Curve, late_gain, validation_fall
+from .devices import fastest_kernels, resolve_precision
 from .divergence import Guard
 from .loader import Loader, Samples
+from .parts import PartedBackward
 from .random_streams import derive
-from .setup import TrainingSetup, layout, make_optimizer, make_scheduler
+from .setup import TrainingSetup, demand_bicubic, layout, make_optimizer, make_scheduler, parameter_groups
 
-_LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 _CURVE_POINTS = 200
-_FIELDS = ("step", "loss", "val_psnr", "lr", "seconds", "pixels_per_second", "memory_bytes", "skipped", "rollbacks")
-_STATE = ("step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds", "threads")
+_STATE = (
+    "step", "network", "optimizer", "best", "best_step", "best_psnr", "guard", "rows", "seconds", "threads",
+    "precision", "micro_batch",
+)  # fmt: skip
 """What a state on disk holds, beside its key."""
 
 
@@ -57,6 +57,14 @@ class Trained:
     """Returns to the last good state (see `divergence`)."""
     threads: int
     """CPU threads of torch."""
+    precision: str
+    """The precision that the recipe's was on this device."""
+    micro_batch: int | None
+    """Most samples at once, by the recipe or because no more fitted into memory; None: the whole batch."""
+    validation_fall: float
+    """`curve.validation_fall`, in dB."""
+    late_gain: float | None
+    """`curve.late_gain`, in dB."""
 
 
 def train(
@@ -70,13 +78,14 @@ def train(
     Writes train.csv as it goes and a state every so many seconds, when the run should stop, and at the end; leaves the
     weights of the best validation in `method.network`. `threads`: tells how many CPU threads a training takes that
     begins; one that goes on takes as many as before, since other numbers give other last bits. The process keeps them.
+    Precision and the samples at once stay as they were, too.
     Raises TrainingStopped where the run should stop, BenchError where the training diverges for good or memory does
-    not suffice.
+    not suffice for a single sample.
     """
     loop, steps, every = _Loop(setup, checkpoints, threads), setup.recipe.steps, setup.validate_every
     points = max(1, min(every, steps // _CURVE_POINTS))
     saved = time.monotonic()
-    with loop.loader(setup.samples) as loader:
+    with loop.kernels(), loop.loader(setup.samples) as loader:
         while loop.step < steps:
             loop.advance(*loader.next())
             validated = loop.step % every == 0 or loop.step == steps
@@ -95,31 +104,43 @@ class _Loop:
 
     def __init__(self, setup: TrainingSetup, checkpoints: Checkpoints, threads: Callable[[], int]) -> None:
         method, task, recipe = setup.method, setup.task, setup.recipe
-        self.method, self.recipe, self.seed, self.checkpoints = method, recipe, task.seed, checkpoints
-        self.fabric = Fabric(accelerator=task.device.partition(":")[0], devices=1, precision=recipe.precision)
-        device = self.fabric.device
-        state = checkpoints.load(device, _STATE)
+        self.method, self.recipe, self.checkpoints = method, recipe, checkpoints
+        self.seed = task.seed if setup.stream_seed is None else setup.stream_seed
+        kind = torch.device(task.device)
+        state = checkpoints.load(kind, _STATE)
         self.threads = state["threads"] if state else threads()
+        self.precision = state["precision"] if state else resolve_precision(recipe.precision, kind)
         torch.set_num_threads(self.threads)
-        torch.manual_seed(derive(task.seed, "init"))
-        self.layout = layout(device, recipe)
-        self.network = method.build(task)
+        self.fabric = Fabric(accelerator=kind.type, devices=1, precision=self.precision)
+        device = self.fabric.device
+        torch.manual_seed(derive(self.seed, "init"))
+        self.layout = layout(device, self.precision)
+        self.network = method.make_network(task)
         self.model = self.fabric.setup_module(self.network.to(memory_format=self.layout))
-        self.optimizer = make_optimizer(method.parameter_groups(self.network), recipe)
+        self.optimizer = make_optimizer(parameter_groups(method, self.network, recipe), recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe)
+        micro_batch = state["micro_batch"] if state else recipe.micro_batch
+        self.parts = PartedBackward(self.fabric, self.model, self.optimizer, recipe.loss, micro_batch)
         self.guard = Guard(self.network, self.optimizer, recipe.loss)
         self.crops = [
-            tuple(torch.from_numpy(part)[None].to(device) for part in crop) for crop in setup.validation_crops
+            (torch.from_numpy(lr)[None].to(device), torch.from_numpy(hr)[None].to(device))
+            for lr, hr in setup.validation_crops
         ]
+        if task.start == "bicubic" and state is None:
+            demand_bicubic(self.network, self.crops)
         self.step, self.best_step, self.best_psnr = 0, 0, float("-inf")
         self.best: dict[str, Tensor] = {}
-        self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         if state is not None:
             self._resume(state)
-        self._write_rows()
+        self.curve = Curve(checkpoints.folder, state["rows"] if state else [])
         self.pixels, self.started = 0, time.monotonic()
         self.timed = self.started
+
+    def kernels(self) -> contextlib.AbstractContextManager[None]:
+        """The device's fastest kernels for as long as the training goes on."""
+        tf32 = self.recipe.precision == "fast" and self.precision == "32-true"
+        return fastest_kernels(self.fabric.device, tf32)
 
     @contextlib.contextmanager
     def loader(self, samples: Samples) -> Iterator[Loader]:
@@ -135,45 +156,17 @@ class _Loop:
         self.guard.look(self.step)
         self.model.train()
         self.guard.begin()
-        torch.manual_seed(derive(self.seed, "step", self.step))
         self.scheduler.step_update(self.step)
-        try:
-            loss = self._backward(lr, hr)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            message = str(error).partition("\n")[0]
-        else:
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or math.inf)
-            self.guard.step(self.step, loss, norm)
-            self.step += 1
-            self.pixels += lr.shape[0] * lr.shape[1] * lr.shape[2] * lr.shape[3]
-            return
-        raise BenchError(self._out_of_memory_text(message, lr, hr))
+        loss = self.parts.backward(lr, hr, self._begin_attempt, self.step)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or math.inf)
+        self.guard.step(self.step, loss, norm)
+        self.step += 1
+        self.pixels += lr.shape[0] * lr.shape[1] * lr.shape[2] * lr.shape[3]
 
-    def _backward(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar on the device; its gradient is left in the parameters."""
-        self.optimizer.zero_grad()
-        parts = -(-len(lr) // (self.recipe.micro_batch or len(lr)))
-        total = torch.zeros((), device=self.fabric.device)
-        for x, y in zip(lr.tensor_split(parts), hr.tensor_split(parts), strict=True):
-            loss = _LOSSES[self.recipe.loss](self.model(x), y) * (len(x) / len(lr))
-            self.fabric.backward(loss)
-            total += loss.detach()
-        return total
-
-    def _out_of_memory_text(self, message: str, lr: Tensor, hr: Tensor) -> str:
-        """What to do where memory does not suffice: the number of samples that fits is found by trying."""
-        samples = min(self.recipe.micro_batch or len(lr), len(lr))
-        self.optimizer.zero_grad()
-        fits = largest_that_fits(samples, lambda number: self._backward(lr[:number], hr[:number]))
-        advice = (
-            f"{fits} at once fit: set batch (track equal) or micro_batch (the method's recipe) to {fits}"
-            if fits
-            else "not even a single one fits: take a smaller patch (lr_patch) or network"
-        )
-        side = "×".join(map(str, lr.shape[2:]))
-        return f"out of memory at step {self.step} with {samples} LR patches of {side} at once; {advice} ({message})"
+    def _begin_attempt(self) -> None:
+        """Running statistics and random numbers as at the beginning of the step."""
+        self.guard.take_back()
+        torch.manual_seed(derive(self.seed, "step", self.step))
 
     def validate(self) -> float:
         """Mean PSNR of the crops in float32; the weights are kept where it is the best so far."""
@@ -204,8 +197,7 @@ class _Loop:
         self.pixels, self.timed = 0, now
         if val_psnr is not None:
             row["val_psnr"] = val_psnr
-        self.rows.append(row)
-        self._append_row(row)
+        self.curve.add(row)
         return row
 
     def save(self) -> None:
@@ -218,9 +210,11 @@ class _Loop:
             "best_step": self.best_step,
             "best_psnr": self.best_psnr,
             "guard": self.guard.state(),
-            "rows": self.rows,
+            "rows": self.curve.rows,
             "seconds": self._elapsed(),
             "threads": self.threads,
+            "precision": self.precision,
+            "micro_batch": self.parts.micro_batch,
         }
         self.checkpoints.save(self.step, state)
 
@@ -243,28 +237,19 @@ class _Loop:
             skipped_steps=int(self.guard.read()["skipped"]),
             rollbacks=self.guard.rollbacks,
             threads=self.threads,
+            precision=self.precision,
+            micro_batch=self.parts.micro_batch,
+            validation_fall=validation_fall(self.curve.validations, self.recipe.steps),
+            late_gain=late_gain(self.curve.validations, self.recipe.steps),
         )
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.guard.load_state(state["guard"])
-        self.step, self.best, self.rows = state["step"], state["best"], state["rows"]
+        self.step, self.best = state["step"], state["best"]
         self.best_step, self.best_psnr, self.seconds = state["best_step"], state["best_psnr"], state["seconds"]
         print(f"going on from step {self.step} with {self.threads} CPU threads, as before", flush=True)
-
-    def _write_rows(self) -> None:
-        """Write train.csv up to this step. Rows after it, of a run that was killed, go: their steps are done again."""
-        text = io.StringIO()
-        rows = csv.DictWriter(text, _FIELDS, lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(self.rows)
-        self.checkpoints.folder.write_text(CURVE, text.getvalue())
-
-    def _append_row(self, row: dict[str, Any]) -> None:
-        text = io.StringIO()
-        csv.DictWriter(text, _FIELDS, lineterminator="\n").writerow(row)
-        self.checkpoints.folder.append_text(CURVE, text.getvalue())
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.started

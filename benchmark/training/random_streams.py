@@ -7,6 +7,7 @@ stream has a state: what step k needs follows from (seed, k) alone, which makes 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,12 @@ step: what a network itself draws in a step, such as dropout."""
 def derive(seed: int, purpose: Purpose, step: int = 0) -> int:
     """A 63-bit seed: the first bits of the SHA-256 of purpose, seed and step."""
     digest = hashlib.sha256(f"{purpose} {seed} {step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def row_seed(seed: int, row: Sequence[str]) -> int:
+    """A 63-bit seed of the seed and the names of a table's row: chance is independent between rows."""
+    digest = hashlib.sha256("\0".join([str(seed), *row]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
