@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrsr_bench.datasets.mni152 import Mni152
-from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.degradation import BicubicDegradation, bicubic, degrade
 from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.system.files import write_text
@@ -112,9 +111,8 @@ def single(name: str) -> Volume:
 
 def reconstructed(volume: Volume) -> tuple[np.ndarray, Case]:
     """MATLAB's bicubic down by 2, rounded as stored, and up again."""
-    lower = partial(degrade, name="bicubic", factors=FACTORS)
-    lr = volume.grid.apply(lower(volume.data), "stored")
-    return bicubic(lr, volume.data.shape), Case(volume.data, lr, volume.grid, FACTORS, lower)
+    lr = volume.grid.apply(degrade(volume.data, "bicubic", FACTORS), "stored")
+    return bicubic(lr, volume.data.shape), Case(volume.data, lr, volume.grid, BicubicDegradation())
 
 
 def figures(volume: Volume, rows: list[Row]) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..system.files import json_text
 from .options import JSON, RECORDS, aligned, split_names
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_(kind: str | None, details: bool, as_json: bool) -> None:
     kinds = [kind] if kind else ["methods", "protocols", "datasets"]
     if as_json:
         content = {name: listing.details(name) for name in kinds}
-        click.echo(json.dumps(content[kind] if kind else content, indent=2))
+        click.echo(json_text(content[kind] if kind else content))
         return
     for name in kinds:
         click.echo(f"{name}:")
@@ -54,7 +54,7 @@ def protocol(name: str) -> None:
 
     loaded = load(name)
     resolve_names(loaded)
-    click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
+    click.echo(json_text({**loaded.resolved(), "digest": loaded.digest}))
 
 
 @click.command()
@@ -94,7 +94,7 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
     rows = _checked(store, protocol) if check else _planned(view)
     if as_json:
         head = {"protocol": view.protocol.folder, "digest": view.protocol.digest, "damaged_plans": list(view.damaged)}
-        click.echo(json.dumps({**head, "cells": rows}, indent=2))
+        click.echo(json_text({**head, "cells": rows}))
         return
     click.echo(f"{view.protocol.folder}, version {view.protocol.version}, digest {view.protocol.digest[:12]}")
     for line in aligned([(row["state"], _status_text(row)) for row in rows]):
@@ -160,12 +160,13 @@ def table(
 ) -> None:
     """Print the table: rows contrast × scale, columns methods, best bold, second underlined, and its caption.
 
-    A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
+    A cell shows the protocol's first two metrics, with --published those that papers print, and a second table the
+    others; with --metrics, a cell shows those.
     Of several seeds it shows the mean ± the standard deviation over them.
 
     Below it is the distance of each column from the baseline in the first metric, paired over the test subjects, with
-    a 95 % confidence interval. --flops is in the first metric too. CSV has only the figures of the main table, and
-    their spread.
+    a 95 % confidence interval. --flops is in the first metric too. CSV has only the figures, their
+    spread, and the signature of the first metric's convention.
 
     \b
     bench table --published                    what papers print, in columns of their own

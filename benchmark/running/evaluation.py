@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ..data.pairs import Pair
-from ..degradation import degrade
+from ..degradation import DEGRADATIONS
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
@@ -125,14 +124,14 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
     """Score every test subject's prediction. Raises BenchError that names a subject that cannot be scored."""
     loaded = held.training.loaded
     scoring = loaded.protocol.scoring
-    down = functools.partial(degrade, name=cell.degradation.name, factors=cell.factors, **cell.degradation.options)
+    degradation = DEGRADATIONS[cell.degradation.name](**cell.degradation.options)
     scores: dict[str, dict[str, float]] = {}
     radial: list[np.ndarray] = []
     exhibits = Exhibits(loaded, cell, pairs, held.send)
     durations = []
     for pair, prediction, seconds in _predictions(held, cell, predictor, pairs, kept):
         durations.append(seconds)
-        case = Case(pair.hr, pair.lr, pair.grid, cell.factors, down)
+        case = Case(pair.hr, pair.lr, pair.grid, degradation, cell.degradation.noise is not None)
         try:
             scores[pair.subject] = score(prediction, case, scoring)
             radial.append(radial_errors(prediction, case, scoring))

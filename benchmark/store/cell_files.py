@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +223,7 @@ def read_scores(folder: Readable, record: DoneRecord) -> Scores:
         raise DamagedFile(path, str(error)) from None
     for metric, mean in record.metrics.items():
         values = list(scores.get(metric, {}).values())
-        if len(values) != record.n or not math.isclose(float(np.mean(values)), mean, rel_tol=1e-9):
+        if len(values) != record.n or not np.isclose(np.mean(values), mean, rtol=1e-9, atol=0, equal_nan=True):
             raise DamagedFile(path, f"its mean or number of subjects of {metric} differs from the record")
     return scores
 
