@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..system.files import json_text
 from .options import JSON, RECORDS, aligned, split_names
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def list_(kind: str | None, details: bool, as_json: bool) -> None:
     bench list
     bench list methods --details
     """
+    from ..system.files import json_text
     from . import listing
 
     kinds = [kind] if kind else ["methods", "protocols", "datasets"]
@@ -51,6 +51,7 @@ def protocol(name: str) -> None:
     """Show a protocol, by name or path, with all values resolved, and its digest."""
     from ..planning.entrants import resolve_names
     from ..protocol.loading import load
+    from ..system.files import json_text
 
     loaded = load(name)
     resolve_names(loaded)
@@ -88,6 +89,7 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
     lock is taken. Look as often as you like while runs work.
     """
     from ..store.results import Store
+    from ..system.files import json_text
 
     store = Store(results)
     view = store.view(protocol)

@@ -47,12 +47,13 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
 
 
 def _signatures(table: Table) -> list[str]:
-    """Every metric's title, direction and signature."""
-    directions = {True: "higher is better", False: "lower is better"}
-    return [
-        f"{label} ({metric.title}, {directions[metric.higher_is_better]}) {table.signature(label)}"
-        for label, metric in table.conventions.items()
-    ]
+    """Every metric's signature, with its unit, and its direction where lower is better."""
+    texts = []
+    for label, metric in table.conventions.items():
+        notes = [metric.unit, "" if metric.higher_is_better else "lower is better"]
+        remark = ", ".join(note for note in notes if note)
+        texts.append(f"{label}{f' ({remark})' if remark else ''}: {table.signature(label)}")
+    return texts
 
 
 def _infinite(table: Table) -> list[str]:
