@@ -58,10 +58,11 @@ gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak,
 gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
 	$(GPU_RUN) tests/gpu_train.py
 
-docs: $(INSTALLED)  ## Make docs/records.md, results/reference/*.md and docs/conventions.md again (2 minutes; the last needs ../shared)
+docs: $(INSTALLED)  ## Make docs/records.md, results/reference/*.md, docs/conventions.md and docs/null_space.md again (4 minutes; the last two need ../shared)
 	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_conventions.py
+	$(BIN)/python docs/make_null_space.py
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(BIN)/ruff format --check .
