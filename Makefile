@@ -58,11 +58,12 @@ gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak,
 gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
 	$(GPU_RUN) tests/gpu_train.py
 
-docs: $(INSTALLED)  ## Make docs/records.md, results/reference/*.md, docs/statistics.md and docs/conventions.md again (3 minutes; the last needs ../shared)
+docs: $(INSTALLED)  ## Make the computed parts of docs/ and results/reference/ again (5 minutes; two pages need ../shared)
 	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_statistics.py
 	$(BIN)/python docs/make_conventions.py
+	$(BIN)/python docs/make_null_space.py
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -146,24 +146,33 @@ class Degradation(BaseModel):
     """LR's voxel centres lie at u = s·j: a negative control."""
 
     @abstractmethod
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        """The (n_out, n_in) float64 weights of an axis that is degraded; together the axes are the linear part."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether LR is the product of the HR volume and the axes' matrices, and nothing else."""
+        return True
+
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """LR of `shape` from an HR volume, float64; every axis of `shape` divides that of the volume."""
-
-    def _resized(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """`bicubic`, at the centres that this degradation gives LR's voxels."""
-        return _apply(volume, shape, lambda n_in, n_out: resize_matrix(n_in, n_out, self.shifted))
+        return _apply(volume, shape, self.matrix)
 
 
 class BicubicDegradation(Degradation):
     """MATLAB's bicubic, antialiased: the published "BD"."""
 
-    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return self._resized(volume, shape)
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        return resize_matrix(n_in, n_out, self.shifted)
 
 
 class _TruncationDegradation(Degradation):
     part: Literal["real", "magnitude"] = "real"
     """real keeps the ringing around dark pixels with its sign; magnitude rectifies it, which raises the mean."""
+
+    @property
+    def linear(self) -> bool:
+        return self.part == "real"
 
     def _part(self, volume: np.ndarray) -> np.ndarray:
         return np.abs(volume) if self.part == "magnitude" else volume
@@ -172,10 +181,11 @@ class _TruncationDegradation(Degradation):
 class KspaceDegradation(_TruncationDegradation):
     """The frequencies below the LR grid's Nyquist frequency and no others, at LR's voxel centres."""
 
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        return truncation_matrix(n_in, n_out, n_out, self.shifted)
+
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return self._part(
-            _apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_out, n_out, self.shifted))
-        )
+        return self._part(super().__call__(volume, shape))
 
 
 class TruncationCsnDegradation(_TruncationDegradation):
@@ -185,9 +195,12 @@ class TruncationCsnDegradation(_TruncationDegradation):
     bicubic degradation by the published sign and size, with either part.
     """
 
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        return resize_matrix(n_in, n_out, self.shifted) @ truncation_matrix(n_in, n_in, n_out)
+
     def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         low = _apply(volume, shape, lambda n_in, n_out: truncation_matrix(n_in, n_in, n_out))
-        return self._resized(self._part(low), shape)
+        return _apply(self._part(low), shape, lambda n_in, n_out: resize_matrix(n_in, n_out, self.shifted))
 
 
 class GaussianDegradation(Degradation):
@@ -196,8 +209,8 @@ class GaussianDegradation(Degradation):
     fwhm: float = Field(1.0, ge=0.1)
     """Full width at half maximum, in LR voxels."""
 
-    def __call__(self, volume: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        return _apply(volume, shape, lambda n_in, n_out: gaussian_matrix(n_in, n_out, self.fwhm, self.shifted))
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        return gaussian_matrix(n_in, n_out, self.fwhm, self.shifted)
 
 
 DEGRADATIONS: dict[str, type[Degradation]] = {

@@ -9,15 +9,16 @@ their folder (../shared, or MRSR_SHARED) the page cannot be made, since it would
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrsr_bench.datasets.mni152 import Mni152
-from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.degradation import BicubicDegradation, bicubic, degrade
+from mrsr_bench.protocol.loading import load
 from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.system.files import write_text
@@ -112,9 +113,21 @@ def single(name: str) -> Volume:
 
 def reconstructed(volume: Volume) -> tuple[np.ndarray, Case]:
     """MATLAB's bicubic down by 2, rounded as stored, and up again."""
-    lower = partial(degrade, name="bicubic", factors=FACTORS)
-    lr = volume.grid.apply(lower(volume.data), "stored")
-    return bicubic(lr, volume.data.shape), Case(volume.data, lr, volume.grid, FACTORS, lower)
+    lr = volume.grid.apply(degrade(volume.data, "bicubic", FACTORS), "stored")
+    return bicubic(lr, volume.data.shape), Case(volume.data, lr, volume.grid, BicubicDegradation())
+
+
+def sample(volume: Volume) -> tuple[np.ndarray, Case]:
+    """The reconstruction as it is scored, rounded."""
+    prediction, case = reconstructed(volume)
+    return volume.grid.apply(prediction, "stored"), case
+
+
+def midslices() -> Iterator[Volume]:
+    """One slice of each test subject of the protocol ixi_midslice."""
+    for subject in load("ixi_midslice").split["test"]:
+        path = SHARED.parent / "ixi_midslice" / f"{subject}-T1.nii.gz"
+        yield centre_crop(to_plane(read_nifti(path), "axial"), None)
 
 
 def figures(volume: Volume, rows: list[Row]) -> list[float]:
@@ -186,6 +199,8 @@ range, averaging, region and rounding are known to be the same.
 
 {ssim}
 
+{others}
+
 ## What to read from it
 
 - **The range** moves PSNR most. The maximum of a volume is often a few hot voxels, which flatters; a slice's own range
@@ -198,7 +213,8 @@ range, averaging, region and rounding are known to be the same.
 
 The suite's default is what the published IXI tables used, as far as that can be known: one MSE a volume, range
 max − min of the true volume, nothing shaved, the whole SSIM map, predictions rounded to the stored integers. Every
-protocol writes its conventions out, and the caption of every table repeats them.
+protocol writes its conventions out, and the caption of every table repeats them, each as a signature of one line
+([protocols.md](protocols.md#metrics)).
 
 ## The volumes
 
@@ -213,6 +229,8 @@ rows and columns cropped to a multiple of 12.
 
 
 def main() -> None:
+    import other_forms
+
     if not SHARED.is_dir():
         raise SystemExit(f"{SHARED} is not here; the page needs the volumes {', '.join(SINGLE.values())} in it")
     volumes = {EMBEDDED: embedded(), **{name: single(name) for name in SINGLE}}
@@ -232,7 +250,9 @@ def main() -> None:
         for name, volume in volumes.items()
     ]
     spread = f"{min(spreads):.1f} to {max(spreads):.1f}"
-    page = TEXT.format(**tables, spread=spread, picture=PICTURE.name, volumes="\n".join(lines))
+    samples = {name: sample(volume) for name, volume in volumes.items()}
+    others = other_forms.sections(samples, [sample(volume) for volume in midslices()])
+    page = TEXT.format(**tables, others=others, spread=spread, picture=PICTURE.name, volumes="\n".join(lines))
     write_text(PAGE, page)
 
 

@@ -8,7 +8,6 @@ RESULTS holds a run of ixi_midslice_equal with its weights; DIR its slices, by d
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ import numpy as np
 
 from mrsr_bench.data.folders import open_dataset
 from mrsr_bench.data.preparation import prepare
-from mrsr_bench.degradation import degrade
+from mrsr_bench.degradation import DEGRADATIONS
 from mrsr_bench.planning.cells import Training, plan
 from mrsr_bench.protocol.loading import Loaded, load
 from mrsr_bench.scoring.score import Case, score
@@ -44,14 +43,14 @@ def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Fig
     method.load_state(found[0], training.task)
     cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
     pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
-    lower = partial(degrade, name=cell.degradation.name, factors=cell.factors)
+    degradation = DEGRADATIONS[cell.degradation.name]()
     found: Figures = {}
     for tiles in [None, *TILES]:
         task = replace(training.task, tiles=tiles)
         values = []
         for pair in pairs:
             output = method.upscale(pair.scan(cell.factors), task)
-            values.append(score(output, Case(pair.hr, pair.lr, pair.grid, cell.factors, lower), protocol.scoring))
+            values.append(score(output, Case(pair.hr, pair.lr, pair.grid, degradation), protocol.scoring))
         found[cell.label, tiles] = float(np.mean([value["psnr"] for value in values]))
         click.echo(f"{cell.label} ×{cell.factors[2]} {tiles}: {found[cell.label, tiles]:.3f} dB")
     return found

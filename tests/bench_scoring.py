@@ -19,7 +19,7 @@ from benching import report
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrsr_bench.datasets.mni152 import Mni152
-from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.degradation import BicubicDegradation, bicubic, degrade
 from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.scoring.protocol_metrics import METRICS
 from mrsr_bench.scoring.score import Case, radial_errors, score
@@ -41,9 +41,8 @@ def case() -> tuple[np.ndarray, Case]:
     whole = to_plane(read_nifti(Mni152().source("slab035", "T1")), "axial").data[FIRST : FIRST + SHAPE[0]]
     border = [((full - n) // 2, full - n - (full - n) // 2) for full, n in zip(SHAPE, whole.shape, strict=True)]
     hr, grid = np.pad(whole, border), Grid(integer=True, nonnegative=True)
-    lower = partial(degrade, name="bicubic", factors=FACTORS)
-    lr = grid.apply(lower(hr), "stored")
-    return bicubic(lr, hr.shape).astype(np.float32), Case(hr, lr, grid, FACTORS, lower)
+    lr = grid.apply(degrade(hr, "bicubic", FACTORS), "stored")
+    return bicubic(lr, hr.shape).astype(np.float32), Case(hr, lr, grid, BicubicDegradation())
 
 
 def ours(prediction: np.ndarray, volume: Case, **metrics: dict[str, Any]) -> dict[str, float]:

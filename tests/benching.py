@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mrsr_bench.system.environment import environment
-from mrsr_bench.system.files import write_text
+from mrsr_bench.system.files import json_text, write_text
 
 Row = dict[str, Any]
 
@@ -37,7 +36,7 @@ def publish(folder: Path, name: str, title: str, rows: Sequence[Row], device: st
     folder.mkdir(parents=True, exist_ok=True)
     made = environment(device)
     content = {"title": title, "environment": made.model_dump(), "rows": rows}
-    write_text(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / f"{name}.json", json_text(content) + "\n")
     versions = ", ".join(f"{key} {value}" for key, value in made.versions.items() if value)
     table = pd.DataFrame(rows).to_markdown(index=False)
     write_text(folder / f"{name}.md", f"# {title}\n\n{made.device}; {versions}; commit {made.git}.\n\n{table}\n")

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrsr_bench.datasets.folder import Folder
-from mrsr_bench.degradation import bicubic, degrade
+from mrsr_bench.degradation import BicubicDegradation, bicubic, degrade
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.protocol.schema import ScoringSpec
 from mrsr_bench.replication.calibration import calibrate
@@ -123,7 +123,7 @@ def test_the_suite_scores_the_same_under_a_protocols_settings(people: Folder, fi
         "psnr": {"range": "volume_minmax"},
         "ssim": {"range": "volume_max", "window": "uniform7", "map": "whole"},
     }
-    case = Case(volume.data, low, volume.grid, (1, 2, 2), lambda array: array)
+    case = Case(volume.data, low, volume.grid, BicubicDegradation())
     found = score(bicubic(low, CROP), case, ScoringSpec(round="stored", metrics=metrics))
     row = figures.loc["PD", 2, "stored"]
     assert row["psnr/volume/volume_minmax"] == pytest.approx(found["psnr"])

@@ -14,7 +14,6 @@ from scipy.ndimage import convolve, gaussian_filter, label
 from skimage.filters import threshold_otsu
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.scoring.metrics import bands, edges, information, ranges
 from mrsr_bench.scoring.metrics.fidelity import nrmse, psnr
 from mrsr_bench.scoring.metrics.foreground import foreground
@@ -196,52 +195,6 @@ def test_phase_congruency_lies_in_0_to_1(seed: int, rows: int, columns: int) -> 
 
 
 # Bands
-
-
-FACTORS = st.sampled_from([(1, 2, 2), (1, 3, 3), (1, 4, 4), (4, 1, 1), (2, 2, 2), (1, 1, 2), (3, 1, 2)])
-
-
-def plain_low_pass(volume: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
-    """Every frequency asked by itself."""
-    spectrum = np.fft.fftn(volume)
-    for index in np.ndindex(volume.shape):
-        for k, n, factor in zip(index, volume.shape, factors, strict=True):
-            if factor > 1 and not min(k, n - k) < n / (2 * factor):
-                spectrum[index] = 0
-    back = np.fft.ifftn(spectrum)
-    assert abs(back.imag).max() < 1e-9
-    return back.real
-
-
-@FEW
-@given(seeds, FACTORS, st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)))
-def test_low_pass_keeps_the_open_box_of_frequencies(
-    seed: int, factors: tuple[int, int, int], times: tuple[int, int, int]
-) -> None:
-    volume = pair(seed, (factors[0] * times[0], factors[1] * times[1], factors[2] * times[2]))[1]
-    np.testing.assert_allclose(bands.low_pass(volume, factors), plain_low_pass(volume, factors), atol=1e-8)
-
-
-@FEW
-@given(seeds, FACTORS)
-def test_the_two_bands_are_orthogonal_and_filtering_twice_changes_nothing(
-    seed: int, factors: tuple[int, int, int]
-) -> None:
-    volume = pair(seed, (12, 24, 12))[1]
-    low = bands.low_pass(volume, factors)
-    np.testing.assert_allclose(bands.low_pass(low, factors), low, atol=1e-9)
-    assert np.vdot(low, low) + np.vdot(volume - low, volume - low) == pytest.approx(np.vdot(volume, volume))
-
-
-@FEW
-@given(seeds, st.sampled_from([2, 3, 4]))
-def test_zero_filled_truncation_is_the_low_band(seed: int, scale: int) -> None:
-    """An independent definition of the same box: the degradation `kspace` and its adjoint."""
-    volume = pair(seed, (1, 24, 36))[1]
-    lr = degrade(volume, "kspace", (1, scale, scale))
-    np.testing.assert_allclose(
-        bands.low_pass(volume, (1, scale, scale)), zero_fill(lr, volume.shape), atol=1e-9 * np.abs(volume).max()
-    )
 
 
 @FEW

@@ -23,6 +23,7 @@ from mrsr_bench.reporting.render import render_table
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.store.plan import read_plan, view_of
 from mrsr_bench.store.results import Store
+from mrsr_bench.store.signature import signature
 from mrsr_bench.system.files import read_sealed
 
 Write = Callable[..., Path]
@@ -71,7 +72,7 @@ def test_a_plan_says_all_that_a_table_needs(plan: Plan) -> None:
     assert {cell.base for cell in made.cells} == {"bicubic/T1-x2/edsr/seed0", "bicubic/T1-x3/edsr/seed0"}
     psnr = made.metrics[0]
     assert (psnr.label, psnr.unit, psnr.decimals, psnr.higher_is_better) == ("psnr", "dB", 2, True)
-    assert psnr.convention == "PSNR (dB) with range volume_minmax"
+    assert signature(psnr, "volume", 0, "stored") == "psnr|peak=volume_minmax|per=volume|border=0|round=stored|v1"
     assert made.protocol.resolved["split_subjects"]["test"] == ["emil", "fine"]
 
 
@@ -92,7 +93,7 @@ def test_where_two_plans_name_a_cell_the_later_one_gives_its_keys(plan: Plan, wr
     remember((store, *later), ["bicubic"])
     table = build_table(store.view("small"))
     assert "Stale: bicubic T1 x2 bicubic seed 0" in caption_of(table)
-    assert "range volume_max" in caption_of(table), "metrics are those of the plan asked last"
+    assert "psnr|peak=volume_max|" in caption_of(table), "metrics are those of the plan asked last"
     assert "30.00" not in render_table(table, "markdown")
 
 

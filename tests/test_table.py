@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,8 @@ def test_the_caption_says_what_the_figures_are_and_what_is_missing(filled: Plan)
     caption = caption_of(build_table(view(filled)))
     for text in (
         f"Protocol small, version 1, digest {loaded.digest[:12]}",
-        "PSNR (dB) with range volume_minmax",
-        "SSIM with range volume_minmax, window gaussian11, dims 2, map whole",
-        "per volume, border 0, rounding stored",
+        "psnr (dB): psnr|peak=volume_minmax|per=volume|border=0|round=stored|v1",
+        "ssim: ssim|dims=2|map=whole|range=volume_minmax|window=gaussian11|per=volume|border=0|round=stored|v1",
         "n = 2 test subjects",
         "Seeds: 0. With one seed, the figures describe these trained networks",
         "track equal; 30 steps of 2 LR patches 8×8 (3,840 LR pixels)",
@@ -128,7 +128,7 @@ def test_the_spread_is_in_the_frame_and_in_csv_for_columns_of_several_seeds(seed
     assert (
         render_table(build_table(view(seeds)), "csv")
         .splitlines()[0]
-        .endswith(",edsr psnr,edsr psnr SD,edsr ssim,edsr ssim SD")
+        .endswith(",edsr psnr,edsr psnr SD,edsr ssim,edsr ssim SD,signature")
     )
 
 
@@ -271,8 +271,8 @@ def test_chosen_metrics_share_a_cell_in_the_order_asked_for(many: Plan) -> None:
     table = build_table(view(many), metrics=["psnr_max", "hfen", "psnr"])
     main, caption, records = render_table(table, "markdown").split("\n\n")
     assert table_rows(main)[1][2:4] == ["31.00/0.3000/30.00", "33.00/0.2000/32.00"]
-    assert caption.splitlines()[1].startswith("- Cells: psnr_max/hfen/psnr. ")
-    assert "SSIM" not in caption
+    assert caption.splitlines()[1].startswith("- Cells: psnr_max/hfen/psnr, ")
+    assert "ssim" not in caption
     assert table_rows(records)[0][3] == "psnr_max"
     assert list(frame_of(table).columns.get_level_values("metric").unique()) == ["psnr_max", "hfen", "psnr"]
 
@@ -282,10 +282,53 @@ def test_a_metric_that_the_protocol_lacks_is_refused_with_those_it_has(many: Pla
         build_table(view(many), metrics=["psnr", "hfan"])
 
 
-def test_the_caption_spells_every_convention_and_the_direction_where_lower_is_better(many: Plan) -> None:
+def test_the_caption_has_every_signature_and_the_direction_where_lower_is_better(many: Plan) -> None:
     caption = caption_of(build_table(view(many)))
-    assert "; HFEN (lower is better); psnr_max: PSNR (dB) with range volume_max; per volume" in caption
-    assert "PSNR (dB) with range volume_minmax; SSIM with range" in caption
+    assert "Signatures: psnr (dB): psnr|peak=volume_minmax|" in caption
+    assert "; hfen (lower is better): hfen|per=volume|border=0|round=stored|v1; psnr_max (dB): psnr|peak=" in caption
+
+
+def test_the_signatures_are_in_every_format(many: Plan) -> None:
+    table, signature = build_table(view(many)), "psnr|peak=volume_minmax|per=volume|border=0|round=stored|v1"
+    assert signature in render_table(table, "markdown")
+    escaped = signature.replace("_", r"\_").replace("|", r"\textbar\allowbreak{}")
+    assert escaped in render_table(table, "latex")
+    header, *lines = render_table(table, "csv").splitlines()
+    assert header.endswith(",signature")
+    assert all(line.endswith(f",{signature}") for line in lines)
+    assert {record.signature for records in table.records.values() for record in records} == {signature}
+
+
+@pytest.fixture
+def special(many: Plan) -> Plan:
+    """bicubic predicts one subject exactly; hfen stands for a metric that does not apply to edsr's row."""
+    exact = {"one": {**dict.fromkeys(MANY, 0.9), "psnr": math.inf}, "two": {**dict.fromkeys(MANY, 0.9), "psnr": 30.0}}
+    fill_subjects(many, "bicubic", exact, 0, "x2")
+    fill(many, "edsr", "x2", 0, 0, metrics={**dict.fromkeys(MANY, 0.9), "hfen": math.nan})
+    return many
+
+
+def test_an_exact_prediction_is_named_in_the_caption_and_its_mean_is_infinite(special: Plan) -> None:
+    table = build_table(view(special))
+    assert "psnr is infinite for bicubic T1 x2 (one): an exact prediction. A mean over it is infinite too." in (
+        caption_of(table).splitlines()
+    )
+    assert rows(render_table(table, "markdown"))[0][2] == "**inf**/**0.9000**"
+    assert frame_of(table).loc[("T1", "x2"), ("bicubic", "psnr")] == math.inf
+
+
+def test_an_infinite_difference_has_no_interval(special: Plan) -> None:
+    text = render_table(build_table(view(special)), "markdown", baseline="linear")
+    assert ["T1", "x2", "bicubic", "+inf", "–", "2", "–"] in table_rows(text.split("\n\n")[3])
+
+
+def test_a_metric_that_does_not_apply_is_a_dash_and_the_caption_says_why(special: Plan) -> None:
+    table = build_table(view(special))
+    assert table_rows(render_table(table, "markdown").split("\n\n")[1])[1][3:] == ["<u>0.9000</u>", "**0.2000**", "–"]
+    assert "hfen: – where LR has noise or is not linear in HR." in caption_of(table).splitlines()
+    assert not table.gaps
+    assert math.isnan(frame_of(table).loc[("T1", "x2"), ("edsr", "hfen")])
+    render_table(build_table(view(special), metrics=["hfen"]), "markdown", baseline="linear", flops=True)
 
 
 def test_latex_has_a_second_table_that_refers_to_the_first(many: Plan) -> None:
@@ -399,9 +442,13 @@ def test_a_quoted_figure_is_set_beside_the_metric_of_that_name_only(
     protocol = write_protocol(data=IXI, scoring={"round": "stored", "metrics": metrics})
     table = build_table(view((Store(tmp_path / "results"), *plan_request(Request(str(protocol))))), published=True)
     main, below, *_ = render_table(table, "markdown").split("\n\n")
-    assert "quoted" not in main
-    assert table_rows(below)[0][3:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
-    assert [line[2:] for line in table_rows(below)[1:]] == [["psnr", "–", "35.04"], ["ssim", "–", "0.9664"]]
+    assert table_rows(main)[0][2:] == ["bicubic", "Bicubic [quoted: CSN 2019]"]
+    assert table_rows(main)[1][2:] == ["–", "35.04/0.9664"]
+    assert table_rows(below) == [
+        ["contrast", "scale", "metric", "bicubic"],
+        ["PD", "x2", "psnr_max", "–"],
+        ["PD", "x2", "hfen", "–"],
+    ]
 
 
 @pytest.mark.parametrize(

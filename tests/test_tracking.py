@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from plugins import NEAREST, NETWORK, RAISES, write
+from recorded import fill
 from test_runs import Ear, bench, cell_folder
 
 from mrsr_bench.planning.cells import Training
@@ -128,6 +130,22 @@ def test_a_machine_without_mlflow_costs_one_warning_and_no_result(
     [warning] = [line for line in ear.lines if line.startswith("warning")]
     assert "results are safe" in warning
     assert "mlflow" in warning.rpartition(": ")[2]
+
+
+@pytest.mark.usefixtures("database")
+def test_an_infinite_figure_and_one_that_does_not_apply_arrive(
+    write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
+    loaded, trainings = plan_request(Request(str(write_protocol())))
+    figures = {"psnr": math.inf, "ssim": math.nan}
+    fill((Store(tmp_path / "results"), loaded, trainings), "bicubic", "x2", 0, 0, metrics=figures, fit=None)
+    Mirror(tmp_path / "results", None, pytest.fail).sync(mirrored_cells(tmp_path, loaded, trainings))
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(tmp_path / "results"))
+    [run] = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert run.data.metrics["psnr"] > 1e300, "MLflow stores the largest number"
+    assert math.isnan(run.data.metrics["ssim"])
 
 
 @pytest.mark.usefixtures("database")

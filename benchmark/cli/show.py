@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +31,13 @@ def list_(kind: str | None, details: bool, as_json: bool) -> None:
     bench list
     bench list methods --details
     """
+    from ..system.files import json_text
     from . import listing
 
     kinds = [kind] if kind else ["methods", "protocols", "datasets"]
     if as_json:
         content = {name: listing.details(name) for name in kinds}
-        click.echo(json.dumps(content[kind] if kind else content, indent=2))
+        click.echo(json_text(content[kind] if kind else content))
         return
     for name in kinds:
         click.echo(f"{name}:")
@@ -51,10 +51,11 @@ def protocol(name: str) -> None:
     """Show a protocol, by name or path, with all values resolved, and its digest."""
     from ..planning.entrants import resolve_names
     from ..protocol.loading import load
+    from ..system.files import json_text
 
     loaded = load(name)
     resolve_names(loaded)
-    click.echo(json.dumps({**loaded.resolved(), "digest": loaded.digest}, indent=2))
+    click.echo(json_text({**loaded.resolved(), "digest": loaded.digest}))
 
 
 @click.command()
@@ -88,13 +89,14 @@ def status(protocol: str | None, check: bool, results: Path, as_json: bool) -> N
     lock is taken. Look as often as you like while runs work.
     """
     from ..store.results import Store
+    from ..system.files import json_text
 
     store = Store(results)
     view = store.view(protocol)
     rows = _checked(store, protocol) if check else _planned(view)
     if as_json:
         head = {"protocol": view.protocol.folder, "digest": view.protocol.digest, "damaged_plans": list(view.damaged)}
-        click.echo(json.dumps({**head, "cells": rows}, indent=2))
+        click.echo(json_text({**head, "cells": rows}))
         return
     click.echo(f"{view.protocol.folder}, version {view.protocol.version}, digest {view.protocol.digest[:12]}")
     for line in aligned([(row["state"], _status_text(row)) for row in rows]):
@@ -168,13 +170,15 @@ def table(
 ) -> None:
     """Print the table: rows contrast × scale, columns methods, and its caption.
 
-    A cell shows the protocol's first two metrics, and a second table the others; with --metrics, a cell shows those.
+    A cell shows the protocol's first two metrics, with --published those that papers print, and a second table the
+    others; with --metrics, a cell shows those.
     Of several seeds it shows the mean ± the standard deviation over them. Columns of a row without a common letter
     differ; bold is what cannot be told from the best. This needs three seeds of methods that have chance.
 
     Below it are the contrasts that the protocol fixed beforehand, and the difference of each column from the baseline,
     in the first metric, with what they say of these networks and of the methods (docs/statistics.md). --flops is in
-    the first metric too. CSV has only the figures of the main table, and their spread.
+    the first metric too. CSV has only the figures, their spread, and the signature of the first
+    metric's convention.
 
     \b
     bench table --published                    what papers print, in columns of their own

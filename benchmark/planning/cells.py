@@ -20,7 +20,7 @@ from ..registry import Source
 from ..store.cell_files import Place, Standing, inspect_cell
 from ..store.plan import RateOrigin
 from ..store.results import Store
-from ..system.files import Readable, digest
+from ..system.files import Readable, digest, with_finite_numbers
 from .entrants import Entrant, entrants_of, error_text, resolve_names
 
 P = TypeVar("P", bound=Readable)
@@ -218,7 +218,7 @@ def _training(
     training = Training(
         loaded,
         entrant.source,
-        entrant.method.options.model_dump(mode="json") if entrant.method else {},
+        with_finite_numbers(entrant.method.options.model_dump(mode="json")) if entrant.method else {},
         entrant.recipe,
         base,
         None,

@@ -14,7 +14,7 @@ from ..errors import BenchError, UsageError
 from ..protocol.loading import Loaded, is_builtin
 from ..protocol.schema import scale_name
 from ..registry import BrokenPlugin, datasets, find_source, load_dataset
-from ..scoring.protocol_metrics import metric_class
+from ..scoring.protocol_metrics import make_metric
 from ..store.plan import CellPlan, ColumnPlan, CrossTestPlan, MetricPlan, Origin, Plan, ProtocolPlan, RatesPlan
 from ..store.results import Store
 from ..system.files import sha256_of
@@ -70,7 +70,7 @@ def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Pl
         protocol=_protocol(loaded),
         columns=tuple(columns[label] for label in labels),
         cells=tuple(sorted(cells, key=lambda cell: (rows.index(cell.row), labels.index(cell.label)))),
-        metrics=tuple(_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
+        metrics=tuple(plan_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
     )
 
 
@@ -172,15 +172,18 @@ def _cross_test(test: CrossTest) -> CrossTestPlan:
     return CrossTestPlan(title=test.title, score_key=test.score_key, is_control=test.is_control)
 
 
-def _metric(loaded: Loaded, label: str) -> MetricPlan:
-    settings = loaded.protocol.scoring.metrics[label]
-    metric = metric_class(label, settings)
+def plan_metric(loaded: Loaded, label: str) -> MetricPlan:
+    """How a metric of the protocol is computed and shown."""
+    scoring = loaded.protocol.scoring
+    metric = make_metric(label, scoring.metrics[label], scoring.unit)
     return MetricPlan(
         label=label,
-        metric=settings.get("metric", label),
+        metric=scoring.metrics[label].get("metric", label),
         title=metric.title,
         unit=metric.unit,
         decimals=metric.decimals,
         higher_is_better=metric.higher_is_better,
-        settings={key: value for key, value in settings.items() if key != "metric"},
+        settings=metric.model_dump(mode="json"),
+        fixed=metric.fixed,
+        definition=metric.definition,
     )

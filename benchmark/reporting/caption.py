@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..replication import published as papers
@@ -27,8 +29,10 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
     parts = [
         f"Protocol {protocol.folder}, version {protocol.version}, digest {protocol.digest[:12]}: "
         f"{protocol.description}",
-        f"Cells: {'/'.join(table.main_metrics)}. {_conventions(table)}; "
-        f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
+        f"Cells: {'/'.join(table.main_metrics)}, mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
+        f"Signatures: {'; '.join(_signatures(table))}.",
+        *_infinite(table),
+        *_inapplicable(table),
         *_seeds(table, recorded),
         *ties_statements(table),
         *budget.training_statements(table),
@@ -51,10 +55,36 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
     return "\n".join(parts)
 
 
-def _conventions(table: Table) -> str:
-    """Every metric's convention in full."""
-    protocol, metrics = table.view.protocol, "; ".join(metric.convention for metric in table.conventions.values())
-    return f"{metrics}; per {protocol.unit}, border {protocol.border}, rounding {protocol.rounding}"
+def _signatures(table: Table) -> list[str]:
+    """Every metric's signature, with its unit, and its direction where lower is better."""
+    texts = []
+    for label, metric in table.conventions.items():
+        notes = [metric.unit, "" if metric.higher_is_better else "lower is better"]
+        remark = ", ".join(note for note in notes if note)
+        texts.append(f"{label}{f' ({remark})' if remark else ''}: {table.signature(label)}")
+    return texts
+
+
+def _infinite(table: Table) -> list[str]:
+    """For each metric, the cells and subjects with an infinite figure: a mean over it is infinite too."""
+    exact = "an exact prediction" + (" of a slice" if table.view.protocol.unit == "slice" else "")
+    statements = []
+    for metric in table.metrics:
+        cells = []
+        for row, label in table.records:
+            by_seed = [scores[metric].items() for scores in table.scores[row, label].values()]
+            subjects = {subject for scores in by_seed for subject, score in scores if math.isinf(score)}
+            cells += [f"{label} {' '.join(row)} ({', '.join(sorted(subjects))})"] if subjects else []
+        if cells:
+            statements.append(f"{metric} is infinite for {', '.join(cells)}: {exact}. A mean over it is infinite too.")
+    return statements
+
+
+def _inapplicable(table: Table) -> list[str]:
+    """The metrics that some rows cannot have."""
+    recorded = [record for records in table.records.values() for record in records]
+    metrics = [metric for metric in table.metrics if any(math.isnan(record.metrics[metric]) for record in recorded)]
+    return [f"{', '.join(metrics)}: – where LR has noise or is not linear in HR."] if metrics else []
 
 
 def _seeds(table: Table, recorded: list[DoneRecord]) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
+import numpy as np
+
 from .contrasts import Contrast, Verdict, column_scores, contrast, pooled_contrast, verdicts
 from .statistics import ALPHA, holm
 from .table import Row, Table
@@ -37,7 +39,8 @@ class Claim:
 
 def ties(table: Table, row: Row, metric: str) -> Ties:
     """The tie groups of a row: all pairs of columns that carry a claim, Holm at 5 %."""
-    columns = [scores for label in table.labels if (scores := column_scores(table, row, label, metric))]
+    scored = [scores for label in table.labels if (scores := column_scores(table, row, label, metric))]
+    columns = [scores for scores in scored if not np.isnan(scores.values).any()]
     sign = -1 if table.conventions[metric].higher_is_better else 1
     ranked = sorted(columns, key=lambda scores: sign * float(scores.values.mean()))
     pairs = combinations([scores for scores in ranked if not scores.why_no_claim], 2)

@@ -71,7 +71,11 @@ def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
 def _with_optimal(table: Table, cells: Sequence[Efficiency]) -> list[Efficiency]:
     """The cells of a row, those with MACs told whether they are Pareto-optimal."""
     sign = -1 if table.conventions[table.metrics[0]].higher_is_better else 1
-    points = {cell.label: (cell.macs, sign * cell.quality) for cell in cells if cell.macs is not None}
+    points = {
+        cell.label: (cell.macs, sign * cell.quality)
+        for cell in cells
+        if cell.macs is not None and not math.isnan(cell.quality)
+    }
     optimal = dict(zip(points, pareto_optimal(list(points.values())), strict=True))
     return [replace(cell, optimal=optimal.get(cell.label)) for cell in cells]
 

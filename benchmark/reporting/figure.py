@@ -49,7 +49,8 @@ def draw_figure(table: Table, path: Path) -> None:
 def _panel(axes: Any, table: Table, row: Row, cells: list[Efficiency]) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    axes.set_title(" ".join(row), fontsize=9)
+    endless = [cell.label for cell in efficiencies(table) if cell.row == row and math.isinf(cell.quality)]
+    axes.set_title(" ".join(row) + (f" (infinite: {', '.join(endless)})" if endless else ""), fontsize=9)
     axes.set_ylabel(table.conventions[table.metrics[0]].title)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

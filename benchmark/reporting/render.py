@@ -27,7 +27,7 @@ _RAISED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰ�
 _LATEX: dict[int, str] = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
-    "†": r"$^\dagger$", "±": r"$\pm$", "−": r"$-$",
+    "|": r"\textbar\allowbreak{}", "†": r"$^\dagger$", "±": r"$\pm$", "−": r"$-$",
 })  # fmt: skip
 """Letter → LaTeX. pandas' Styler escapes the first ten alone, and neither captions nor the parts of a cell."""
 
@@ -45,11 +45,12 @@ def render_table(table: Table, format: Format, baseline: str | None = None, flop
 
     Metrics beyond those of the main table's cells have a table below it, one row per metric. The differences from the
     label `baseline` and, with `flops`, quality against multiply-accumulates have tables below that. CSV holds the
-    figures alone.
+    figures and the signature of the first metric.
     """
     if format == "csv":
         frame = frames.frame_of(table)
         frame.columns = frame.columns.map(" ".join)
+        frame["signature"] = table.signature(table.metrics[0])
         return frame.to_csv()
     main = _figure_table(table, format, {(): table.main_metrics})
     others = _figure_table(table, format, {(metric,): [metric] for metric in table.other_metrics})

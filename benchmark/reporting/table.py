@@ -15,6 +15,8 @@ from ..store.cross_tests import CrossStanding
 from ..store.plan import CellPlan, MetricPlan, View
 from ..store.record import DoneRecord
 from ..store.score_files import Scores
+from ..store.signature import signature
+from ..system.units import figure_text
 from . import statistics
 
 Row = tuple[str, ...]
@@ -80,13 +82,16 @@ class Table:
 
     @property
     def main_metrics(self) -> list[str]:
-        """The metrics of the main table's cells."""
-        return self.metrics if self.chosen else self.metrics[:_METRICS_PER_CELL]
+        """The metrics of the main table's cells: the first two; beside quoted figures, those that papers print."""
+        if self.chosen:
+            return self.metrics
+        quoted = [metric for metric in self.metrics if self.published and self.quoted_metric(metric)]
+        return quoted or self.metrics[:_METRICS_PER_CELL]
 
     @property
     def other_metrics(self) -> list[str]:
         """The metrics of the second table."""
-        return [] if self.chosen else self.metrics[_METRICS_PER_CELL:]
+        return [metric for metric in self.metrics if metric not in self.main_metrics]
 
     @cached_property
     def conventions(self) -> dict[str, MetricPlan]:
@@ -128,7 +133,12 @@ class Table:
 
     def figure_text(self, metric: str, value: float) -> str:
         """A figure with the metric's digits; '–' for NaN."""
-        return "–" if math.isnan(value) else f"{value:.{self.conventions[metric].decimals}f}"
+        return figure_text(value, self.conventions[metric].decimals)
+
+    def signature(self, metric: str) -> str:
+        """`store.signature.signature` of a metric."""
+        protocol = self.view.protocol
+        return signature(self.conventions[metric], protocol.unit, protocol.border, protocol.rounding)
 
     def row_headings(self) -> list[str]:
         return ["degradation", "contrast", "scale"][-len(self.rows[0]) :] if self.rows else ["contrast", "scale"]

@@ -46,7 +46,7 @@ def _scores(
     for number, pair in enumerate(pairs, start=1):
         held.send(Upscaled(label=f"{cell.label} on {test.title}", subject=number, subjects=len(pairs)))
         prediction, _ = upscale(held, cell, predictor, pair)
-        case = case_of(pair, test.degradation, cell.factors)
+        case = case_of(pair, test.degradation)
         try:
             scores[pair.subject] = score(prediction, case, held.training.loaded.protocol.scoring)
         except ValueError as error:

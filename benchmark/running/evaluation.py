@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ..data.pairs import Pair
-from ..degradation import degrade
+from ..degradation import DEGRADATIONS
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
@@ -132,7 +131,7 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
     durations = []
     for pair, prediction, seconds in _predictions(held, cell, predictor, pairs, kept):
         durations.append(seconds)
-        case = case_of(pair, cell.degradation, cell.factors)
+        case = case_of(pair, cell.degradation)
         try:
             scores[pair.subject] = score(prediction, case, scoring)
             radial.append(radial_errors(prediction, case, scoring))
@@ -142,10 +141,10 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
     return TestResult(scores, radial, exhibits, round(float(np.mean(durations)), 4))
 
 
-def case_of(pair: Pair, degradation: DegradationSpec, factors: tuple[int, int, int]) -> Case:
+def case_of(pair: Pair, degradation: DegradationSpec) -> Case:
     """A test volume to score, whose LR was made by `degradation`."""
-    down = functools.partial(degrade, name=degradation.name, factors=factors, **degradation.options)
-    return Case(pair.hr, pair.lr, pair.grid, factors, down)
+    model = DEGRADATIONS[degradation.name](**degradation.options)
+    return Case(pair.hr, pair.lr, pair.grid, model, degradation.noise is not None)
 
 
 def _describe_volumes(

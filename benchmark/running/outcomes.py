@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..store.cell_files import State
+from ..system.units import figure_text
 
 
 class LabelledCell(Protocol):
@@ -60,7 +61,7 @@ class Outcomes(list[Outcome]):
 
 def _figures(outcome: Outcome, metrics: Sequence[str]) -> list[str]:
     figures = outcome.metrics or {}
-    return [f"{figures[name]:.4f}" if name in figures else "" for name in metrics]
+    return [figure_text(figures[name]) if name in figures else "" for name in metrics]
 
 
 def _first_line(text: str) -> str:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from ..system.units import duration_text, size_text, with_prefix
+from ..system.units import duration_text, figure_text, size_text, with_prefix
 from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upscaled, Warned
 
 if TYPE_CHECKING:
@@ -234,4 +234,4 @@ def figures(outcome: Outcome) -> str:
     """A cell's mean metrics, or why it has none."""
     if outcome.metrics is None:
         return outcome.message
-    return "  ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items())
+    return "  ".join(f"{name} {figure_text(value)}" for name, value in outcome.metrics.items())

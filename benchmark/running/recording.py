@@ -6,14 +6,19 @@ import time
 from typing import Any, Literal
 
 from ..planning.cells import Cell, Training
+from ..planning.planner import plan_metric
 from ..store.record import CrossScores, DoneRecord, UndoneRecord
+from ..store.signature import signature
 
 
 def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
-    """The record of a cell that has figures: `figures` are the fields that `DoneRecord` adds to `Record`.
+    """The record of a cell that has figures: `figures` are the fields that `DoneRecord` adds, but its signature.
 
     The source digest is that of the fit where there is one: weights that are scored again keep theirs.
     """
+    scoring = training.loaded.protocol.scoring
+    primary = plan_metric(training.loaded, next(iter(scoring.metrics)))
+    figures["signature"] = signature(primary, scoring.unit, scoring.border, scoring.round)
     record = DoneRecord.model_validate({**_common_fields(training, cell), **figures})
     return record.model_copy(update={"source_digest": record.fit.source_digest}) if record.fit else record
 

@@ -18,8 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, field_validator
 
-from .metrics import bands, ranges
+from ..degradation import Degradation
+from .metrics import ranges
 from .metrics.foreground import foreground
+from .metrics.null_space import range_part
 
 T = TypeVar("T")
 Sums = tuple[float, ...]
@@ -73,12 +75,15 @@ class Comparison:
 
     prediction: np.ndarray
     """(D, H, W) float64, rounded as the protocol says."""
+    unrounded: np.ndarray
+    """(D, H, W) float64, the prediction before it was rounded and clipped at 0."""
     truth: np.ndarray
     """(D, H, W) float64."""
     lr: np.ndarray
     """(D, h, w), as the method saw it."""
-    factors: tuple[int, int, int]
-    degrade: Callable[[np.ndarray], np.ndarray]
+    degradation: Degradation
+    noisy: bool
+    """Whether LR has noise of its own."""
     border: int
     """Pixels of rows and columns that do not count; ranges, mask and spectra are of the whole volume."""
     unit: str
@@ -132,13 +137,14 @@ class Comparison:
 
     @cached_property
     def error(self) -> np.ndarray:
-        """(D, H, W)."""
-        return self.prediction - self.truth
+        """(D, H, W), of the prediction before it was rounded."""
+        return self.unrounded - self.truth
 
     @cached_property
-    def low(self) -> tuple[np.ndarray, np.ndarray]:
-        """The parts of the error and of the truth that LR's band holds: `metrics.bands.low_pass`."""
-        return bands.low_pass(self.error, self.factors), bands.low_pass(self.truth, self.factors)
+    def range_parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """`metrics.null_space.range_part` of `error` and of the truth."""
+        error, truth = (range_part(volume, self.degradation, self.lr.shape) for volume in (self.error, self.truth))
+        return error, truth
 
 
 def constant_slices(volume: np.ndarray) -> list[bool]:
@@ -160,6 +166,10 @@ class Metric(BaseModel):
     unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
     decimals: ClassVar[int] = 4
+    definition: ClassVar[int] = 1
+    """Raise it when the same settings give another figure."""
+    fixed: ClassVar[dict[str, Any]] = {}
+    """What of `scoring` the metric does not follow: per, border or round → what it does instead."""
 
     @field_validator("range", check_fields=False)
     @classmethod
@@ -168,8 +178,14 @@ class Metric(BaseModel):
             raise ValueError("a slice's range needs scoring.unit 'slice'")
         return value
 
+    def applies(self, comparison: Comparison) -> bool:
+        """Whether the metric is defined for the way in which LR was made."""
+        return True
+
     def __call__(self, comparison: Comparison) -> float:
-        """The figure of a volume. Raises ValueError where it has none."""
+        """The figure of a volume, NaN where the metric does not apply. Raises ValueError where it has no figure."""
+        if not self.applies(comparison):
+            return math.nan
         sums = np.array(self.all_sums(comparison), np.float64)
         figure = self.figure(sums.sum(axis=0)) if comparison.unit == "volume" else self._of_slices(sums)
         if math.isnan(figure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator
@@ -173,38 +173,50 @@ class LrConsistency(Metric):
 
     title = "LR NRMSE"
     higher_is_better = False
+    fixed: ClassVar[dict[str, Any]] = {"border": 0}
 
     def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
         lr = np.asarray(comparison.lr, np.float64)
-        return _slice_by_slice(comparison.degrade(comparison.prediction) - lr, lr, _left_out(comparison, lr))
+        degraded = comparison.degradation(comparison.prediction, lr.shape)
+        return _slice_by_slice(degraded - lr, lr, _left_out(comparison, lr))
 
     def figure(self, sums: np.ndarray) -> float:
         return math.sqrt(super().figure(sums))
 
 
-class InbandNmse(Metric):
-    """‖error‖² / ‖truth‖² within LR's band (`metrics.bands.low_pass`): how badly it is deblurred. Of whole volumes."""
+class _OfLinear(Metric):
+    """Of whole volumes before rounding, where LR is linear in HR (`Degradation.linear`) and has no noise."""
 
-    title = "in-band NMSE"
+    fixed: ClassVar[dict[str, Any]] = {"border": 0, "round": "none"}
+
+    def applies(self, comparison: Comparison) -> bool:
+        return comparison.degradation.linear and not comparison.noisy
+
+
+class RangeNmse(_OfLinear):
+    """‖P·error‖² / ‖P·truth‖² in what LR determines (`metrics.null_space`): 0 degrades to the same LR as the truth."""
+
+    title = "range NMSE"
     higher_is_better = False
     decimals = 5
 
     def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
-        return _slice_by_slice(*comparison.low, _left_out(comparison, comparison.truth))
+        return _slice_by_slice(*comparison.range_parts, _left_out(comparison, comparison.truth))
 
 
-class OutbandRecovered(Metric):
-    """1 − ‖error‖² / ‖truth‖² outside LR's band: 1 is all of the lost detail, 0 none, negative is invention.
+class NullspaceRecovered(_OfLinear):
+    """1 − ‖(I − P)·error‖² / ‖(I − P)·truth‖² in what LR holds nothing of (`metrics.null_space`).
 
-    Of whole volumes.
+    1 is all of the lost detail, 0 none, as in the image of least norm that degrades to LR; negative is invention.
     """
 
-    title = "out-of-band recovered"
+    title = "null space recovered"
 
     def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
-        low_error, low_truth = comparison.low
-        high_error, high_truth = comparison.error - low_error, comparison.truth - low_truth
-        return _slice_by_slice(high_error, high_truth, _left_out(comparison, comparison.truth))
+        error, truth = comparison.range_parts
+        return _slice_by_slice(
+            comparison.error - error, comparison.truth - truth, _left_out(comparison, comparison.truth)
+        )
 
     def figure(self, sums: np.ndarray) -> float:
         return 1 - super().figure(sums)
@@ -235,8 +247,8 @@ METRICS: dict[str, type[Metric]] = {
     "haarpsi": HaarPsi,
     "fsim": Fsim,
     "lr_consistency": LrConsistency,
-    "inband_nmse": InbandNmse,
-    "outband_recovered": OutbandRecovered,
+    "range_nmse": RangeNmse,
+    "nullspace_recovered": NullspaceRecovered,
 }
 """Metric name in a protocol → its settings and its function of a `Comparison`."""
 

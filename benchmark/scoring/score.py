@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..degradation import Degradation
 from ..protocol.schema import ScoringSpec
 from ..system.parallel import thread_pool
 from ..volumes import Grid
@@ -27,16 +28,17 @@ class Case:
     lr: np.ndarray
     """(D, h, w), as the method saw it: rounded, with noise where the protocol adds it."""
     grid: Grid
-    factors: tuple[int, int, int]
-    degrade: Callable[[np.ndarray], np.ndarray]
-    """HR volume → its LR in float64, without noise and not rounded."""
+    degradation: Degradation
+    """Made LR of HR, before noise and rounding."""
+    noisy: bool = False
+    """Whether noise was added to LR."""
 
 
 def score(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> dict[str, float]:
     """Label → figure for one predicted volume (D, H, W) in the file's intensity units. Slices run on all cores.
 
-    Raises ValueError where the shape differs from the truth's, a value is not finite, a border leaves nothing, or the
-    truth allows no figure (it is blank).
+    A metric that does not apply to the degradation has NaN. Raises ValueError where the shape differs from the truth's,
+    a value is not finite, a border leaves nothing, or the truth allows no figure (it is blank).
     """
     with _compared(prediction, case, scoring) as comparison:
         return {
@@ -71,10 +73,11 @@ def _compared(prediction: np.ndarray, case: Case, scoring: ScoringSpec) -> Itera
         final = list(cores.map(lambda image: case.grid.apply(image, scoring.round), prediction))
         yield Comparison(
             np.asarray(final, np.float64),
+            np.asarray(prediction, np.float64),
             np.asarray(case.hr, np.float64),
             case.lr,
-            case.factors,
-            case.degrade,
+            case.degradation,
+            case.noisy,
             scoring.border,
             scoring.unit,
             cores,

@@ -167,14 +167,11 @@ class MetricPlan(Part):
     decimals: int
     higher_is_better: bool
     settings: dict[str, Any]
-
-    @property
-    def convention(self) -> str:
-        """All settings that decide the figure, as text."""
-        label = "" if self.label == self.metric else f"{self.label}: "
-        direction = "" if self.higher_is_better else " (lower is better)"
-        settings = ", ".join(f"{key} {value}" for key, value in self.settings.items())
-        return f"{label}{self.title}{direction}" + (f" with {settings}" if settings else "")
+    """The metric's own settings."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """What of `scoring` the metric does not follow: per, border or round → what it does instead."""
+    definition: int = 1
+    """Version of the metric's definition."""
 
 
 class Plan(Part):

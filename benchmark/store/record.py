@@ -20,7 +20,7 @@ _TITLE = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]{1,200}")
 class Part(BaseModel):
     """Base of a record's parts: immutable; unknown fields are ignored."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings")
 
 
 class ProtocolMark(Part):
@@ -179,7 +179,9 @@ class DoneRecord(Record):
 
     state: Literal["done"] = "done"
     metrics: dict[str, float]
-    """Metric → its mean over the test subjects of scores.csv."""
+    """Metric → its mean over the test subjects of scores.csv; NaN where it does not apply to the degradation."""
+    signature: str | None = None
+    """How the first metric was measured (`store.plan.MetricPlan.signature`); None in older records."""
     n: int
     """Test subjects."""
     fit: Fit | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -52,6 +51,6 @@ def read_scores(path: Readable, checksum: str, record: DoneRecord | CrossScores)
         raise DamagedFile(path, str(error)) from None
     for metric, mean in record.metrics.items():
         values = list(scores.get(metric, {}).values())
-        if len(values) != record.n or not math.isclose(float(np.mean(values)), mean, rel_tol=1e-9):
+        if len(values) != record.n or not np.isclose(np.mean(values), mean, rtol=1e-9, atol=0, equal_nan=True):
             raise DamagedFile(path, f"its mean or number of subjects of {metric} differs from the record")
     return scores

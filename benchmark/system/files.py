@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -136,9 +137,29 @@ def read_bytes(path: Readable) -> bytes:
         raise DamagedFile(path, error.strerror or str(error)) from None
 
 
+def json_text(content: Any) -> str:
+    """Plain data as JSON that every parser reads, with an indent of two.
+
+    JSON has no word for numbers that are not finite: they are the texts "Infinity", "-Infinity" and "NaN", which
+    pydantic reads back as such numbers where a field is a float.
+    """
+    return json.dumps(with_finite_numbers(content), indent=2, allow_nan=False)
+
+
+def with_finite_numbers(content: Any) -> Any:
+    """Plain data whose numbers that are not finite are texts, as `json_text` writes them."""
+    if isinstance(content, Mapping):
+        return {key: with_finite_numbers(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [with_finite_numbers(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
+    return content
+
+
 def sealed(content: Mapping[str, Any]) -> str:
     """Plain data, not empty, as JSON text that ends with the SHA-256 of all text before it."""
-    body = json.dumps(content, indent=2).removesuffix("\n}")
+    body = json_text(content).removesuffix("\n}")
     return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 

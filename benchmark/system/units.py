@@ -1,6 +1,8 @@
-"""Numbers as text: sizes, durations, and any number with a metric prefix."""
+"""Numbers as text: sizes, durations, figures, and any number with a metric prefix."""
 
 from __future__ import annotations
+
+import math
 
 _PREFIXES = ("", "k", "M", "G", "T")
 
@@ -21,6 +23,11 @@ def duration_text(seconds: float) -> str:
     if minutes < 600:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{seconds / 3600:,.0f} h"
+
+
+def figure_text(figure: float, decimals: int = 4) -> str:
+    """A figure with its digits; '–' for NaN, which is no figure, and 'inf' for that of an exact prediction."""
+    return "–" if math.isnan(figure) else f"{figure:.{decimals}f}"
 
 
 def with_prefix(number: float) -> tuple[str, str]:

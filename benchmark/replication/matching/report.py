@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
+from ...system.files import json_text
 from ..splits import Folds, as_csv
 from .lr_degradations import LrDegradation
 from .search import VolumeOrigin
@@ -104,7 +104,7 @@ class MatchingReport:
             "lr": [asdict(degradation) for degradation in self.lr_degradations],
             "problems": self.problems(),
         }
-        return json.dumps(content, indent=1) + "\n"
+        return json_text(content) + "\n"
 
     def markdown(self, archive: str) -> str:
         """The page: counts, geometry, intensities, LR, problems."""

@@ -6,7 +6,8 @@
 - `edges`: HFEN and GMSD
 - `information`: VIF in the pixel domain, HaarPSI
 - `fsim`: feature similarity, with its phase congruency
-- `bands`: what lies below and above LR's Nyquist frequency; energy by radial frequency
+- `null_space`: what LR determines of a volume, and what it holds nothing of
+- `bands`: energy by radial frequency
 - `foreground`: the mask of the head
 
 Most functions give *sums*, not the figure: a volume's figure is made of the sums over its slices, a slice's of its own.

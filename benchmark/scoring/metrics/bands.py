@@ -1,37 +1,16 @@
-"""What a prediction gets right below and above LR's Nyquist frequency, by the DFT of a magnitude volume."""
+"""The energy of an image by radial frequency, by the DFT of a magnitude slice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import irfftn, rfft2, rfftn
+from scipy.fft import rfft2
 
 _BINS = 96
 """Radial bins to one cycle per voxel: LR's Nyquist frequency at ×2, ×3 and ×4 lies between two of them."""
 FREQUENCIES = (np.arange(int(_BINS * np.sqrt(0.5)) + 1) + 0.5) / _BINS
 """(68,): the centres of the radial bins in cycles per HR pixel; the image's corners reach 0.71."""
-
-
-def low_pass(volume: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    """The part of a volume (D, H, W) that LR could hold: the box |k| < n / (2·factor) along each axis with a factor.
-
-    k counts the periods along an axis of n voxels; the Nyquist line itself is outside, as in the degradation `kspace`.
-    An axis whose factor is 1 keeps all. What the box leaves out is `volume` less this.
-    """
-    axes = [axis for axis, factor in enumerate(factors) if factor > 1]
-    spectrum = rfftn(volume, axes=axes)
-    for axis in axes:
-        n = volume.shape[axis]
-        k = np.arange(spectrum.shape[axis])
-        k = k if axis == axes[-1] else np.minimum(k, n - k)
-        outside = [slice(None)] * volume.ndim
-        above = np.flatnonzero(2 * factors[axis] * k >= n)
-        if above.size:
-            outside[axis] = slice(above[0], above[-1] + 1)
-            spectrum[tuple(outside)] = 0
-    return irfftn(spectrum, [volume.shape[axis] for axis in axes], axes=axes)
 
 
 def radial_energy(image: np.ndarray) -> np.ndarray:
