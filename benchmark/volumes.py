@@ -41,6 +41,10 @@ class VolumeError(BenchError):
         return type(self), (self.path, self.reason)
 
 
+class SmallVolume(VolumeError):
+    """A volume that is smaller than the crop."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The values that a file can store: integer × slope + intercept."""

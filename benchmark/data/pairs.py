@@ -95,7 +95,11 @@ def demand_disjoint(folds: Mapping[str, Sequence[Pair]]) -> None:
                     )
 
 
-def padded(pairs: Sequence[Pair], cut: CutSpec) -> list[str]:
-    """The subjects whose volume was smaller than the crop."""
-    crop = cut.crop or (0, 0, 0)
-    return [pair.subject for pair in pairs if any(n < c for n, c in zip(pair.full_shape, crop, strict=True))]
+def small_volumes(subjects: Sequence[str], pairs: Sequence[Pair], cut: CutSpec) -> str:
+    """What became of the volumes of `subjects` that are smaller than the crop; '' where there are none."""
+    crop, prepared = cut.crop or (0, 0, 0), {pair.subject for pair in pairs}
+    padded = [pair.subject for pair in pairs if any(n < c for n, c in zip(pair.full_shape, crop, strict=True))]
+    left_out = [subject for subject in subjects if subject not in prepared]
+    if left_out:
+        return f"smaller than the crop and left out: {', '.join(left_out)}"
+    return f"smaller than the crop and padded with zeros: {', '.join(padded)}" if padded else ""

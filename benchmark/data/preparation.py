@@ -26,11 +26,11 @@ from ..protocol.schema import CutSpec, DegradationSpec
 from ..system.cache import cache_folder, content_digest
 from ..system.files import digest
 from ..system.parallel import as_done, thread_pool
-from ..volumes import Grid, Volume, VolumeError, centre_crop, to_plane
+from ..volumes import Grid, SmallVolume, Volume, VolumeError, centre_crop, to_plane
 from .cached_arrays import checked_note, save_array
 from .folders import open_dataset
 from .kspace_support import to_native_grid
-from .pairs import Pair, padded, pair_digest
+from .pairs import Pair, pair_digest, small_volumes
 
 _VERSION = 2
 """Raise it when prepared volumes change: old cache entries are then no longer found."""
@@ -47,17 +47,17 @@ def prepare(
 ) -> list[Pair]:
     """The pairs of `subjects`, from the cache or made now, on all cores.
 
-    `progress` hears how many of how many are ready. Raises BenchError that names every file which cannot be used, each
-    with its reason.
+    `progress` hears how many of how many are ready. Volumes that the cut leaves out are missing in the answer. Raises
+    BenchError that names every file which cannot be used, each with its reason.
     """
     pairs: dict[str, Pair] = {}
-    problems: dict[str, str] = {}
+    problems: dict[str, VolumeError] = {}
 
-    def prepare_or_say_why(subject: str) -> Pair | str:
+    def prepare_or_say_why(subject: str) -> Pair | VolumeError:
         try:
             return _prepare(dataset, subject, contrast, cut, degradation, factors)
         except VolumeError as error:
-            return str(error)
+            return error
 
     with thread_pool(one_blas_thread=True) as pool:  # reading, hashing and products leave Python's lock alone
         for done, (subject, result) in enumerate(as_done(pool, prepare_or_say_why, subjects), start=1):
@@ -66,10 +66,12 @@ def prepare(
             else:
                 problems[subject] = result
             progress(done, len(subjects))
+    if cut.too_small == "leave_out" and pairs:
+        problems = {subject: error for subject, error in problems.items() if not isinstance(error, SmallVolume)}
     if problems:
-        reasons = [problems[subject] for subject in subjects if subject in problems]
+        reasons = [str(problems[subject]) for subject in subjects if subject in problems]
         raise BenchError(f"{len(problems)} of {len(subjects)} volumes cannot be used:\n" + "\n".join(reasons))
-    return [pairs[subject] for subject in subjects]
+    return [pairs[subject] for subject in subjects if subject in pairs]
 
 
 def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], None]) -> None:
@@ -93,8 +95,8 @@ def prepare_protocol(loaded: Loaded, data: Path | None, say: Callable[[str], Non
         except BenchError as error:
             problems.append(str(error))
         else:
-            if small := padded(pairs, cut):
-                say(f"{title}: padded to the crop: {', '.join(small)}")
+            if message := small_volumes(names, pairs, cut):
+                say(f"{title}: {message}")
     if problems:
         raise BenchError("\n".join(dict.fromkeys(problems)))
 
@@ -195,7 +197,7 @@ def _cropped(volume: Volume, original: _Original, cut: CutSpec) -> Volume:
     try:
         volume = centre_crop(volume, cut.crop, pad=cut.pad is not None)
     except ValueError as error:
-        raise VolumeError(original.source, str(error)) from None
+        raise SmallVolume(original.source, str(error)) from None
     if volume.data.min() == volume.data.max():
         raise VolumeError(original.source, f"{original.subject} {original.contrast} is constant inside the crop")
     return volume

@@ -40,8 +40,9 @@ class DataNeeds:
     def _shape(self, contrast: str) -> tuple[int, int, int] | None:
         """The HR shape of a contrast's volumes: the protocol's crop, else that of the first one that is present."""
         data = self.loaded.protocol.data
-        if data.crop is not None or data.grid != "file" or self.dataset is None:
-            return data.crop
+        crop = data.cut(contrast).crop
+        if crop is not None or data.grid != "file" or self.dataset is None:
+            return crop
         for subject in self.loaded.split["test"]:
             try:
                 volume = centre_crop(to_plane(self.dataset.load(subject, contrast), data.plane[contrast]), None)

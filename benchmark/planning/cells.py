@@ -202,8 +202,8 @@ def _training(
     seed: int,
     with_plus: bool,
 ) -> Training:
-    data = loaded.protocol.data
-    task = Task(factors, degradation.name, data.crop[0] // factors[0] if data.crop else None, seed)
+    crop = loaded.protocol.data.cut(contrast).crop
+    task = Task(factors, degradation.name, crop[0] // factors[0] if crop else None, seed)
     if entrant.recipe:
         inference = loaded.protocol.inference
         tiles = (inference.tile, inference.overlap) if inference else None

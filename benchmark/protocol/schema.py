@@ -10,6 +10,7 @@ Plane = Literal["axial", "sagittal", "coronal"]
 # These become names of folders.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
+Crop = tuple[PositiveInt, PositiveInt, PositiveInt]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rounding = Literal["stored", "stored_unclipped", "clipped", "none"]
 """How intensities are rounded before they are stored or scored: `volumes.Grid.apply`."""
@@ -40,10 +41,12 @@ class CutSpec(Block):
     """How a volume is cut to HR."""
 
     plane: Plane
-    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    crop: Crop | None = None
     """(slices, rows, columns) of the centre crop; none: rows and columns to a multiple of 12."""
     pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
-    """zero: a volume smaller than the crop is padded, with a warning; none: it is an error."""
+    """zero: a volume smaller than the crop is padded, with a warning."""
+    too_small: Literal["leave_out"] | None = Field(None, exclude_if=lambda small: small is None)
+    """leave_out: a volume smaller than the crop takes no part, with a warning. Without it and `pad` it is an error."""
     grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
     """native: the volume is cropped in k-space to its acquired support first (`kspace_support.to_native_grid`)."""
 
@@ -55,9 +58,10 @@ class DataSpec(Block):
     contrasts: tuple[Name, ...] = Field(min_length=1)
     split: str
     """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
-    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """As in `CutSpec`, like pad and grid."""
+    crop: Crop | dict[str, Crop] | None = None
+    """As in `CutSpec`, like pad, too_small and grid; or contrast → crop."""
     pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
+    too_small: Literal["leave_out"] | None = Field(None, exclude_if=lambda small: small is None)
     grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
     plane: dict[str, Plane] = Field(default_factory=dict)
     """Contrast → plane; one word for all."""
@@ -80,11 +84,16 @@ class DataSpec(Block):
     def _a_plane_for_each(self) -> Self:
         if set(self.plane) != set(self.contrasts):
             raise ValueError(f"plane names {sorted(self.plane)}, contrasts are {sorted(self.contrasts)}")
+        if isinstance(self.crop, dict) and set(self.crop) != set(self.contrasts):
+            raise ValueError(f"crop names {sorted(self.crop)}, contrasts are {sorted(self.contrasts)}")
+        if self.pad and self.too_small:
+            raise ValueError("a volume smaller than the crop is padded or left out: remove pad or too_small")
         return self
 
     def cut(self, contrast: str) -> CutSpec:
         """How the volumes of a contrast are cut."""
-        return CutSpec(plane=self.plane[contrast], crop=self.crop, pad=self.pad, grid=self.grid)
+        crop = self.crop[contrast] if isinstance(self.crop, dict) else self.crop
+        return CutSpec(plane=self.plane[contrast], crop=crop, pad=self.pad, too_small=self.too_small, grid=self.grid)
 
 
 class DegradationSpec(Block):
@@ -140,8 +149,8 @@ class MethodSpec(Block):
 class TrainingSpec(Block):
     """published: every method's own recipe. equal: the same budget for all; what is not given stays the recipe's.
 
-    The learning rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`). It is that of all
-    layers.
+    Precision is the device's business and no part of a paper's recipe: it may be given in either track. The learning
+    rate alone may differ in track equal: a label may declare its own (`MethodSpec.lr`). It is that of all layers.
     """
 
     track: Literal["published", "equal"]
@@ -166,13 +175,14 @@ class TrainingSpec(Block):
         budget = ("steps", "batch", "lr_patch", "augment")
         if self.track == "equal" and (missing := [name for name in budget if getattr(self, name) is None]):
             raise ValueError(f"track 'equal' needs {', '.join(missing)}")
-        if self.track == "published" and (given := sorted(self._given())):
+        if self.track == "published" and (given := sorted({*self._given()} - {"precision"})):
             raise ValueError(f"track 'published' takes each method's own recipe; remove {', '.join(given)}")
         return self
 
     def overrides(self) -> dict[str, Any]:
         """The recipe fields that this protocol sets for every network."""
-        return {"loss": "l1", "start": self.start, **self._given()} if self.track == "equal" else {}
+        equal = {"loss": "l1", "start": self.start} if self.track == "equal" else {}
+        return {**equal, **self._given()}
 
     def _given(self) -> dict[str, Any]:
         fields = self.model_dump(exclude={"track", "streams"})

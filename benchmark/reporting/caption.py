@@ -43,6 +43,8 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
         parts.append(f"Options: {'; '.join(options)}.")
     if any("-dirty" in (record.environment.git or "") for record in recorded):
         parts.append("Some figures come from uncommitted code.")
+    if left_out := _left_out(table):
+        parts.append(f"Smaller than the crop and left out: {'; '.join(left_out)}.")
     if grids := _acquired_grids(table):
         parts.append(f"HR is on its acquired grid; medians over the test subjects: {'; '.join(grids)}.")
     if guarded := _guarded(table):
@@ -151,6 +153,16 @@ def _options(table: Table) -> list[str]:
             own = [setting for setting in settings if setting not in shared]
             parts.append(f"{label} ({', '.join(own)})" if own else "")
     return [part for part in parts if part]
+
+
+def _left_out(table: Table) -> list[str]:
+    """Where the protocol leaves out small volumes, how many test subjects a row lacks, e.g. '2 of 70 in T1 x2'."""
+    resolved = table.view.protocol.resolved
+    if not resolved.get("data", {}).get("too_small"):
+        return []
+    planned = len(resolved["split_subjects"]["test"])
+    tested = {row: record.n for (row, _), records in table.records.items() for record in records}
+    return [f"{planned - n} of {planned} test subjects in {' '.join(row)}" for row, n in tested.items() if n < planned]
 
 
 def _acquired_grids(table: Table) -> list[str]:

@@ -121,25 +121,30 @@ def pooled_contrast(first: Table, second: Table, labels: tuple[str, str], rows: 
     """A column of a table minus one of another table, or of the same, each averaged over the complete rows.
 
     Every (seed, subject) is averaged over the rows first: rows share subjects and, by their seeds, chance. Complete is
-    a row where both columns have all planned seeds, and the subjects and seeds of the first such row.
+    a row where both columns have all planned seeds, the same as in the first such row. Subjects that a complete row
+    lacks are left out.
     """
     metric = first.metrics[0]
     complete: dict[Row, list[ColumnScores]] = {}
     for row in rows:
-        pair = [
-            _complete_scores(table, row, label, metric) for table, label in zip((first, second), labels, strict=True)
-        ]
-        found = [scores for scores in pair if scores is not None]
-        reference = next(iter(complete.values()), found)
-        if len(found) == 2 and all(_alike(one, other) for one, other in zip(found, reference, strict=True)):
-            complete[row] = found
+        pair = zip((first, second), labels, strict=True)
+        scores = [found for table, label in pair if (found := _complete_scores(table, row, label, metric))]
+        reference = next(iter(complete.values()), scores)
+        if len(scores) == 2 and all(own.seeds == theirs.seeds for own, theirs in zip(scores, reference, strict=True)):
+            complete[row] = scores
     if not complete:
         return Contrast(*labels, (), math.nan, why="no complete row")
-    averaged = [
-        replace(parts[0], values=np.mean([part.values for part in parts], axis=0), trainings=_joint_trainings(parts))
-        for parts in zip(*complete.values(), strict=True)
-    ]
-    return contrast(averaged[0], averaged[1], [*complete], first.view.protocol.independent)
+    columns = [_averaged(parts) for parts in zip(*complete.values(), strict=True)]
+    return contrast(columns[0], columns[1], [*complete], first.view.protocol.independent)
+
+
+def _averaged(parts: Sequence[ColumnScores]) -> ColumnScores:
+    """The mean over rows of the figures of one column, for the subjects that all rows have."""
+    common = set.intersection(*(set(part.subjects) for part in parts))
+    subjects = tuple(subject for subject in parts[0].subjects if subject in common)
+    values = [part.values[:, [part.subjects.index(subject) for subject in subjects]] for part in parts]
+    trainings = tuple(map(" ".join, zip(*(part.trainings for part in parts), strict=True)))
+    return replace(parts[0], subjects=subjects, values=np.mean(values, axis=0), trainings=trainings)
 
 
 def verdicts(contrasts: Sequence[Contrast], higher_is_better: bool) -> list[Verdict]:
@@ -160,15 +165,6 @@ def verdicts(contrasts: Sequence[Contrast], higher_is_better: bool) -> list[Verd
 def _complete_scores(table: Table, row: Row, label: str, metric: str) -> ColumnScores | None:
     scores = column_scores(table, row, label, metric)
     return scores if scores and set(scores.seeds) == table.seeds[row, label] else None
-
-
-def _alike(scores: ColumnScores, reference: ColumnScores) -> bool:
-    return (scores.seeds, scores.subjects) == (reference.seeds, reference.subjects)
-
-
-def _joint_trainings(parts: Sequence[ColumnScores]) -> tuple[str, ...]:
-    """For each seed, the train keys of all rows."""
-    return tuple(map(" ".join, zip(*(part.trainings for part in parts), strict=True)))
 
 
 def _fewest_seeds(first: ColumnScores, second: ColumnScores) -> str:

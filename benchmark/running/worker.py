@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from ..data.folders import open_dataset
-from ..data.pairs import Pair, padded
+from ..data.pairs import Pair, small_volumes
 from ..data.preparation import prepare
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
@@ -136,8 +136,8 @@ def prepare_fold(held: HeldJob, fold: str, degradation: DegradationSpec | None =
         subjects = training.loaded.train_subjects(training.train_subjects)
     dataset, cut = open_dataset(data.dataset, held.settings.data), data.cut(cell.contrast)
     pairs = prepare(dataset, subjects, cell.contrast, cut, degradation or cell.degradation, cell.factors, progress)
-    if small := padded(pairs, cut):
-        held.warn(f"{cell.contrast}: smaller than the crop and padded with zeros: {', '.join(small)}")
+    if message := small_volumes(subjects, pairs, cut):
+        held.warn(f"{cell.contrast}: {message}")
     return pairs
 
 

@@ -73,6 +73,7 @@ class Resolved(Part):
     crop: tuple[int, int, int] | None
     """(slices, rows, columns); None: rows and columns to a multiple of 12."""
     pad: str | None = None
+    too_small: str | None = None
     grid: str = "file"
     factors: tuple[int, int, int]
     degradation: dict[str, Any]
