@@ -21,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ..errors import UsageError, did_you_mean
 from ..system.files import digest
-from .schema import Block, Protocol, ReportSpec
+from .schema import BRANCHES, Block, Protocol, ReportSpec
 
 FOLDS = ("train", "val", "test")
 KeyPath = tuple[str | int, ...]
@@ -136,12 +136,17 @@ def load(name_or_path: str) -> Loaded:
     try:
         protocol = Protocol.model_validate(content)
     except ValidationError as error:
-        problems = _without_consequences(error.errors())
+        problems = _without_consequences([{**e, "loc": _key_path(e["loc"])} for e in error.errors()])
         messages = [f"{path}:{_line(lines, e['loc'])}: {_dotted(e['loc'])}: {_explain(e, Protocol)}" for e in problems]
         raise UsageError("\n".join(messages)) from None
     loaded = Loaded(protocol, {}, path.resolve(), _lines=lines)
     split, split_path = _read_split(loaded)
     return replace(loaded, split=split, split_path=split_path)
+
+
+def _key_path(place: KeyPath) -> KeyPath:
+    """The keys of a place of pydantic's, without the names of ways to write one."""
+    return tuple(part for part in place if part not in BRANCHES)
 
 
 def _without_consequences(problems: Sequence[Any]) -> list[Any]:

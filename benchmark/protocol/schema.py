@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
 
 Plane = Literal["axial", "sagittal", "coronal"]
 # These become names of folders.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\+?$")]
 Crop = tuple[PositiveInt, PositiveInt, PositiveInt]
+BRANCHES = ("one crop", "crop of each contrast")
+"""Ways to write one key; pydantic puts their names into the places of errors."""
+Crops = Annotated[
+    Annotated[Crop, Tag(BRANCHES[0])] | Annotated[dict[str, Crop], Tag(BRANCHES[1])],
+    Discriminator(lambda value: BRANCHES[isinstance(value, dict)]),
+]
+"""One for all contrasts, or contrast → crop."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rounding = Literal["stored", "stored_unclipped", "clipped", "none"]
 """How intensities are rounded before they are stored or scored: `volumes.Grid.apply`."""
@@ -58,7 +65,7 @@ class DataSpec(Block):
     contrasts: tuple[Name, ...] = Field(min_length=1)
     split: str
     """A CSV with the columns subject,fold (train, val, test), beside the protocol file or among the built-in ones."""
-    crop: Crop | dict[str, Crop] | None = None
+    crop: Crops | None = None
     """As in `CutSpec`, like pad, too_small and grid; or contrast → crop."""
     pad: Literal["zero"] | None = Field(None, exclude_if=lambda pad: pad is None)
     too_small: Literal["leave_out"] | None = Field(None, exclude_if=lambda small: small is None)
