@@ -13,7 +13,7 @@ script; methods are files that are named in `run`, not classes in it. Such a fil
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ def run(
     data: str | Path | None = None,
     seeds: Sequence[int] = (),
     scales: Sequence[str] = (),
+    lr: Mapping[str, float] | None = None,
     limit: int | None = None,
     steps: int | None = None,
     timeout: float | None = None,
@@ -131,7 +132,7 @@ def run(
         threads=threads,
         tracking_uri=tracking_uri,
     )
-    request = Request(protocol, methods, seeds, scales, limit, steps)
+    request = Request(protocol, methods, seeds, scales, limit, steps, lr=lr or {})
     outcomes = Outcomes(runner.run(request, settings, listener))
     if problems := outcomes.problems:
         warnings.warn(problems, stacklevel=2)

@@ -235,7 +235,7 @@ def test_the_figures_are_those_of_the_kept_weights_on_the_other_lr(made: Path, i
         scores = [
             score_volume(
                 method.upscale(pair.scan((1, 2, 2)), training.task),
-                case_of(pair, test.degradation, (1, 2, 2)),
+                case_of(pair, test.degradation),
                 loaded.protocol.scoring,
             )["psnr"]
             for pair in pairs

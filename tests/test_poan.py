@@ -177,7 +177,7 @@ BOTH = {"A": 0, "B": 12_480, "C": 33_251, "D": 41_571}
 def test_the_papers_ablations_are_distinct_networks_of_the_sizes_their_branches_have(
     table: str, rows: dict[str, int]
 ) -> None:
-    trainings = cell.plan_trainings(protocol.load(table))
+    trainings = cell.plan_trainings(protocol.load(table), seeds=[0])
     assert [training.base.label[0] for training in trainings] == list(rows)
     assert len({str(training.options) for training in trainings}) == len(rows)
     for training in trainings:
@@ -186,7 +186,7 @@ def test_the_papers_ablations_are_distinct_networks_of_the_sizes_their_branches_
             size = parameters(POAB(options)) if rows[training.base.label[0]] else 0
         assert size == rows[training.base.label[0]]
         assert training.recipe is not None
-        assert (training.recipe.steps, training.recipe.batch, training.recipe.lr_patch) == (400_000, 96, 64)
+        assert (training.recipe.steps, training.recipe.batch, training.recipe.lr_patch) == (20_000, 16, 32)
 
 
 @pytest.mark.parametrize("table", ["poan_table2", "poan_table3"])

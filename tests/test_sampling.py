@@ -21,7 +21,7 @@ from conftest import SUBJECTS, textured, write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrsr_bench.data.pairs import Pair, demand_disjoint, padded
+from mrsr_bench.data.pairs import Pair, demand_disjoint, small_volumes
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
@@ -391,9 +391,22 @@ def test_a_volume_smaller_than_the_crop_is_refused_or_padded_around_its_centre(i
     assert not pair.hr[4].any()
     assert not pair.hr[:, [0, 1, 38, 39]].any()
     np.testing.assert_allclose(np.array(pair.affine) @ [0, 2, 0, 1], np.array(whole.affine) @ [0, 0, 1, 1])
-    assert padded([whole, pair], CutSpec(plane="axial", crop=(5, 40, 46))) == ["anna", "anna"]
-    assert padded([whole, pair], CutSpec(plane="axial", crop=(4, 36, 48))) == []
-    assert padded([whole], CutSpec(plane="axial")) == []
+    small = small_volumes(["anna"], [whole], CutSpec(plane="axial", crop=(5, 40, 46), pad="zero"))
+    assert small == "smaller than the crop and padded with zeros: anna"
+    assert small_volumes(["anna"], [pair], CutSpec(plane="axial", crop=(4, 36, 48))) == ""
+    assert small_volumes(["anna"], [whole], CutSpec(plane="axial")) == ""
+
+
+def test_a_volume_smaller_than_the_crop_is_left_out_where_the_protocol_says_so(cache: Path, tmp_path: Path) -> None:
+    for number, (subject, shape) in enumerate({"anna": (36, 48, 4), "bert": (36, 48, 4), "zoe": (42, 54, 4)}.items()):
+        write_image(tmp_path / f"{subject}-T1.nii.gz", textured(number, shape))
+    cut = {"crop": (4, 38, 48), "too_small": "leave_out"}
+    pairs = prepared(tmp_path, ["anna", "zoe", "bert"], **cut)
+    assert [pair.subject for pair in pairs] == ["zoe"]
+    message = small_volumes(["anna", "zoe", "bert"], pairs, CutSpec(plane="axial", **cut))
+    assert message == "smaller than the crop and left out: anna, bert"
+    with pytest.raises(BenchError, match=r"2 of 2 volumes cannot be used"):
+        prepared(tmp_path, ["anna", "bert"], **cut)
 
 
 def test_hr_on_its_native_grid_is_another_entry_that_remembers_the_files_shape(cache: Path, tmp_path: Path) -> None:

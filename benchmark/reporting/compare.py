@@ -140,18 +140,9 @@ def _common_rows(first: Table, second: Table, labels: tuple[str, str], requested
 
 
 def _demand_same_conventions(first: Table, second: Table) -> None:
-    conventions = [(table.conventions[table.metrics[0]], *_scoring(table)) for table in (first, second)]
-    if conventions[0] != conventions[1]:
-        texts = [
-            f"{_place(table)}: {table.conventions[table.metrics[0]].convention}, {', '.join(map(str, _scoring(table)))}"
-            for table in (first, second)
-        ]
-        raise BenchError(f"figures of different conventions cannot be compared: {'; '.join(texts)}")
-
-
-def _scoring(table: Table) -> tuple[str, str, str]:
-    protocol = table.view.protocol
-    return f"per {protocol.unit}", f"border {protocol.border}", f"rounding {protocol.rounding}"
+    signatures = [table.signature(table.metrics[0]) for table in (first, second)]
+    if signatures[0] != signatures[1]:
+        raise BenchError(f"figures of different conventions cannot be compared: {' and '.join(signatures)}")
 
 
 def _place(table: Table) -> str:

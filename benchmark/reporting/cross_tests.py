@@ -162,8 +162,8 @@ def cross_caption(cross: CrossTable) -> str:
         f"Protocol {protocol.folder}, version {protocol.version}, digest {protocol.digest[:12]}: tested on what it was "
         "not trained on. Rows: the degradation that made the LR of the training; columns: the one that made the LR of "
         "the test. The HR is the same.",
-        f"Cells: {cross.metric} ({convention.convention}; per {protocol.unit}, border {protocol.border}, rounding "
-        f"{protocol.rounding}), mean over n = {subjects} test subjects and over the seeds. In brackets: the difference "
+        f"Cells: {cross.metric} ({table.signature(cross.metric)}), mean over n = {subjects} test subjects and over the "
+        "seeds. In brackets: the difference "
         "from the figure of the same method and weights on the LR of its training, which has no brackets "
         f"({'below' if convention.higher_is_better else 'above'} 0 it loses).",
         *(["–: learns nothing."] if not all(row.learns for row in cross.rows) else []),

@@ -139,7 +139,7 @@ def contrast_table(table: Table, contrasts: Sequence[Contrast]) -> TextTable:
 
     def number(value: float) -> str:
         text = "–" if math.isnan(value) else f"{value:+.{table.conventions[metric].decimals}f}"
-        return text.replace("-", "−").replace("inf", "∞")
+        return text.replace("-", "−")
 
     def interval(estimate: Estimate | None, why: str) -> str:
         return f"[{', '.join(map(number, estimate.interval))}]" if estimate else why or "–"

@@ -26,7 +26,7 @@ from .record import AnyRecord, DoneRecord
 
 OFF = "none"
 """The tracking address that turns mirroring off."""
-_ID, _CELL, _KEY, _WRITTEN = "mrsr.id", "mrsr.cell", "mrsr.score_key", "mrsr.written"
+_ID, _CELL, _KEY, _RECORD_DIGEST = "mrsr.id", "mrsr.cell", "mrsr.score_key", "mrsr.record"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag MLflow's page opens on its tools for language models, not on metrics and curves."""
 _FOLLOW_SECONDS = 5.0
@@ -188,7 +188,7 @@ class Mirror:
         else:
             tags = {_ID: name, _CELL: cell.folder, _KEY: cell.place.score_key}
             run = client.create_run(experiment, run_name=cell.name, tags=tags)
-        if _WRITTEN not in run.data.tags:
+        if _RECORD_DIGEST not in run.data.tags:
             if run.info.status != "RUNNING":
                 client.update_run(run.info.run_id, status="RUNNING")
             self._unfinished.add(run.info.run_id)
@@ -196,7 +196,8 @@ class Mirror:
 
     def _mirror(self, cell: MirroredCell, record: AnyRecord) -> None:
         client, run = self._connect(), self._run(cell)
-        if run.data.tags.get(_WRITTEN) == record.written:
+        record_digest = sha256_of(cell.place.folder / RECORD)
+        if run.data.tags.get(_RECORD_DIGEST) == record_digest:
             return
         run_id = run.info.run_id
         for name, value in _flat({"label": record.label, **record.resolved.model_dump(exclude_defaults=True)}).items():
@@ -218,7 +219,7 @@ class Mirror:
                 client.log_artifact(run_id, str(folder / name))
         client.set_tag(run_id, "mrsr.state", record.state)
         client.set_terminated(run_id, "FINISHED" if record.state in ("done", "skipped") else "FAILED")
-        client.set_tag(run_id, _WRITTEN, record.written)
+        client.set_tag(run_id, _RECORD_DIGEST, record_digest)
         self._unfinished.discard(run_id)
 
     def _curve(self, run: Any, cell: MirroredCell) -> None:
