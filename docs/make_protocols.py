@@ -36,8 +36,8 @@ def cost(name: str) -> str:
     search = f", and {_hours(_dry_run('rates', name))} for `bench rates`" if load(name).protocol.rates else ""
     return (
         f"{cells} cells ({trainings} trainings), {volumes} volumes, {cache} of cache, {_hours(run)} GPU hours{search}: "
-        f"`bench run --protocol {name} --dry-run`, an estimate at 10 TFLOP/s sustained, half of an A100's float32 peak, "
-        "not measured. Validation, reading and scoring are left out."
+        f"`bench run --protocol {name} --dry-run`, an estimate at 10 TFLOP/s sustained, half of an A100's float32 "
+        "peak, not measured. Validation, reading and scoring are left out."
     )
 
 

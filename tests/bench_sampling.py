@@ -38,7 +38,7 @@ def measure(root: Path) -> Iterator[Row]:
     from mrsr_bench.data.preparation import prepare
     from mrsr_bench.datasets.folder import Folder
     from mrsr_bench.method import Recipe
-    from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
+    from mrsr_bench.protocol.data_blocks import CutSpec, DegradationSpec
     from mrsr_bench.training.sampling import TrainingPairs
     from mrsr_bench.volumes import read_nifti
 

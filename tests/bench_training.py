@@ -23,7 +23,7 @@ from loops import Case, rounds
 from mrsr_bench.data.pairs import Pair
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
-from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
+from mrsr_bench.protocol.data_blocks import CutSpec, DegradationSpec
 from mrsr_bench.training.complexity import count_parameters
 
 CASES = (

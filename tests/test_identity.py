@@ -27,7 +27,7 @@ from mrsr_bench.data.pairs import Pair, demand_disjoint, values_digest
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.errors import BenchError
-from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
+from mrsr_bench.protocol.data_blocks import CutSpec, DegradationSpec
 from mrsr_bench.system import cache as caches
 from mrsr_bench.system import files
 from mrsr_bench.system.cache import content_digest

@@ -27,7 +27,7 @@ from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.degradation import degrade, zero_fill
 from mrsr_bench.errors import BenchError
 from mrsr_bench.method import Recipe, intensity_scale
-from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
+from mrsr_bench.protocol.data_blocks import CutSpec, DegradationSpec
 from mrsr_bench.training.sampling import TrainingPairs, validation_crops
 from mrsr_bench.training.symmetries import undo_dihedral
 from mrsr_bench.volumes import Grid
@@ -619,7 +619,7 @@ from mrsr_bench.datasets.folder import Folder
 from mrsr_bench.method import Recipe
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.training.sampling import TrainingPairs, validation_crops
-from mrsr_bench.protocol.schema import CutSpec, DegradationSpec
+from mrsr_bench.protocol.data_blocks import CutSpec, DegradationSpec
 
 def anonymous():
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1000

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrsr_bench.planning.planner import plan_metric
+from mrsr_bench.protocol.data_blocks import Rounding
 from mrsr_bench.protocol.loading import load
-from mrsr_bench.protocol.schema import Rounding
 from mrsr_bench.scoring.metrics import ranges
 from mrsr_bench.scoring.protocol_metrics import METRICS, make_metric
 from mrsr_bench.store.plan import MetricPlan

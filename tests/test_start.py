@@ -34,7 +34,7 @@ from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.methods.bicubic import Bicubic
 from mrsr_bench.planning.cells import Cell
 from mrsr_bench.planning.request import Request
-from mrsr_bench.protocol.schema import DegradationSpec
+from mrsr_bench.protocol.data_blocks import DegradationSpec
 from mrsr_bench.running import runner
 from mrsr_bench.running.outcomes import Outcome, Outcomes
 from mrsr_bench.running.progress import Listener

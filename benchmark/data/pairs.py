@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import BenchError
 from ..method import Scan, intensity_scale
-from ..protocol.schema import CutSpec
+from ..protocol.data_blocks import CutSpec
 from ..system.files import digest
 from ..volumes import Grid
 

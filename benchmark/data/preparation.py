@@ -21,8 +21,8 @@ from ..dataset import Dataset
 from ..degradation import add_rician, degrade
 from ..errors import BenchError
 from ..method import intensity_scale
+from ..protocol.data_blocks import CutSpec, DegradationSpec
 from ..protocol.loading import Loaded
-from ..protocol.schema import CutSpec, DegradationSpec
 from ..system.cache import cache_folder, content_digest
 from ..system.files import digest
 from ..system.parallel import as_done, thread_pool

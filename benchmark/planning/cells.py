@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from .. import registry
 from ..errors import UsageError, did_you_mean
 from ..method import Method, Recipe, Task, TorchMethod
+from ..protocol.block import scale_name
+from ..protocol.data_blocks import DegradationSpec
 from ..protocol.loading import Loaded
-from ..protocol.schema import DegradationSpec, scale_name
 from ..registry import Source
 from ..store.cell_files import Place, Standing, inspect_cell
 from ..store.plan import RateOrigin

@@ -16,8 +16,9 @@ from .. import registry
 from ..degradation import DEGRADATIONS
 from ..errors import UsageError, did_you_mean
 from ..method import Method, Recipe, TorchMethod
+from ..protocol.data_blocks import DegradationSpec
 from ..protocol.loading import KeyPath, Loaded
-from ..protocol.schema import DegradationSpec, MethodSpec, RatesSpec
+from ..protocol.training_blocks import MethodSpec, RatesSpec
 from ..registry import BrokenPlugin, Source
 from ..scoring.protocol_metrics import make_metric, metric_class
 from ..store.plan import RateOrigin

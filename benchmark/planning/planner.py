@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..dataset import Dataset
 from ..errors import BenchError, UsageError
+from ..protocol.block import scale_name
 from ..protocol.loading import Loaded, is_builtin
-from ..protocol.schema import scale_name
 from ..registry import BrokenPlugin, datasets, find_source, load_dataset
 from ..scoring.protocol_metrics import make_metric
 from ..store.plan import CellPlan, ColumnPlan, CrossTestPlan, MetricPlan, Origin, Plan, ProtocolPlan, RatesPlan

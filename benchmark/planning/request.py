@@ -12,8 +12,8 @@ from pathlib import Path
 from .. import registry
 from ..errors import UsageError
 from ..protocol import loading as protocols
+from ..protocol.block import scale_name
 from ..protocol.loading import Loaded
-from ..protocol.schema import scale_name
 from ..store.plan import Origin, ResolvedRequest
 from ..system.files import sha256_of
 

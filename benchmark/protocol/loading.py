@@ -21,7 +21,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ..errors import UsageError, did_you_mean
 from ..system.files import digest
-from .schema import BRANCHES, Block, Protocol, ReportSpec
+from .block import Block
+from .data_blocks import BRANCHES
+from .schema import Protocol, ReportSpec
 
 FOLDS = ("train", "val", "test")
 KeyPath = tuple[str | int, ...]

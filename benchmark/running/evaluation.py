@@ -17,7 +17,7 @@ from ..degradation import DEGRADATIONS
 from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
-from ..protocol.schema import DegradationSpec
+from ..protocol.data_blocks import DegradationSpec
 from ..scoring.score import Case, radial_errors, score
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, write_record, write_scores
 from ..store.record import Checksums, Fit, Part

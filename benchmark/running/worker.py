@@ -15,7 +15,7 @@ from ..errors import BenchError
 from ..method import Method, Task, TorchMethod
 from ..planning.cells import Cell
 from ..planning.entrants import error_text
-from ..protocol.schema import DegradationSpec
+from ..protocol.data_blocks import DegradationSpec
 from ..store.cell_files import VOLUMES, WEIGHTS, clear_damage, clear_stale
 from ..store.cross_tests import CrossStanding, cross_scores_name
 from ..store.locks import Hold

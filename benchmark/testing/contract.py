@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .. import registry
 from ..errors import UsageError, did_you_mean
 from ..method import Method
-from ..protocol.schema import scale_name
+from ..protocol.block import scale_name
 from ..system.environment import peak_memory
 from ..system.units import size_text
 from .checks import CHECKS

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...dataset import Dataset
 from ...degradation import bicubic, degrade
-from ...protocol.schema import Rounding
+from ...protocol.data_blocks import Rounding
 from ...scoring.metrics.fidelity import decibels
 from ...scoring.metrics.ranges import limits
 from ...scoring.metrics.ssim import inside, ssim_map

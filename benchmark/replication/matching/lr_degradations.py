@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 
 from ...degradation import DEGRADATIONS, bicubic, degrade
-from ...protocol.schema import Rounding
+from ...protocol.data_blocks import Rounding
 from ...volumes import Grid
 from .archive import ArchivedVolume, factors_of
 from .search import Match, VolumeOrigin, in_threads
