@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from plugins import NETWORK, write
-from recorded import FIT, Plan, fill, find, view
+from recorded import FIT, Plan, fill, find, view, write_undone
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import UsageError
-from mrsr_bench.planning.planner import plan_request, recall_trainings
+from mrsr_bench.planning.planner import make_plan, plan_request, recall_trainings
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.rates import describe_rates, rate_trials
 from mrsr_bench.reporting.table import build_table
+from mrsr_bench.store.plan import View
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.training_states import DIVERGED
 
 Write = Callable[..., Path]
 RATES = {"values": [1e-3, 2e-3, 4e-3], "contrast": "T1", "scale": 2, "seed": 9}
@@ -84,11 +86,6 @@ def test_a_protocol_without_rates_says_so(write_protocol: Write) -> None:
     assert (done.exit_code, "has no block 'rates'" in done.output) == (2, True)
 
 
-def fill_trials(plan: Plan, **psnr: float) -> None:
-    for label, value in psnr.items():
-        fill(plan, label.replace("_", "-"), "x2", 30.0, 0.9, 9, fit={**FIT, "best_val_psnr": value})
-
-
 def test_the_best_rate_is_that_of_the_best_validation_and_an_end_of_the_list_is_named(protocol: Path) -> None:
     plan = search(protocol)
     for label, values in {"srcnn": (30.0, 31.0, 31.0), "edsr": (30.0, 31.0, 32.0)}.items():
@@ -112,10 +109,22 @@ def test_no_rate_is_chosen_before_all_trials_of_a_network_are_done(protocol: Pat
     assert "are done: srcnn, edsr." in text
 
 
-def searched(plan: Plan) -> Any:
-    from mrsr_bench.planning.planner import make_plan
-    from mrsr_bench.store.plan import View
+def test_a_training_that_diverged_is_a_result_and_any_other_failure_is_not(protocol: Path) -> None:
+    plan = search(protocol, "srcnn", "edsr")
+    for label in ("srcnn", "edsr"):
+        for rate in ("1e-3", "2e-3"):
+            fill(plan, f"{label}-{rate}", "x2", 30.0, 0.9, 9, fit={**FIT, "best_val_psnr": 30.0 + float(rate) * 1000})
+    for label, error in (("srcnn", f"{DIVERGED}: loss 9"), ("edsr", "no space left")):
+        training, cell = find(plan[2], f"{label}-4e-3", "x2", 9)
+        write_undone(training.folder(plan[0], cell), training, cell, "failed", error)
+    srcnn, edsr = rate_trials(searched(plan))
+    assert (srcnn.best, srcnn.is_at_an_end) == (2e-3, False)
+    assert edsr.best is None
+    assert "diverged" in describe_rates(searched(plan))
+    assert "are done: edsr." in describe_rates(searched(plan))
 
+
+def searched(plan: Plan) -> View:
     store, loaded, trainings = plan
     request = Request(str(loaded.path), search=True)
     return View(store.runs / loaded.folder, (make_plan(request, loaded, trainings),))

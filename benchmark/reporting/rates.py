@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
 from ..store.cell_files import standing_of
 from ..store.plan import View
+from ..system.training_states import DIVERGED
 from ..system.units import rate_text
 
 
@@ -16,20 +17,27 @@ class RateTrials:
     """The trials of one network."""
 
     label: str
-    psnr: dict[float, float]
+    psnr: dict[float, float] = field(default_factory=dict)
     """Rate → the best validation PSNR in dB, of the trials that are done."""
-    missing: dict[float, str]
-    """Rate → the state of a trial without a figure."""
+    diverged: list[float] = field(default_factory=list)
+    """The rates whose training diverged for good: a result too."""
+    missing: dict[float, str] = field(default_factory=dict)
+    """Rate → the state of any other trial without a figure."""
+
+    @property
+    def rates(self) -> list[float]:
+        """Every rate that is tried, rising."""
+        return sorted([*self.psnr, *self.diverged, *self.missing])
 
     @property
     def best(self) -> float | None:
-        """The rate with the highest PSNR, the smaller one of two; None before all trials are done."""
-        return None if self.missing else max(sorted(self.psnr), key=lambda rate: self.psnr[rate])
+        """The rate with the highest PSNR, the smaller one of two; None before all trials have ended."""
+        return None if self.missing else max(sorted(self.psnr), key=lambda rate: self.psnr[rate], default=None)
 
     @property
     def is_at_an_end(self) -> bool:
         """Whether the best rate is the smallest or the largest one tried: a better one may lie beyond."""
-        return self.best in (min(self.psnr), max(self.psnr))
+        return self.best in (self.rates[0], self.rates[-1])
 
 
 def rate_trials(view: View) -> list[RateTrials]:
@@ -40,11 +48,13 @@ def rate_trials(view: View) -> list[RateTrials]:
         if recipe is None:
             continue
         label = planned.cell.label.removesuffix(f"-{rate_text(recipe.lr)}")
-        entry = trials.setdefault(label, RateTrials(label, {}, {}))
+        entry = trials.setdefault(label, RateTrials(label))
         standing = standing_of(view.place(planned), planned.cell.why or "")
         fit = standing.done.fit if standing.done else None
         if fit and fit.best_val_psnr is not None:
             entry.psnr[recipe.lr] = fit.best_val_psnr
+        elif standing.state == "failed" and standing.why.startswith(DIVERGED):
+            entry.diverged.append(recipe.lr)
         else:
             entry.missing[recipe.lr] = standing.state
     return list(trials.values())
@@ -53,7 +63,7 @@ def rate_trials(view: View) -> list[RateTrials]:
 def describe_rates(view: View) -> str:
     """The trials as a table, and the best rates as lines for a protocol and for the command line."""
     trials = rate_trials(view)
-    rates = sorted({rate for entry in trials for rate in (*entry.psnr, *entry.missing)})
+    rates = sorted({rate for entry in trials for rate in entry.rates})
     rows = [[entry.label, *(_cell(entry, rate) for rate in rates)] for entry in trials]
     parts = [
         "Best validation PSNR (dB) at every learning rate; * marks the highest of a network.",
@@ -72,6 +82,8 @@ def describe_rates(view: View) -> str:
 
 
 def _cell(entry: RateTrials, rate: float) -> str:
+    if rate in entry.diverged:
+        return "diverged"
     if rate in entry.missing:
         return entry.missing[rate]
     return f"{entry.psnr[rate]:.2f}{' *' if rate == entry.best else ''}" if rate in entry.psnr else "–"

@@ -1,4 +1,4 @@
-"""What a training writes into its folder while it runs: a curve, and its last two states with step and checksum."""
+"""What a training leaves for others to read: its curve, its last two states with step and checksum, and a word."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from .files import DamagedFile, Readable, WorkFolder, read_bytes
 
 CURVE = "train.csv"
 """The figures of a training, one row for every few steps."""
+DIVERGED = "training diverged"
+"""So begins the reason of a training that diverged for good."""
 _STATES_KEPT = 2
 _NAME = "state-{step:08d}-{digest}.pt"
 P = TypeVar("P", bound=Readable)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BenchError
+from ..system.training_states import DIVERGED
 
 EXPLOSION = {"l1": 10.0, "mse": 100.0}
 """Loss → how many times its running mean is an explosion: an error ten times the usual.
@@ -144,7 +145,7 @@ class Guard:
         good = self.good
         if self.vain == ROLLBACKS:
             raise BenchError(
-                f"training diverged: {reason} before step {step}, after {ROLLBACKS} rollbacks to the state of step "
+                f"{DIVERGED}: {reason} before step {step}, after {ROLLBACKS} rollbacks to the state of step "
                 f"{good['step']}; lower the learning rate (lr), bound the gradient (clip_norm), or check the data"
             )
         self.network.load_state_dict(good["network"])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import BenchError
 from ..method import Run
 from ..system.environment import peak_memory
+from ..system.training_states import DIVERGED
 from .checkpoint import Checkpoints
 from .curve import Curve, late_gain, validation_fall
 from .devices import fastest_kernels, resolve_precision
@@ -222,7 +223,7 @@ class _Loop:
         """Leave the best weights in the method. Raises BenchError where no validation was finite."""
         if not self.best:
             raise BenchError(
-                "training diverged: no validation gave a finite PSNR; lower the learning rate (lr) or bound the "
+                f"{DIVERGED}: no validation gave a finite PSNR; lower the learning rate (lr) or bound the "
                 "gradient (clip_norm)"
             )
         self.network.load_state_dict(self.best)
