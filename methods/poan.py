@@ -47,6 +47,8 @@ class POANOptions(MethodOptions):
     """Steps of the covariance root: 5 as in SAN; 8 bring its error from about 20 % to at most a few per cent."""
     gcp: Literal["row_mean", "diag"] = "row_mean"
     """The descriptor of equation 6 from the root: the mean of each row, as in SAN, or the diagonal."""
+    z: Literal["normalised", "raw"] = "normalised"
+    """The descriptor of equation 6: of length √C, since the text calls it "the normalized vector z", or as it is."""
     gate: Literal["softmax", "softmax_xC", "sigmoid"] = "softmax"
     """NCAB's channel weights: they sum to 1 (equation 6), to C, or each lies between 0 and 1."""
     merge: Literal["add", "concat"] = "add"
@@ -114,6 +116,11 @@ def matrix_root(matrix: Tensor, steps: int, eps: float = 1e-5) -> Tensor:
     return trace.sqrt() * root
 
 
+def of_unit_mean_square(z: Tensor, eps: float = 1e-12) -> Tensor:
+    """(B, C) at length √C, so that its components are about 1; zero stays zero, with a finite gradient."""
+    return z / (z.square().sum(1, keepdim=True) + eps).sqrt() * z.shape[1] ** 0.5
+
+
 class NCAB(nn.Module):
     """Non-reduction channel attention, section 2.2 and equation 6: x times weights of its channels' covariance.
 
@@ -123,6 +130,7 @@ class NCAB(nn.Module):
     def __init__(self, options: POANOptions) -> None:
         super().__init__()
         self.steps, self.gcp, self.gate = options.newton_schulz_steps, options.gcp, options.gate
+        self.normalised = options.z == "normalised"
         self.weigh = nn.Sequential(
             conv(options.features, options.features, 1),  # F_E
             nn.ReLU(),
@@ -133,6 +141,7 @@ class NCAB(nn.Module):
         with full_precision(x):
             root = matrix_root(covariance(at_least_float32(x)), self.steps)
             z = root.mean(2) if self.gcp == "row_mean" else root.diagonal(dim1=1, dim2=2)
+            z = of_unit_mean_square(z) if self.normalised else z
         logits = at_least_float32(self.weigh(z[:, :, None, None]))
         weights = logits.sigmoid() if self.gate == "sigmoid" else logits.softmax(1)
         if self.gate == "softmax_xC":
@@ -211,6 +220,7 @@ class POAN(TorchMethod):
     no one card of the paper's kind holds 96.
     """
 
+    version = "2"
     paper = "Hu et al., Pyramid orthogonal attention network based on dual self-similarity, IEEE ICME 2021"
     Options = POANOptions
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -15,6 +15,7 @@ from mrsr_bench.methods.edsr import EDSR
 from mrsr_bench.methods.poan import NCAB, POAB, POAN, POANOptions, covariance, matrix_root
 from mrsr_bench.planning import cells as cell
 from mrsr_bench.protocol import loading as protocol
+from mrsr_bench.testing.trial import image as texture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,6 +29,7 @@ READINGS: list[dict[str, Any]] = [
     {"gate": "softmax_xC"},
     {"gate": "sigmoid"},
     {"gcp": "diag"},
+    {"z": "raw"},
     {"merge": "concat"},
     {"pyramid_fusion": "per_level"},
     {"pyramid_fusion": "per_level", "branch_residual": True},
@@ -77,14 +79,58 @@ def test_channel_weights_are_those_of_the_gate(gate: Any, total: float | None) -
         assert weights.mean((2, 3)).sum(1).tolist() == pytest.approx([total, total])
 
 
-def test_the_descriptor_is_the_roots_row_mean_or_its_diagonal() -> None:
+@pytest.mark.parametrize("z", ["raw", "normalised"])
+def test_the_descriptor_is_the_roots_row_mean_or_its_diagonal_as_it_is_or_of_unit_mean_square(z: Any) -> None:
     x = image(8, 9, 7)
     root = matrix_root(covariance(x), 5)
-    for gcp, z in (("row_mean", root.mean(2)), ("diag", root.diagonal(dim1=1, dim2=2))):
+    for gcp, raw in (("row_mean", root.mean(2)), ("diag", root.diagonal(dim1=1, dim2=2))):
         torch.manual_seed(0)
-        module = NCAB(POANOptions.model_validate({"features": 8, "gcp": gcp})).double()
-        weights = torch.softmax(module.weigh(z[:, :, None, None]), 1)
-        torch.testing.assert_close(module(x), weights * x)
+        module = NCAB(POANOptions.model_validate({"features": 8, "gcp": gcp, "z": z})).double()
+        descriptor = raw if z == "raw" else raw / raw.square().mean(1, keepdim=True).sqrt()
+        weights = torch.softmax(module.weigh(descriptor[:, :, None, None]), 1)
+        torch.testing.assert_close(module(x), weights * x, rtol=1e-6, atol=1e-8)
+
+
+FLAT = {
+    "zero": torch.zeros(2, 8, 6, 6),
+    "constant": torch.full((2, 8, 6, 6), 0.3),
+    "one pixel": torch.nn.functional.pad(torch.ones(2, 8, 1, 1), (2, 3, 2, 3)),
+    "noise": torch.rand(2, 8, 6, 6, generator=torch.Generator().manual_seed(0)),
+}
+
+
+@pytest.mark.parametrize("patch", FLAT)
+@pytest.mark.parametrize("z", ["raw", "normalised"])
+def test_the_descriptor_has_finite_values_and_gradients_on_any_patch(patch: str, z: Any) -> None:
+    torch.manual_seed(0)
+    module, x = NCAB(POANOptions(features=8, z=z)), FLAT[patch].clone().requires_grad_()
+    out = module(x)
+    out.square().sum().backward()
+    gradients = [x.grad, *(parameter.grad for parameter in module.parameters())]
+    assert all(g is not None and bool(g.isfinite().all()) for g in [out, *gradients])
+
+
+def channel_weights(z: Any) -> tuple[torch.Tensor, float]:
+    """NCAB's weights for eight different textures at initialisation, and the largest gradient of F_E."""
+    torch.manual_seed(0)
+    network = POAN(blocks=2, features=32, z=z).build(Task((1, 2, 2)))
+    channel = next(module for module in network.modules() if isinstance(module, NCAB))
+    seen: list[torch.Tensor] = []
+    hook = channel.register_forward_hook(lambda _, inputs, output: seen.append((output / inputs[0]).detach()))
+    samples = torch.from_numpy(np.stack([texture((1, 24, 24), (0, 1, 1), seed) for seed in range(8)]) / 1000).float()
+    torch.nn.functional.l1_loss(network(samples), torch.rand(8, 1, 48, 48)).backward()
+    hook.remove()
+    [weights] = seen
+    assert channel.weigh[0].weight.grad is not None
+    return weights.nanmedian(3).values.nanmedian(2).values, float(channel.weigh[0].weight.grad.abs().max())
+
+
+def test_with_the_raw_descriptor_the_channel_attention_is_a_constant_and_normalised_it_is_not() -> None:
+    """Signed rows of the root cancel, so that the raw descriptor is some 1e-4 and equation 6 nearly blind to it."""
+    (raw, raw_gradient), (normalised, gradient) = channel_weights("raw"), channel_weights("normalised")
+    spreads = [float((weights.std(0) / weights.mean(0)).max()) for weights in (raw, normalised)]
+    assert spreads[0] < 1e-3 < 1e-2 < spreads[1]
+    assert gradient > 30 * raw_gradient
 
 
 # --- readings of the paper -----------------------------------------------------------------------------------------
