@@ -20,7 +20,7 @@ from scipy.ndimage import shift
 from mrsr_bench import registry
 from mrsr_bench.cli import main
 from mrsr_bench.degradation import bicubic, degrade
-from mrsr_bench.method import Method
+from mrsr_bench.method import Method, TorchMethod
 from mrsr_bench.testing import CHECKS, Check, CheckFailed, CheckSkipped, MethodContract, Trial, chosen_preset
 from mrsr_bench.testing.displacement import displacement
 from mrsr_bench.testing.trial import image
@@ -30,15 +30,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 BY_NAME = {check.name: check for check in CHECKS}
 AT_EVERY_SCALE = ("output", "sizes")
 """What `make test` checks at ×3 and ×4 too; the rest there is for `make test-all`."""
-OVERFITS = ("edsr", "srcnn")
-"""The networks that `make test` trains until they know their samples; `make test-all` does so with all of them."""
+TRAINED = ("edsr", "srcnn")
+"""The networks that `make test` trains until they know a sample; `make test-all` does so with all of them."""
+ON_A_TRAINED_NETWORK = ("overfits", "no_shift")
 
 
 # Every method, and so every new file in methods/
 
 
+def method_class(name: str) -> type[Method]:
+    return registry.load_method(registry.methods()[name])
+
+
 def _is_fast(name: str, scale: int, check: str) -> bool:
-    if check == "overfits" and name not in OVERFITS:
+    if check in ON_A_TRAINED_NETWORK and name not in TRAINED and issubclass(method_class(name), TorchMethod):
         return False
     return scale == 2 or check in AT_EVERY_SCALE
 
@@ -60,7 +65,7 @@ def contract() -> list[Any]:
 
 @cache
 def trial(name: str, scale: int) -> Trial:
-    cls = registry.load_method(registry.methods()[name])
+    cls = method_class(name)
     return Trial(cls, chosen_preset(cls), factors=(1, scale, scale))
 
 

@@ -113,7 +113,7 @@ def test_a_pack_is_strict_json_and_gives_the_same_table(results: Path, tmp_path:
     assert captions[0] == captions[1]
 
 
-@pytest.mark.parametrize("command", [["status", "--json"], ["list", "--json"], ["protocol", "SMALL"]])
+@pytest.mark.parametrize("command", [["status", "--json"], ["list", "datasets", "--json"], ["protocol", "SMALL"]])
 def test_what_commands_print_as_json_is_strict(results: Path, command: list[str]) -> None:
     given = [str(results.parent / "small.yaml") if word == "SMALL" else word for word in command]
     given += ["--results", str(results)] if command[0] == "status" else []

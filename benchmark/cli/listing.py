@@ -79,15 +79,15 @@ def _method_details(source: registry.Source) -> dict[str, Any]:
 @cache
 def _cost(cls: type[TorchMethod], preset: str | None, scale: int) -> dict[str, Any]:
     """Parameters and multiply-accumulates for the LR of a `SLICE` × `SLICE` slice, from shapes; nothing is computed."""
-    from ..training.complexity import count_macs, count_parameters
+    from ..training.complexity import count_network
 
     task, lr = Task((1, scale, scale)), (SLICE // scale, SLICE // scale)
     try:
         method = cls(preset)
         if reason := method.unsupported(task):
             return {"unsupported": reason}
-        counts = {"parameters": count_parameters(method, task), "macs": count_macs(method, task, lr)}
-        return {"lr": list(lr), "slices": method.slices_per_sample, **counts}
+        parameters, macs = count_network(method, task, lr)
+        return {"lr": list(lr), "slices": method.slices_per_sample, "parameters": parameters, "macs": macs}
     except Exception as error:  # a plugin's, which hides no other entry
         return {"error": f"{type(error).__name__}: {error}"}
 

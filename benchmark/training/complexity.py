@@ -15,7 +15,13 @@ from ..method import Recipe, Task, TorchMethod
 
 def count_parameters(method: TorchMethod, task: Task) -> int:
     """Numbers that training changes."""
-    return sum(p.numel() for p in _build(method, task, "meta").parameters() if p.requires_grad)
+    return _parameters(_build(method, task, "meta"))
+
+
+def count_network(method: TorchMethod, task: Task, lr: Sequence[int]) -> tuple[int, int]:
+    """`count_parameters` and `count_macs`, of a network that is built once."""
+    network = _build(method, task, "meta")
+    return _parameters(network), _macs(method, network, lr, "meta")
 
 
 def count_macs(method: TorchMethod, task: Task, lr: Sequence[int] = (24, 24), device: str = "meta") -> int:
@@ -29,7 +35,14 @@ def count_macs(method: TorchMethod, task: Task, lr: Sequence[int] = (24, 24), de
     A network of its own is built on `device`. "meta" has shapes and no values, so nothing is computed, and the count
     depends on no weights; a network that needs values in building or running raises there, and may count on "cpu".
     """
-    network = _build(method, task, device)
+    return _macs(method, _build(method, task, device), lr, device)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def _macs(method: TorchMethod, network: nn.Module, lr: Sequence[int], device: str) -> int:
     sample = torch.zeros(1, method.slices_per_sample, *lr, device=device)
     plain = sdpa_kernel(SDPBackend.MATH)
     with torch.inference_mode(), plain, FlopCounterMode(display=False) as counter:
