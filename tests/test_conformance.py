@@ -30,9 +30,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 BY_NAME = {check.name: check for check in CHECKS}
 AT_EVERY_SCALE = ("output", "sizes")
 """What `make test` checks at ×3 and ×4 too; the rest there is for `make test-all`."""
-TRAINED = ("edsr", "srcnn")
-"""The networks that `make test` trains until they know a sample; `make test-all` does so with all of them."""
-ON_A_TRAINED_NETWORK = ("overfits", "no_shift")
+IN_FULL = ("edsr", "srcnn")
+"""The networks that `make test` checks in full; `make test-all` does so with all of them."""
+LONG = ("overfits", "no_shift", "real_slice")
+"""Checks that train a network until it knows a sample, or run it on a whole slice."""
 
 
 # Every method, and so every new file in methods/
@@ -43,7 +44,7 @@ def method_class(name: str) -> type[Method]:
 
 
 def _is_fast(name: str, scale: int, check: str) -> bool:
-    if check in ON_A_TRAINED_NETWORK and name not in TRAINED and issubclass(method_class(name), TorchMethod):
+    if check in LONG and name not in IN_FULL and issubclass(method_class(name), TorchMethod):
         return False
     return scale == 2 or check in AT_EVERY_SCALE
 
@@ -222,6 +223,7 @@ def test_a_wrong_request_is_explained_with_status_2(arguments: list[str], words:
     assert all(word in done.output for word in words), done.output
 
 
+@pytest.mark.slow
 def test_the_kit_needs_no_pytest() -> None:
     code = (
         "import sys; sys.modules['pytest'] = None\n"
