@@ -41,7 +41,7 @@ def compare(
     """
     from ..errors import UsageError
     from ..reporting import compare as reports
-    from ..reporting.render import render_comparison
+    from ..reporting.contrast_tables import render_comparison
     from ..reporting.table import build_table
     from ..store.results import Store
 

@@ -49,7 +49,7 @@ def list_(kind: str | None, details: bool, as_json: bool) -> None:
 @click.argument("name")
 def protocol(name: str) -> None:
     """Show a protocol, by name or path, with all values resolved, and its digest."""
-    from ..planning.entrants import resolve_names
+    from ..planning.names import resolve_names
     from ..protocol.loading import load
     from ..system.files import json_text
 
@@ -188,10 +188,11 @@ def table(
     bench table --tests                        other LR: rows trained on, columns tested on, in the first metric
     """
     from ..errors import UsageError
+    from ..reporting.cross_tables import render_cross_tests
     from ..reporting.cross_tests import build_cross_table
     from ..reporting.differences import find_baseline
     from ..reporting.figure import draw_figure
-    from ..reporting.render import render_cross_tests, render_table
+    from ..reporting.render import render_table
     from ..reporting.table import build_table
     from ..store.results import Store
 

@@ -22,7 +22,8 @@ from ..store.cell_files import Place, Standing, inspect_cell
 from ..store.plan import RateOrigin
 from ..store.results import Store
 from ..system.files import Readable, digest, with_finite_numbers
-from .entrants import Entrant, entrants_of, error_text, resolve_names
+from .entrants import Entrant, entrants_of, error_text
+from .names import resolve_names
 
 P = TypeVar("P", bound=Readable)
 
