@@ -31,7 +31,10 @@ def test_a_page_names_version_and_digest_and_says_what_its_protocol_is_for_costs
     assert re.search(r"[\d.,]+ (GPU hours|minutes)", cost)
 
 
-@pytest.mark.parametrize(("name", "tables"), [("ixi_midslice", 1), ("ixi_midslice_equal", 1), ("poan_ablations", 2)])
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("ixi_midslice", 1), ("ixi_midslice_rates", 1), ("ixi_midslice_equal", 1), ("poan_ablations", 2)],
+)
 def test_a_page_of_results_holds_what_its_commands_print_today(name: str, tables: int) -> None:
     script = docs_script("make_reference")
     page = (ROOT / "results" / "reference" / f"{name}.md").read_text(encoding="utf-8")

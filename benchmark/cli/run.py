@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, RESULTS, TRACKING, parse_rates, parse_seeds, split_names
+from .options import DATA, RECORDS, RESULTS, TRACKING, parse_rates, parse_seeds, split_names
 
 if TYPE_CHECKING:
     from ..planning.request import Request
@@ -40,7 +40,6 @@ _RUNNING = (
         "each.",
     ),
     click.option("--redo", is_flag=True, help="Run stale cells again; their old folders are renamed, not deleted."),
-    RESULTS,
     click.option(
         "--save-every",
         type=click.FloatRange(0),
@@ -83,6 +82,7 @@ def _running_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--lr", callback=parse_rates, help="Learning rates by label in track equal, e.g. mine=2e-4,edsr=1e-3.")
 @LIMIT
 @STEPS
+@RESULTS
 @click.option("--keep-volumes", is_flag=True, help="Write each predicted test volume as NIfTI beside its record.")
 @_running_options
 def run(
@@ -117,15 +117,18 @@ def run(
 @click.option("--methods", callback=split_names, help="As in bench run. Default: all networks of the protocol.")
 @LIMIT
 @STEPS
+@RECORDS
+@click.option("--show", is_flag=True, help="Only print what has been found so far; nothing is run.")
 @_running_options
 def rates(
     protocol: str,
     methods: tuple[str, ...],
     limit: int | None,
     steps: int | None,
+    results: Path,
+    show: bool,
     dry_run: bool,
     probe: bool,
-    results: Path,
     **settings_options: Any,
 ) -> None:
     """Find the learning rate of each network: the same trials for all, chosen by validation alone.
@@ -138,16 +141,22 @@ def rates(
     \b
     bench rates --protocol ixi_all --dry-run
     bench rates --protocol ixi_all --methods mine.py,edsr
+    bench rates --protocol ixi_all --show --results rates.zip
     """
     from ..planning.request import Request
     from ..reporting.rates import describe_rates
     from ..running.settings import RunSettings
-    from ..store.results import Store
+    from ..store.results import Store, check_folder
 
     request = Request(protocol, methods, limit=limit, steps=steps, search=True)
+    folder = request.load().folder
+    if show:
+        click.echo(describe_rates(Store(results).view(folder)))
+        return
+    check_folder(results)
     outcomes = _carry_out(request, RunSettings(results=results, **settings_options), dry_run, probe)
     if outcomes is not None:
-        click.echo(describe_rates(Store(results).view(request.load().folder)))
+        click.echo(describe_rates(Store(results).view(folder)))
         _report(outcomes)
 
 
