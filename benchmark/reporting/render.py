@@ -119,9 +119,16 @@ def _marked(table: Table, row: Row, columns: Sequence[Column], metric: str, form
         if not column.source and column.name in tied.best:
             text = _BOLD[format].format(text)
         letters = "" if column.source else tied.letters.get(column.name, "")
-        raised = rf"$^{{{letters}}}$" if format == "latex" and letters else letters.translate(_RAISED)
+        raised = _raised(letters, format)
         texts.append(text + _plus_minus(table.figure_text(metric, table.spread(row, column, metric))) + raised)
     return texts
+
+
+def _raised(letters: str, format: str) -> str:
+    """Letters of ties above the line; in LaTeX's mathematics a prime is an apostrophe."""
+    if format != "latex":
+        return letters.translate(_RAISED)
+    return f"$^{{{letters.replace('′', chr(39))}}}$" if letters else ""
 
 
 def _record_table(records: Sequence[dict[str, Any]]) -> TextTable:
