@@ -62,6 +62,7 @@ docs: $(INSTALLED)  ## Make the computed parts of docs/ and results/reference/ a
 	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_statistics.py
+	$(BIN)/python docs/make_protocols.py
 	$(BIN)/python docs/make_conventions.py
 	$(BIN)/python docs/make_null_space.py
 
