@@ -163,9 +163,8 @@ def cross_caption(cross: CrossTable) -> str:
         "not trained on. Rows: the degradation that made the LR of the training; columns: the one that made the LR of "
         "the test. The HR is the same.",
         f"Cells: {cross.metric} ({table.signature(cross.metric)}), mean over n = {subjects} test subjects and over the "
-        "seeds. In brackets: the difference "
-        "from the figure of the same method and weights on the LR of its training, which has no brackets "
-        f"({'below' if convention.higher_is_better else 'above'} 0 it loses).",
+        "seeds. In brackets: the difference from the figure of the same method and weights on the LR of its training, "
+        f"which has no brackets ({'below' if convention.higher_is_better else 'above'} 0 it loses).",
         *(["–: learns nothing."] if not all(row.learns for row in cross.rows) else []),
         *(_control(cross) if any(SHIFTED in row.figures for row in cross.rows) else []),
     ]
