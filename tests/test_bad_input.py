@@ -18,6 +18,8 @@ from conftest import SUBJECTS, textured, write_image
 
 from mrsr_bench.volumes import VolumeError, open_nifti, read_nifti
 
+pytestmark = pytest.mark.process
+
 Write = Callable[..., Path]
 EVERYONE = [name for names in SUBJECTS.values() for name in names]
 

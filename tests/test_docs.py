@@ -111,6 +111,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {names[name].place: error for name, error in json.loads(said).items()}
 
 
+@pytest.mark.process
 @by_place(PYTHON)
 def test_a_python_block_runs(block: Block, errors: dict[str, str]) -> None:
     assert errors.get(block.place) is None, errors[block.place]

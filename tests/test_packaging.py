@@ -21,6 +21,8 @@ from ruamel.yaml import YAML
 
 from mrsr_bench.protocol.loading import load
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES: list[str] = SETTINGS["tool"]["setuptools"]["packages"]

@@ -449,6 +449,7 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "how",
     [

@@ -26,7 +26,7 @@ from mrsr_bench.system.training_states import states_in
 from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import TrainingStopped
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 CLOCK = ("seconds", "pixels_per_second", "memory_bytes")
 
