@@ -258,6 +258,7 @@ main()
 """
 
 
+@pytest.mark.process
 def test_neither_torch_nor_a_method_is_needed_and_no_file_beside_the_results_is_run(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

@@ -537,6 +537,7 @@ CUTS_THE_CACHE = NETWORK.replace(
 )
 
 
+@pytest.mark.process
 def test_a_cache_that_vanishes_under_a_training_costs_that_cell_and_is_made_anew(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
