@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrsr_bench.reporting.statistics import ALPHA, Estimate, method_estimate, networks_estimate
+from mrsr_bench.reporting.statistics import ALPHA, Estimate, SeedScores, method_estimate, networks_estimate
 from mrsr_bench.system.files import write_text
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ class World:
     """Of what a seed does to one subject, beyond what it does to all."""
     gap: float = 0.0
 
-    def scores(self, random: np.random.Generator, rows: int = 1, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, random: np.random.Generator, rows: int = 1, shared: float = 0.0) -> tuple[SeedScores, SeedScores]:
         """(seeds, subjects) of both methods, averaged over rows; `shared`: correlation of a seed's effect over rows."""
         common, apart = random.normal(30, 2, self.subjects), random.normal(self.gap, self.difference, self.subjects)
         effects = np.sqrt(shared) * random.normal(size=(1, 2, self.seeds)) + np.sqrt(1 - shared) * random.normal(
@@ -49,7 +49,7 @@ class World:
         )
         first = common + apart / 2 + self._trained(random, self.first, effects[:, 0])
         second = common - apart / 2 + self._trained(random, self.second, effects[:, 1])
-        return first, second
+        return SeedScores(first), SeedScores(second)
 
     def _trained(self, random: np.random.Generator, spread: float, effects: np.ndarray) -> np.ndarray:
         """What the seeds add, (seeds, subjects): the mean over rows of `effects` (rows, seeds) and of interactions."""
@@ -64,7 +64,7 @@ def coverage(
     trials: int,
     rows: int = 1,
     shared: float = 0.0,
-    estimate: Callable[[np.ndarray, np.ndarray], Estimate] = method_estimate,
+    estimate: Callable[[SeedScores, SeedScores], Estimate] = method_estimate,
 ) -> float:
     """The share of trials whose 95 % interval holds the true difference."""
     random = np.random.default_rng(0)

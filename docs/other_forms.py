@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from scipy.ndimage import correlate, gaussian_filter, gaussian_laplace
@@ -13,6 +14,7 @@ from mrsr_bench.scoring.metrics.edges import log_kernel
 from mrsr_bench.scoring.metrics.ssim import WINDOWS, ssim_map
 from mrsr_bench.scoring.score import Case, score
 
+T = TypeVar("T")
 Filter = Callable[[np.ndarray], np.ndarray]
 Sample = tuple[np.ndarray, Case]
 """A rounded prediction, and its truth."""
@@ -45,11 +47,10 @@ the rounded reconstruction wherever the truth is 0. Nobody sees it, PSNR hardly 
 {grey}
 
 ixi_midslice: the {subjects} test subjects of the protocol, one slice each, the mean over them. So the SSIM of a whole
-image is, to a large part, a measure of how exactly a method predicts black. In the protocol `demo`, version 2
-(`bench run --protocol demo --methods bicubic,linear,srcnn`), the whole images give the order bicubic 0.9601, linear
-0.9583, srcnn 0.9475, the foreground gives linear 0.9700, srcnn 0.9590, bicubic 0.9589. Every protocol that ships has
-the SSIM of the foreground (`ssim_foreground`) as its second metric, and that of the whole image, which papers print, as
-its third.
+image is, to a large part, a measure of how exactly a method predicts black. In the demo (`bench run --methods
+bicubic,linear`) the whole images give bicubic 0.9601 before linear 0.9583, the foreground gives linear 0.9700 before
+bicubic 0.9589. Every protocol that ships has the SSIM of the foreground (`ssim_foreground`) as its second metric, and
+that of the whole image, which papers print, as its third.
 
 ## Other public forms
 
@@ -68,9 +69,8 @@ repeat the edge pixel:
 def sections(samples: dict[str, Sample], midslices: list[Sample]) -> str:
     """The page's sections on the background and on other forms."""
     sets = {"ixi_midslice": midslices, **{name: [volume] for name, volume in samples.items()}}
-    text = _TEXT.format(
-        grey=grey_level(sets), subjects=len(midslices), hfen=hfen_forms(samples), padding=padding_forms(samples)
-    )
+    hfen, padding = _table("HFEN", HFEN, _hfen, samples), _table("SSIM", PADDING, _ssim, samples)
+    text = _TEXT.format(grey=grey_level(sets), subjects=len(midslices), hfen=hfen, padding=padding)
     return text.rstrip()
 
 
@@ -98,30 +98,12 @@ def _signed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "−")
 
 
-def hfen_forms(samples: dict[str, Sample]) -> str:
-    """A table: HFEN with the kernels and edges of other public code."""
-    columns = {
-        name: [_hfen(prediction, case.hr, form) for form in HFEN.values()]
-        for name, (prediction, case) in samples.items()
-    }
-    return _table("HFEN", list(HFEN), columns)
-
-
 def _hfen(prediction: np.ndarray, truth: np.ndarray, form: Filter) -> float:
     pairs = [
         (form(np.asarray(p - t, np.float64)), form(np.asarray(t, np.float64))) for p, t in _slices(prediction, truth)
     ]
     error, edges = (sum(float(np.vdot(pair[part], pair[part])) for pair in pairs) for part in (0, 1))
     return float(np.sqrt(error / edges))
-
-
-def padding_forms(samples: dict[str, Sample]) -> str:
-    """A table: SSIM, 2-D, Gaussian window, whole map, with other edges."""
-    columns = {
-        name: [_ssim(prediction, case.hr, mode) for mode in PADDING.values()]
-        for name, (prediction, case) in samples.items()
-    }
-    return _table("SSIM", list(PADDING), columns)
 
 
 def _ssim(prediction: np.ndarray, truth: np.ndarray, mode: str) -> float:
@@ -137,10 +119,19 @@ def _slices(prediction: np.ndarray, truth: np.ndarray) -> Iterator[tuple[np.ndar
     yield from zip(np.asarray(prediction, np.float64), np.asarray(truth, np.float64), strict=True)
 
 
-def _table(title: str, rows: list[str], columns: dict[str, list[float]]) -> str:
-    """Rows with a figure and its distance from the first row's."""
+def _table(
+    title: str,
+    forms: Mapping[str, T],
+    measure: Callable[[np.ndarray, np.ndarray, T], float],
+    samples: dict[str, Sample],
+) -> str:
+    """A row for each form of a metric, with its figure and the distance from the first row's."""
+    columns = {
+        name: [measure(prediction, case.hr, form) for form in forms.values()]
+        for name, (prediction, case) in samples.items()
+    }
     lines = [f"| {title} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    for number, words in enumerate(rows):
+    for number, words in enumerate(forms):
         cells = [
             f"{values[number]:.5f}" + (f" ({_signed(values[number] - values[0], 5)})" if number else "")
             for values in columns.values()

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -163,16 +164,18 @@ def small_protocol(**changes: Any) -> dict[str, Any]:
     return {**content, **changes}
 
 
+def write_small_protocol(folder: Path, folds: dict[str, tuple[str, ...]] = SUBJECTS, **changes: Any) -> Path:
+    """Write `small_protocol` with its split into a folder and give its path."""
+    rows = [f"{subject},{fold}\n" for fold, subjects in folds.items() for subject in subjects]
+    (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
+    path = folder / "small.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump(small_protocol(**changes), file)
+    return path
+
+
 @pytest.fixture
 def write_protocol(tmp_path: Path) -> Callable[..., Path]:
     """Write a small protocol with its split and give its path."""
 
-    def write(folds: dict[str, tuple[str, ...]] = SUBJECTS, **changes: Any) -> Path:
-        rows = [f"{subject},{fold}\n" for fold, subjects in folds.items() for subject in subjects]
-        (tmp_path / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
-        path = tmp_path / "small.yaml"
-        with path.open("w", encoding="utf-8") as file:
-            YAML().dump(small_protocol(**changes), file)
-        return path
-
-    return write
+    return partial(write_small_protocol, tmp_path)

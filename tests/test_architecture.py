@@ -216,14 +216,14 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_light_modules_bring_no_large_library_with_them() -> None:
     loaded = loaded_by("; ".join(f"import mrsr_bench.{module}" for module in LIGHT))
     assert {"mrsr_bench", "pydantic"} <= loaded
     assert loaded & {"torch", "timm", "lightning_fabric", "mlflow", "numba", "matplotlib", "pandas"} == set()
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_a_cell_without_a_network_needs_no_training_loop() -> None:
     """Fabric and timm take seconds to import."""
     loaded = loaded_by("import mrsr_bench.running.worker")
@@ -231,7 +231,7 @@ def test_a_cell_without_a_network_needs_no_training_loop() -> None:
     assert loaded & {"timm", "lightning_fabric", "mlflow", "pandas", "matplotlib"} == set()
 
 
-@pytest.mark.process
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["import mrsr_bench.cli", "import mrsr_bench"])
 def test_the_command_line_starts_without_any_large_library(code: str) -> None:
     heavy = {"torch", "numpy", "pandas", "mlflow", "pydantic", "nibabel", "scipy", "rich", "timm"}

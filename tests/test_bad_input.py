@@ -18,7 +18,7 @@ from conftest import SUBJECTS, textured, write_image
 
 from mrsr_bench.volumes import VolumeError, open_nifti, read_nifti
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.long
 
 Write = Callable[..., Path]
 EVERYONE = [name for names in SUBJECTS.values() for name in names]

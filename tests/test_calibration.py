@@ -301,7 +301,7 @@ def published(people: Folder) -> pd.DataFrame:
 TRUE = Convention("slices", "slice_minmax", "uniform7 2-D", "cropped", "stored_unclipped")
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_a_whole_run_finds_the_convention_and_a_second_one_scores_nothing(
     people: Folder, published: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

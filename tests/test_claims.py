@@ -23,7 +23,7 @@ from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.claims import claims, ties
 from mrsr_bench.reporting.contrasts import row_contrast
 from mrsr_bench.reporting.render import render_table
-from mrsr_bench.reporting.statistics import method_estimate, paired_estimate
+from mrsr_bench.reporting.statistics import SeedScores, method_estimate, paired_estimate
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.reporting.ties import letter_groups
 from mrsr_bench.store.results import Store
@@ -187,7 +187,9 @@ def test_labels_of_one_training_are_paired_by_seed_and_others_are_not(filled: Pl
     table = build_table(view(filled))
     paired, apart = (row_contrast(table, T1_X2, "edsr+", other) for other in ("edsr", "srcnn"))
     arrays = {
-        label: np.array([[table.scores[T1_X2, label][seed]["psnr"][name] for name in SUBJECTS] for seed in range(3)])
+        label: SeedScores(
+            np.array([[table.scores[T1_X2, label][seed]["psnr"][name] for name in SUBJECTS] for seed in range(3)])
+        )
         for label in ("edsr", "edsr+", "srcnn")
     }
     assert paired.method == paired_estimate(arrays["edsr+"], arrays["edsr"])
@@ -223,11 +225,10 @@ def test_a_fixed_contrast_averages_each_seed_and_subject_over_the_rows_first(cla
     table = build_table(view(claimed))
     first, second, third = claims(table)
 
-    def averaged(label: str, seeds: int) -> np.ndarray:
+    def averaged(label: str, seeds: int) -> SeedScores:
         rows = [table.scores[row, label] for row in (T1_X2, T1_X3)]
-        return np.mean(
-            [[[row[seed]["psnr"][name] for name in SUBJECTS] for seed in range(seeds)] for row in rows], axis=0
-        )
+        figures = [[[row[seed]["psnr"][name] for name in SUBJECTS] for seed in range(seeds)] for row in rows]
+        return SeedScores(np.mean(figures, axis=0))
 
     assert first.contrast.method == method_estimate(averaged("edsr", 3), averaged("srcnn", 3))
     assert second.contrast.method == method_estimate(averaged("edsr", 3), averaged("linear", 1))

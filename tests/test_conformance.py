@@ -31,7 +31,7 @@ BY_NAME = {check.name: check for check in CHECKS}
 AT_EVERY_SCALE = ("output", "sizes")
 """What `make test` checks at ×3 and ×4 too; the rest there is for `make test-all`."""
 IN_FULL = ("edsr", "srcnn")
-"""The networks that `make test` checks in full; `make test-all` does so with all of them."""
+"""The networks that `make test` checks in full at ×2; `make test-long` does so with all of them."""
 LONG = ("overfits", "no_shift", "real_slice")
 """Checks that train a network until it knows a sample, or run it on a whole slice."""
 
@@ -43,10 +43,11 @@ def method_class(name: str) -> type[Method]:
     return registry.load_method(registry.methods()[name])
 
 
-def _is_fast(name: str, scale: int, check: str) -> bool:
-    if check in LONG and name not in IN_FULL and issubclass(method_class(name), TorchMethod):
-        return False
-    return scale == 2 or check in AT_EVERY_SCALE
+def marks(name: str, scale: int, check: str) -> list[pytest.MarkDecorator]:
+    if scale != 2 and check not in AT_EVERY_SCALE:
+        return [pytest.mark.slow]
+    takes_long = check in LONG and name not in IN_FULL and issubclass(method_class(name), TorchMethod)
+    return [pytest.mark.long] if takes_long else []
 
 
 def contract() -> list[Any]:
@@ -56,7 +57,7 @@ def contract() -> list[Any]:
             scale,
             check,
             id=f"{name}-x{scale}-{check.name}",
-            marks=[] if _is_fast(name, scale, check.name) else pytest.mark.slow,
+            marks=marks(name, scale, check.name),
         )
         for name in sorted(registry.methods())
         for scale in (2, 3, 4)
@@ -223,7 +224,7 @@ def test_a_wrong_request_is_explained_with_status_2(arguments: list[str], words:
     assert all(word in done.output for word in words), done.output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_kit_needs_no_pytest() -> None:
     code = (
         "import sys; sys.modules['pytest'] = None\n"

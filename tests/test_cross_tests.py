@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import SUBJECTS, small_protocol
+from conftest import SUBJECTS, small_protocol, write_small_protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugins import NETWORK, classical, write
@@ -162,12 +162,9 @@ def test_a_mistake_in_the_block_is_named_with_its_line(write_protocol: Write, bl
 def made(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A protocol with the block and its results: a network, its self-ensemble, bicubic and linear; never changed."""
     folder = tmp_path_factory.mktemp("made")
-    rows = [f"{subject},{fold}\n" for fold, subjects in SUBJECTS.items() for subject in subjects]
-    (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
-    with (folder / "small.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(small_protocol(methods=METHODS, test=BLOCK), file)
+    protocol = write_small_protocol(folder, methods=METHODS, test=BLOCK)
     [network] = write(folder, network=NETWORK)
-    outcomes = bench(folder / "small.yaml", ["bicubic", "linear", network, f"{network}+"], images)
+    outcomes = bench(protocol, ["bicubic", "linear", network, f"{network}+"], images)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     return folder / "small.yaml"
 

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import SUBJECTS, small_protocol
+from conftest import write_small_protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugins import NETWORK, write
-from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 from test_runs import Ear, bench, cell_folder, record
 
@@ -54,12 +53,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def whole(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A protocol's folder with the results of a network, its self-ensemble, bicubic and linear."""
     folder = tmp_path_factory.mktemp("whole")
-    rows = [f"{subject},{fold}\n" for fold, subjects in SUBJECTS.items() for subject in subjects]
-    (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
-    with (folder / "small.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(small_protocol(methods={"bicubic": {}, "linear": {}}), file)
+    protocol = write_small_protocol(folder, methods={"bicubic": {}, "linear": {}})
     [network] = write(folder, network=NETWORK)
-    outcomes = bench(folder / "small.yaml", ["bicubic", "linear", network, f"{network}+"], images)
+    outcomes = bench(protocol, ["bicubic", "linear", network, f"{network}+"], images)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     return folder
 
@@ -210,7 +206,7 @@ def test_damage_stops_neither_status_nor_table_nor_a_dry_run(protocol: Path) -> 
 
 @pytest.mark.parametrize(
     "damage",
-    [pytest.param(name, marks=[] if name in ("one bit", "cut short") else pytest.mark.slow) for name in DAMAGES],
+    [pytest.param(name, marks=[] if name in ("one bit", "cut short") else pytest.mark.long) for name in DAMAGES],
 )
 def test_a_damaged_plan_costs_its_own_columns_and_says_so(protocol: Path, images: Path, damage: str) -> None:
     bench(protocol, ["nlm"], images)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import SUBJECTS, small_protocol
+from conftest import write_small_protocol
 from ruamel.yaml import YAML
 
 from mrsr_bench.cli import main
@@ -111,7 +111,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {names[name].place: error for name, error in json.loads(said).items()}
 
 
-@pytest.mark.process
+@pytest.mark.long
 @by_place(PYTHON)
 def test_a_python_block_runs(block: Block, errors: dict[str, str]) -> None:
     assert errors.get(block.place) is None, errors[block.place]
@@ -251,10 +251,9 @@ def test_a_command_that_does_not_exist_is_found(command: str, wrong: str) -> Non
 @by_place(with_language("yaml"))
 def test_a_protocol_or_a_part_of_one_loads(block: Block, tmp_path: Path) -> None:
     content = YAML(typ="safe").load(block.text)
-    if "schema" not in content:
-        content = small_protocol(**content)
-    rows = [f"{subject},{fold}\n" for fold, subjects in SUBJECTS.items() for subject in subjects]
-    (tmp_path / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
-    with (tmp_path / "shown.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(content, file)
-    assert load(str(tmp_path / "shown.yaml")).protocol.name == content["name"]
+    is_whole = "schema" in content
+    path = write_small_protocol(tmp_path, **({} if is_whole else content))
+    if is_whole:
+        with path.open("w", encoding="utf-8") as file:
+            YAML().dump(content, file)
+    assert load(str(path)).protocol.name == content.get("name", "small")

@@ -305,7 +305,7 @@ class Plugin(Method):
 '''
 
 
-@pytest.mark.process
+@pytest.mark.long
 @pytest.mark.parametrize("streams", ["row", None])
 def test_in_a_run_methods_of_a_row_see_the_same_patches_and_by_row_other_rows_see_others(
     write_protocol: Callable[..., Path], images: Path, tmp_path: Path, streams: str | None

@@ -28,7 +28,7 @@ from mrsr_bench.store.locks import Held, Holder, LeaseLost, hold, holder_of, rea
 from mrsr_bench.system.liveness import Process, process, start_of
 from mrsr_bench.system.training_states import states_in
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.long
 
 LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from conftest import write_small_protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugins import NEAREST, write
@@ -258,7 +259,7 @@ main()
 """
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_neither_torch_nor_a_method_is_needed_and_no_file_beside_the_results_is_run(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
@@ -471,15 +472,9 @@ def test_a_changed_figure_makes_no_table_even_where_the_manifest_was_changed_wit
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
     """A pack, its bytes and its table."""
-    from conftest import SUBJECTS, small_protocol
-    from ruamel.yaml import YAML
-
     folder = tmp_path_factory.mktemp("reference")
-    rows = [f"{subject},{fold}\n" for fold, subjects in SUBJECTS.items() for subject in subjects]
-    (folder / "split.csv").write_text("subject,fold\n" + "".join(rows), encoding="utf-8")
-    with (folder / "small.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(small_protocol(methods=METHODS), file)
-    made = (Store(folder / "results"), *plan_request(Request(str(folder / "small.yaml"))))
+    protocol = write_small_protocol(folder, methods=METHODS)
+    made = (Store(folder / "results"), *plan_request(Request(str(protocol))))
     remember(made, [])
     complete(made)
     bench("pack", folder / "results", "-o", folder / "p.zip", "--weights")

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from mrsr_bench.protocol.loading import load
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -167,7 +167,7 @@ def finished(write_protocol: Write, images: Path, tmp_path: Path) -> Path:
     return protocol
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_looking_imports_neither_methods_nor_large_libraries(finished: Path) -> None:
     results = ["--results", str(finished.parent / "results")]
     status = {name.partition(".")[0] for name in modules_after("status", *results)}

@@ -23,7 +23,7 @@ from mrsr_bench.system.liveness import start_of
 from mrsr_bench.system.parallel import as_done, process_pool, thread_pool
 from mrsr_bench.system.processes import ChildDied, child
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.long
 
 PRELOAD = ("lightning_fabric", "timm", "mrsr_bench.training.loop")
 """What children of other tests in this process need: the first child decides what the forkserver holds."""

@@ -81,6 +81,11 @@ def test_a_search_that_cannot_be_is_refused(write_protocol: Write, changes: dict
         load(str(write_protocol(methods=METHODS, seeds=[0, 1], rates={**RATES, **changes})))
 
 
+def test_a_search_without_a_network_is_refused(protocol: Path) -> None:
+    with pytest.raises(UsageError, match="rates are searched for networks, and none is among bicubic"):
+        search(protocol, "bicubic")
+
+
 def test_a_protocol_without_rates_says_so(write_protocol: Write) -> None:
     done = bench("rates", "--protocol", str(write_protocol()))
     assert (done.exit_code, "has no block 'rates'" in done.output) == (2, True)

@@ -74,8 +74,8 @@ def record(protocol: Path, label: str, folder: str = "small") -> dict[str, Any]:
     return content
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_training_killed_with_sigkill_resumes_to_bit_identical_weights(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
@@ -449,12 +449,12 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.process
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [
         signal.SIGINT,
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        signal.SIGKILL,
         pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
@@ -537,7 +537,7 @@ CUTS_THE_CACHE = NETWORK.replace(
 )
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_a_cache_that_vanishes_under_a_training_costs_that_cell_and_is_made_anew(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

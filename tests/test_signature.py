@@ -14,7 +14,6 @@ from mrsr_bench.protocol.data_blocks import Rounding
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.scoring.metrics import ranges
 from mrsr_bench.scoring.protocol_metrics import METRICS, make_metric
-from mrsr_bench.store.plan import MetricPlan
 from mrsr_bench.store.signature import NEUTRAL, signature
 
 MODEST = settings(max_examples=300, deadline=None)
@@ -39,24 +38,9 @@ def conventions(draw: st.DrawFn) -> Convention:
     return name, chosen, draw(st.sampled_from(["volume", "slice"])), draw(st.integers(0, 9)), rounding
 
 
-def planned(name: str, chosen: dict[str, Any], label: str = "any") -> MetricPlan:
-    metric = make_metric(name, chosen)
-    return MetricPlan(
-        label=label,
-        metric=name,
-        title=metric.title,
-        unit=metric.unit,
-        decimals=metric.decimals,
-        higher_is_better=metric.higher_is_better,
-        settings=metric.model_dump(mode="json"),
-        fixed=metric.fixed,
-        definition=metric.definition,
-    )
-
-
 def signed(convention: Convention) -> str:
     name, chosen, unit, border, rounding = convention
-    return signature(planned(name, chosen), unit, border, rounding)
+    return signature(plan_metric("any", {"metric": name, **chosen}), unit, border, rounding)
 
 
 def decisive(convention: Convention) -> tuple[Any, ...]:
@@ -104,7 +88,7 @@ def test_a_signature_is_one_short_line(name: str, chosen: dict[str, Any], line: 
 
 
 def test_a_new_definition_is_another_convention() -> None:
-    metric = planned("hfen", {})
+    metric = plan_metric("hfen", {})
     lines = [signature(metric.model_copy(update={"definition": n}), "volume", 0, "none") for n in (1, 2)]
     assert [line.rsplit("|", 1)[1] for line in lines] == ["v1", "v2"]
 
@@ -119,5 +103,6 @@ def test_what_is_not_printed_is_the_default_of_every_metric(key: str) -> None:
 def test_a_convention_that_is_written_out_has_the_signature_of_its_short_form(write_protocol: Any) -> None:
     short = {"psnr": {"range": 255}, "fg": {"metric": "psnr", "range": 255.0, "region": "whole", "pool": "db"}}
     path: Path = write_protocol(scoring={"unit": "slice", "round": "stored", "metrics": short})
-    lines = {signature(plan_metric(load(str(path)), label), "slice", 0, "stored") for label in short}
+    written = load(str(path)).protocol.scoring.metrics
+    lines = {signature(plan_metric(label, written[label], "slice"), "slice", 0, "stored") for label in short}
     assert lines == {"psnr|peak=255|per=slice|border=0|round=stored|v1"}

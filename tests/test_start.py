@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[1]
 METHODS = ["bicubic", "linear"]
 SECONDS = 240
 """Within which every program here must end, so that one that hangs is a failure with a name."""
-pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 TEMP_LENGTH = 134
 """Characters of TMPDIR on a cluster's node, where a socket's path may have 107 bytes."""
 

@@ -26,7 +26,7 @@ from mrsr_bench.system.training_states import states_in
 from mrsr_bench.training.checkpoint import Checkpoints
 from mrsr_bench.training.loop import TrainingStopped
 
-pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 
 CLOCK = ("seconds", "pixels_per_second", "memory_bytes")
 
@@ -37,7 +37,7 @@ def timeless(state: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in state.items() if name not in CLOCK}, "rows": rows}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path: Path, precision: str, kills: int

@@ -22,7 +22,7 @@ from mrsr_bench.running.events import Progressed
 from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri
 from mrsr_bench.store.results import Store
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.long
 
 
 def mirrored_cells(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:

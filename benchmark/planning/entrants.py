@@ -83,6 +83,9 @@ def _trials(search: RatesSpec | None, entrants: list[Entrant]) -> list[Entrant]:
             ]
         elif entrant.broken:
             trials.append(entrant)
+    if not trials:
+        names = ", ".join(entrant.label for entrant in entrants)
+        raise UsageError(f"rates are searched for networks, and none is among {names}; name one with --methods")
     return trials
 
 

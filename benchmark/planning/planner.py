@@ -5,9 +5,10 @@ The last place where a table's facts are taken from code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..dataset import Dataset
 from ..errors import BenchError, UsageError
@@ -56,7 +57,7 @@ def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Pl
     columns = {cell.label: _column(training, cell) for training in trainings for cell in training.cells}
     labels = sorted(columns, key=lambda label: [*order, label.removesuffix("+")].index(label.removesuffix("+")))
     cells = [plan_cell(training, cell) for training in trainings for cell in training.cells]
-    rows = list(dict.fromkeys(cell.row for cell in cells))
+    rows, scoring = list(dict.fromkeys(cell.row for cell in cells)), loaded.protocol.scoring
     return Plan(
         asked=request_in_full(request, loaded),
         origin=Origin(
@@ -70,7 +71,7 @@ def make_plan(request: Request, loaded: Loaded, trainings: list[Training]) -> Pl
         protocol=_protocol(loaded),
         columns=tuple(columns[label] for label in labels),
         cells=tuple(sorted(cells, key=lambda cell: (rows.index(cell.row), labels.index(cell.label)))),
-        metrics=tuple(plan_metric(loaded, label) for label in loaded.protocol.scoring.metrics),
+        metrics=tuple(plan_metric(label, settings, scoring.unit) for label, settings in scoring.metrics.items()),
     )
 
 
@@ -172,13 +173,12 @@ def _cross_test(test: CrossTest) -> CrossTestPlan:
     return CrossTestPlan(title=test.title, score_key=test.score_key, is_control=test.is_control)
 
 
-def plan_metric(loaded: Loaded, label: str) -> MetricPlan:
-    """How a metric of the protocol is computed and shown."""
-    scoring = loaded.protocol.scoring
-    metric = make_metric(label, scoring.metrics[label], scoring.unit)
+def plan_metric(label: str, settings: Mapping[str, Any], unit: str | None = None) -> MetricPlan:
+    """How a metric of a protocol is computed and shown: its label, what the protocol sets, and `scoring.unit`."""
+    metric = make_metric(label, settings, unit)
     return MetricPlan(
         label=label,
-        metric=scoring.metrics[label].get("metric", label),
+        metric=settings.get("metric", label),
         title=metric.title,
         unit=metric.unit,
         decimals=metric.decimals,

@@ -39,18 +39,18 @@ class Claim:
 
 def ties(table: Table, row: Row, metric: str) -> Ties:
     """The tie groups of a row: all pairs of columns that carry a claim, Holm at 5 %."""
-    scored = [scores for label in table.labels if (scores := column_scores(table, row, label, metric))]
-    columns = [scores for scores in scored if not np.isnan(scores.values).any()]
+    scored = [column for label in table.labels if (column := column_scores(table, row, label, metric))]
+    columns = [column for column in scored if not np.isnan(column.scores.values).any()]
     sign = -1 if table.conventions[metric].higher_is_better else 1
-    ranked = sorted(columns, key=lambda scores: sign * float(scores.values.mean()))
-    pairs = combinations([scores for scores in ranked if not scores.why_no_claim], 2)
+    ranked = sorted(columns, key=lambda column: sign * float(column.scores.averaged.mean()))
+    pairs = combinations([column for column in ranked if not column.why_no_claim], 2)
     contrasts = [contrast(*pair, [row], table.view.protocol.independent) for pair in pairs]
     estimates = {(item.first, item.second): item.method for item in contrasts if item.method is not None}
     if not estimates:
         return Ties({}, frozenset(), math.nan)
     adjusted = holm([estimate.p_value for estimate in estimates.values()])
     differing = [pair for pair, p_value in zip(estimates, adjusted, strict=True) if p_value < ALPHA]
-    claiming = [scores.label for scores in ranked if not scores.why_no_claim]
+    claiming = [column.label for column in ranked if not column.why_no_claim]
     best = ranked[0].label
     tied = {label for label in claiming if (best, label) not in differing}
     return Ties(

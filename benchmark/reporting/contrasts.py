@@ -15,6 +15,7 @@ from .statistics import (
     LEAST_SEEDS,
     LEAST_SUBJECTS,
     Estimate,
+    SeedScores,
     holm,
     method_estimate,
     networks_estimate,
@@ -32,7 +33,7 @@ class ColumnScores:
     label: str
     seeds: tuple[int, ...]
     subjects: tuple[str, ...]
-    values: np.ndarray
+    scores: SeedScores
     """(seeds, subjects)."""
     seeded: bool
     """Whether another seed gives another result (`Method.seeded`)."""
@@ -44,7 +45,7 @@ class ColumnScores:
         """Why these figures carry no claim about the method; '' where they do."""
         if len(self.subjects) < LEAST_SUBJECTS:
             return f"{_counted(len(self.subjects), 'subject')}: no claim"
-        if not np.isfinite(self.values).all():
+        if not self.scores.is_finite:
             return "not finite: no claim"
         if self.seeded and len(self.seeds) < LEAST_SEEDS:
             return f"{_counted(len(self.seeds), 'seed')}: no claim"
@@ -80,9 +81,9 @@ def column_scores(table: Table, row: Row, label: str, metric: str) -> ColumnScor
     seeds = tuple(record.resolved.seed for record in records)
     by_seed = [table.scores[row, label][seed][metric] for seed in seeds]
     subjects = tuple(sorted(by_seed[0]))
-    values = np.array([[scores[subject] for subject in subjects] for scores in by_seed])
+    scores = SeedScores(np.array([[scores[subject] for subject in subjects] for scores in by_seed]))
     trainings = tuple(record.train_key for record in records)
-    return ColumnScores(label, seeds, subjects, values, table.seeded[label], trainings)
+    return ColumnScores(label, seeds, subjects, scores, table.seeded[label], trainings)
 
 
 def contrast(first: ColumnScores, second: ColumnScores, rows: Sequence[Row], independent: bool) -> Contrast:
@@ -93,19 +94,19 @@ def contrast(first: ColumnScores, second: ColumnScores, rows: Sequence[Row], ind
     _demand_same_subjects(first, second, rows)
     # An exact prediction is infinite, and infinite minus infinite is no number.
     with np.errstate(invalid="ignore"):
-        mean = float((first.values.mean(axis=0) - second.values.mean(axis=0)).mean())
+        mean = float((first.scores.averaged - second.scores.averaged).mean())
     plain = Contrast(
         first.label, second.label, tuple(rows), mean, subjects=first.subjects, seeds=(first.seeds, second.seeds)
     )
     if not independent:
         return replace(plain, why="subjects are not independent: no claim")
-    if len(first.subjects) < LEAST_SUBJECTS or not np.isfinite([*first.values.flat, *second.values.flat]).all():
+    if len(first.subjects) < LEAST_SUBJECTS or not (first.scores.is_finite and second.scores.is_finite):
         return replace(plain, why=first.why_no_claim or second.why_no_claim)
-    networks = networks_estimate(first.values, second.values)
+    networks = networks_estimate(first.scores, second.scores)
     if why := _fewest_seeds(first, second):
         return replace(plain, networks=networks, why=why)
     share_trainings = (first.seeds, first.trainings) == (second.seeds, second.trainings) and first.seeded
-    estimate = (paired_estimate if share_trainings else method_estimate)(first.values, second.values)
+    estimate = (paired_estimate if share_trainings else method_estimate)(first.scores, second.scores)
     return replace(plain, networks=networks, method=estimate)
 
 
@@ -142,9 +143,9 @@ def _averaged(parts: Sequence[ColumnScores]) -> ColumnScores:
     """The mean over rows of the figures of one column, for the subjects that all rows have."""
     common = set.intersection(*(set(part.subjects) for part in parts))
     subjects = tuple(subject for subject in parts[0].subjects if subject in common)
-    values = [part.values[:, [part.subjects.index(subject) for subject in subjects]] for part in parts]
+    values = [part.scores.values[:, [part.subjects.index(subject) for subject in subjects]] for part in parts]
     trainings = tuple(map(" ".join, zip(*(part.trainings for part in parts), strict=True)))
-    return replace(parts[0], subjects=subjects, values=np.mean(values, axis=0), trainings=trainings)
+    return replace(parts[0], subjects=subjects, scores=SeedScores(np.mean(values, axis=0)), trainings=trainings)
 
 
 def verdicts(contrasts: Sequence[Contrast], higher_is_better: bool) -> list[Verdict]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -69,31 +70,54 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1))
 
 
-def networks_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+Part = tuple[float, float]
+"""A part of a variance, and its degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """Scores (seeds, subjects) of a column, and what each of its comparisons needs, computed once."""
+
+    values: np.ndarray
+
+    @cached_property
+    def averaged(self) -> np.ndarray:
+        """(subjects,): the mean over seeds."""
+        averaged: np.ndarray = self.values.mean(axis=0)
+        return averaged
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether no score is infinite or NaN."""
+        return bool(np.isfinite(self.values).all())
+
+    @cached_property
+    def seed_parts(self) -> list[Part]:
+        """s²/S, of the variance over seeds of the mean over subjects; nothing for a column of one seed."""
+        return [_of_mean(self.values.mean(axis=1))] if len(self.values) > 1 else []
+
+
+def networks_estimate(first: SeedScores, second: SeedScores) -> Estimate:
     """(i): `first` less `second`, of the same subjects, for these trained networks; at least two subjects."""
-    differences = first.mean(axis=0) - second.mean(axis=0)
-    return _joined(differences, [_of_mean(differences)])
+    return _estimate(first.averaged - second.averaged, [])
 
 
-def method_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+def method_estimate(first: SeedScores, second: SeedScores) -> Estimate:
     """(ii): `first` less `second`, of the same subjects, for the methods: their seeds are independent.
 
     SE² = s²_A/S_A + s²_B/S_B + s²_d/n, and degrees of freedom by Satterthwaite (Biometrics Bulletin 1946). s²_A is the
     variance over A's own seeds of the mean over subjects, s²_d that over subjects of the difference of seed-averaged
     scores. A column of one seed adds no variance over seeds: only a method without chance may have one.
     """
-    differences = first.mean(axis=0) - second.mean(axis=0)
-    seeds = [_of_mean(scores.mean(axis=1)) for scores in (first, second) if len(scores) > 1]
-    return _joined(differences, [*seeds, _of_mean(differences)])
+    return _estimate(first.averaged - second.averaged, [*first.seed_parts, *second.seed_parts])
 
 
-def paired_estimate(first: np.ndarray, second: np.ndarray) -> Estimate:
+def paired_estimate(first: SeedScores, second: SeedScores) -> Estimate:
     """(ii) for two columns of the same trainings, seed by seed: SE² = s²_D/S + s²_d/n.
 
     s²_D is the variance over seeds of the difference of means over subjects.
     """
-    differences = first.mean(axis=0) - second.mean(axis=0)
-    return _joined(differences, [_of_mean((first - second).mean(axis=1)), _of_mean(differences)])
+    return _estimate(first.averaged - second.averaged, SeedScores(first.values - second.values).seed_parts)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -106,13 +130,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _of_mean(values: np.ndarray) -> tuple[float, float]:
-    """The variance of the mean of independent values, and its degrees of freedom."""
+def _of_mean(values: np.ndarray) -> Part:
+    """The variance of the mean of independent values."""
     return float(values.var(ddof=1)) / len(values), len(values) - 1.0
 
 
-def _joined(differences: np.ndarray, parts: Sequence[tuple[float, float]]) -> Estimate:
-    """The estimate whose variance is the sum of `parts`: (variance, degrees of freedom) each."""
+def _estimate(differences: np.ndarray, seed_parts: Sequence[Part]) -> Estimate:
+    """The mean of the subjects' differences; its variance is that over subjects and `seed_parts` together."""
+    parts = [*seed_parts, _of_mean(differences)]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return Estimate(float(differences.mean()), 0.0, parts[-1][1])

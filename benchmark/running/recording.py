@@ -17,7 +17,8 @@ def done_record(training: Training, cell: Cell, **figures: Any) -> DoneRecord:
     The source digest is that of the fit where there is one: weights that are scored again keep theirs.
     """
     scoring = training.loaded.protocol.scoring
-    primary = plan_metric(training.loaded, next(iter(scoring.metrics)))
+    label, settings = next(iter(scoring.metrics.items()))
+    primary = plan_metric(label, settings, scoring.unit)
     figures["signature"] = signature(primary, scoring.unit, scoring.border, scoring.round)
     record = DoneRecord.model_validate({**_common_fields(training, cell), **figures})
     return record.model_copy(update={"source_digest": record.fit.source_digest}) if record.fit else record

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ def unit_of(info: ValidationInfo) -> str | None:
     return (info.context or {}).get("unit")
 
 
-class Metric(BaseModel):
+class Metric(BaseModel, ABC):
     """A metric with its settings: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -200,15 +201,9 @@ class Metric(BaseModel):
             logging.getLogger(__name__).warning(message, self.title, valid.sum(), valid.size)
         return self.mean(sums[valid], figures[valid]) if valid.any() else math.nan
 
+    @abstractmethod
     def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
-        """The sums of every slice; NaN where slices are the unit and this one is blank."""
-        slices = comparison.slices(getattr(self, "range", None), getattr(self, "region", "whole"))
-        by_slice = comparison.unit == "slice"
-        return comparison.each(lambda z: (math.nan, math.nan) if by_slice and slices[z].blank else self.sums(slices[z]))
-
-    def sums(self, image: Slice) -> Sums:
-        """The two numbers that a slice adds to the figure's."""
-        raise NotImplementedError(f"{type(self).__name__} has no sums of a slice")
+        """The two numbers that each slice adds to the figure's; NaN where slices are the unit and this one is blank."""
 
     def figure(self, sums: np.ndarray) -> float:
         """The figure of two sums; NaN where it would be 0/0."""
@@ -217,3 +212,16 @@ class Metric(BaseModel):
     def mean(self, sums: np.ndarray, figures: np.ndarray) -> float:
         """Unit slice: the volume's figure, of the (n, 2) sums and the figures of the slices that have one."""
         return float(figures.mean())
+
+
+class SliceMetric(Metric):
+    """A metric whose sums are those of one slice after the other."""
+
+    def all_sums(self, comparison: Comparison) -> Sequence[Sums]:
+        slices = comparison.slices(getattr(self, "range", None), getattr(self, "region", "whole"))
+        by_slice = comparison.unit == "slice"
+        return comparison.each(lambda z: (math.nan, math.nan) if by_slice and slices[z].blank else self.sums(slices[z]))
+
+    @abstractmethod
+    def sums(self, image: Slice) -> Sums:
+        """The two numbers that a slice adds to the figure's."""

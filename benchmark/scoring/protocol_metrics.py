@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import ValidationInfo, field_validator
 
 from ..errors import UsageError, did_you_mean
-from .comparison import Comparison, Metric, Range, Region, Slice, Sums, constant_slices, unit_of
+from .comparison import Comparison, Metric, Range, Region, Slice, SliceMetric, Sums, constant_slices, unit_of
 from .metrics import edges, fidelity, fsim, information, ssim
 
 
-class Psnr(Metric):
+class Psnr(SliceMetric):
     """`metrics.fidelity.psnr`. Unit slice: the mean of the slices' dB, or with pool mse the dB of their mean MSE.
 
     A slice that is predicted exactly makes the mean of dB infinite, not that of MSE.
@@ -46,7 +46,7 @@ class Psnr(Metric):
         return self.figure(sums.sum(axis=0)) if self.pool == "mse" else super().mean(sums, figures)
 
 
-class Nrmse(Metric):
+class Nrmse(SliceMetric):
     """`metrics.fidelity.nrmse`: the error's Euclidean norm over the truth's."""
 
     title = "NRMSE"
@@ -61,7 +61,7 @@ class Nrmse(Metric):
         return math.sqrt(super().figure(sums))
 
 
-class Ssim(Metric):
+class Ssim(SliceMetric):
     """`metrics.ssim` of every slice (dims 2) or of the volume (dims 3), the map averaged.
 
     map whole averages all of it; cropped leaves out the window's radius at each border, as scikit-image does, and has
@@ -105,7 +105,7 @@ class Ssim(Metric):
         return float(values.sum()), float(values.size)
 
 
-class Hfen(Metric):
+class Hfen(SliceMetric):
     """`metrics.edges.hfen_sums`: the high-frequency error norm over the truth's."""
 
     title = "HFEN"
@@ -118,7 +118,7 @@ class Hfen(Metric):
         return math.sqrt(super().figure(sums))
 
 
-class _Scaled(Metric):
+class _Scaled(SliceMetric):
     """A metric whose constants are for images in 0–255: `range` is scaled to that, and what lies outside is clipped."""
 
     range: Range

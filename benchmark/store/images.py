@@ -10,6 +10,7 @@ import hashlib
 import io
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -61,12 +62,12 @@ class Stored(Part):
     """Of the numbers, little-endian, in C order."""
 
 
-class Description(Part):
+class Description(Part, ABC):
     """Base of a file's description of itself."""
 
+    @abstractmethod
     def arrays(self) -> dict[str, Stored]:
         """Name → description of that array. Raises ValueError where they contradict each other."""
-        raise NotImplementedError
 
 
 _D = TypeVar("_D", bound=Description)

@@ -66,6 +66,11 @@ class Check:
         return CheckResult(state, text, time.monotonic() - started)
 
 
+def check(advice: str) -> Callable[[Callable[[Trial], str | None]], Check]:
+    """Makes a check of a function: its name is the check's, `advice` what to look at when it fails."""
+    return lambda function: Check(function.__name__, advice, function)
+
+
 def _error_text(error: Exception, cls: type[Method]) -> str:
     """What was wrong; for an exception in the method, with the last line of its file that led there."""
     if isinstance(error, Flaw):
