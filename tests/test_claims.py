@@ -237,6 +237,23 @@ def test_a_fixed_contrast_averages_each_seed_and_subject_over_the_rows_first(cla
     assert (third.verdict, third.contrast.why) == ("no claim", "no complete row")
 
 
+def test_a_contrast_without_a_claim_stays_in_the_family(make: Make) -> None:
+    """So that it is no easier to be better by running less than the protocol fixed."""
+    pairs = [["edsr", "linear"], ["srcnn", "linear"], ["edsr+", "linear"], ["edsr", "bicubic"], ["srcnn", "bicubic"]]
+    judged = []
+    for fixed in (pairs[:1], pairs):
+        plan = make(report={"claims": fixed}, scales=[2])
+        record(plan, "linear", 32, 1)
+        record(plan, "edsr", 32.08)
+        judged.append(claims(build_table(view(plan))))
+    alone, first = judged[0][0], judged[1][0]
+    assert alone.contrast.method == first.contrast.method
+    assert first.contrast.method is not None
+    assert 0.01 < first.contrast.method.p_value < 0.05
+    assert (alone.verdict, first.verdict) == ("better", "open")
+    assert [claim.verdict for claim in judged[1][1:]] == ["no claim"] * 4
+
+
 def test_only_complete_rows_are_pooled_and_they_are_named(claimed: Plan) -> None:
     folder = fill_scores(claimed, "edsr", scores(29), 2, "x3")
     (folder / "record.json").unlink()

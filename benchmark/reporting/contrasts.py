@@ -149,14 +149,16 @@ def _averaged(parts: Sequence[ColumnScores]) -> ColumnScores:
 
 
 def verdicts(contrasts: Sequence[Contrast], higher_is_better: bool) -> list[Verdict]:
-    """Of a family of contrasts, each about the methods: better or worse by Holm at 5 %, else open; or no claim."""
-    estimates = [item.method for item in contrasts if item.method is not None]
-    adjusted = iter(holm([estimate.p_value for estimate in estimates]))
+    """Of a family of contrasts, each about the methods: better or worse by Holm at 5 %, else open; or no claim.
+
+    A contrast without a claim counts as one of the family: what is not run, or not yet, makes the others no easier.
+    """
+    adjusted = holm([item.method.p_value if item.method else 1.0 for item in contrasts])
     words: list[Verdict] = []
-    for item in contrasts:
+    for item, p_value in zip(contrasts, adjusted, strict=True):
         if item.method is None:
             words.append("no claim")
-        elif next(adjusted) < ALPHA:
+        elif p_value < ALPHA:
             words.append("better" if (item.mean > 0) == higher_is_better else "worse")
         else:
             words.append("open")
