@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,29 @@ def enlarge(network: nn.Module, samples: Tensor, scale: int, device: str, tiles:
                 for batch, upscaled in zip(part.split(at_once), output.split(at_once), strict=True):
                     upscaled[outer] = network(batch.to(device))[inner].float().cpu()
     return output
+
+
+def magnitudes(
+    network: nn.Module, modules: Mapping[str, nn.Module], samples: Tensor, device: str
+) -> dict[str, np.ndarray]:
+    """What `modules` of a network put out for (N, d, h, w): name → (N, h', w') float32, |values| averaged over channels.
+
+    Every sample goes through the network whole.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found[name].append(output.detach().float().abs().mean(1).cpu())
+
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    try:
+        with torch.inference_mode():
+            for sample in samples.split(1):
+                network(sample.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
 def spans(length: int, side: int, overlap: int) -> Iterator[tuple[int, int, int]]:

@@ -201,6 +201,13 @@ class Method(ABC):
     def upscale(self, scan: Scan, task: Task) -> Array:
         """The (D, H, W) float32 reconstruction of `scan`, in the scan's intensity units, not rounded or clipped."""
 
+    def maps(self, scan: Scan, task: Task) -> Mapping[str, Array]:
+        """What the fitted method looks at, to be shown beside its image: name → (D, h', w'), of any unit; {}: nothing.
+
+        h' and w' are the method's own. At most 16 maps; names of up to 60 letters. No figure depends on them.
+        """
+        return {}
+
     def state(self) -> dict[str, Array]:
         """What `fit` learned, as named arrays; stored as safetensors."""
         return {}
@@ -272,17 +279,36 @@ class TorchMethod(Method):
         return None
 
     def upscale(self, scan: Scan, task: Task) -> Array:
-        import torch
-
         from .inference import enlarge
 
-        if self.network is None:
-            raise RuntimeError("upscale was called before training or load_state")
-        scale, together = intensity_scale(scan.array), self.slices_per_sample
-        volume = torch.from_numpy(np.asarray(scan.array, np.float32) / np.float32(scale))
-        samples = volume.reshape(-1, together, *volume.shape[1:])
-        output = enlarge(self.network.to(task.device).eval(), samples, task.scale, task.device, task.tiles)
+        network, samples, scale = self._ready(scan, task)
+        output = enlarge(network, samples, task.scale, task.device, task.tiles)
         return output.flatten(0, 1).numpy() * np.float32(scale)
+
+    def magnitudes(self, modules: Mapping[str, torch.nn.Module], scan: Scan, task: Task) -> dict[str, Array]:
+        """For `maps`: what `modules` of the network put out.
+
+        Returns name → (samples, h', w') float32, |values| averaged over channels; a sample is a slice, or
+        `slices_per_sample`. Samples go through whole, whatever the tiles.
+        """
+        from .inference import magnitudes
+
+        network, samples, _ = self._ready(scan, task)
+        return magnitudes(network, modules, samples, task.device)
+
+    def _ready(self, scan: Scan, task: Task) -> tuple[torch.nn.Module, torch.Tensor, float]:
+        """The network on its device, the scan as (N, d, h, w) samples of about [0, 1], and what they were divided by.
+
+        Raises RuntimeError where there is no network yet.
+        """
+        import torch
+
+        if self.network is None:
+            raise RuntimeError(f"{type(self).__name__} has no network before training or load_state")
+        scale = intensity_scale(scan.array)
+        volume = torch.from_numpy(np.asarray(scan.array, np.float32) / np.float32(scale))
+        samples = volume.reshape(-1, self.slices_per_sample, *volume.shape[1:])
+        return self.network.to(task.device).eval(), samples, scale
 
     def state(self) -> dict[str, Array]:
         if self.network is None:

@@ -6,13 +6,14 @@ open. Each is an option here; docs/poan.md gives the evidence for every default.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mrsr_bench.method import MethodOptions, Recipe, Task, TorchMethod
+from mrsr_bench.method import Array, MethodOptions, Recipe, Scan, Task, TorchMethod
 from mrsr_bench.methods._attention import Fusion, PointAttention, PyramidAttention
 from mrsr_bench.methods._blocks import (
     ResidualBlock,
@@ -55,6 +56,8 @@ class POANOptions(MethodOptions):
     """How NCAB's output meets its input: equation 7 and figure 2 add; the text of section 2.2 says "concatenate"."""
     skip: Literal["head", "image"] = "head"
     """Start of the global skip: behind the first convolution, as in EDSR, or the image, as figure 2 draws it."""
+    zero_start: bool = False
+    """Start the attention block's last convolution at zero, so that training starts from the plain backbone."""
     tail: Literal["edsr", "espcn"] = "edsr"
     """edsr ends in a convolution; espcn, as figure 2 draws it, in the pixel shuffle."""
 
@@ -177,6 +180,9 @@ class POAB(nn.Module):
             self.channel = NCAB(options) if options.channel == "ncab" else CAB(features)
         self.concat = options.merge == "concat" and self.channel is not None
         self.out = conv((1 + self.concat) * features, features, 1)
+        if options.zero_start:
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         merged = spatial = self.spatial(x)
@@ -210,6 +216,13 @@ class POANNetwork(nn.Module):
         shallow = self.head(x)
         return self.tail((x if self.from_image else shallow) + self.body(shallow))
 
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules whose output POAN's maps show, by name; nothing without an attention block."""
+        names = {PointAttention: "point", PyramidAttention: "pyramid", NCAB: "channel", CAB: "channel"}
+        parts = {names[type(module)]: module for module in self.modules() if type(module) in names}
+        blocks = [module for module in self.body if isinstance(module, ResidualBlock)]
+        return {"features": blocks[len(blocks) // 2 - 1], **parts} if parts else {}
+
 
 class POAN(TorchMethod):
     """POAN, 40 blocks of 64 features; `baseline` has the backbone of EDSR's baseline.
@@ -238,3 +251,11 @@ class POAN(TorchMethod):
 
     def build(self, task: Task) -> POANNetwork:
         return POANNetwork(task.scale, self.options)
+
+    def maps(self, scan: Scan, task: Task) -> Mapping[str, Array]:
+        """Figure 4's: mean magnitude over the channels of the features before the attention block and of its parts.
+
+        features, point, pyramid, channel (after NCAB or CAB): those that the options have; (D, h, w). None of tiles.
+        """
+        assert isinstance(self.network, POANNetwork)
+        return {} if task.tiles else self.magnitudes(self.network.parts(), scan, task)

@@ -158,6 +158,49 @@ def test_a_report_is_in_no_key_and_its_default_in_no_digest(write_protocol: Writ
     assert keys[0] == keys[1] == keys[2]
 
 
+MAPS = """
+    def maps(self, scan, task):
+        import numpy as np
+        return {"twice": 2 * np.asarray(scan.array), "rows": np.asarray(scan.array)[:, ::2], **MORE}
+"""
+
+
+def with_maps(more: str = "{}") -> str:
+    """A method that shows its LR, twice as bright, and every second row of it."""
+    return f"MORE = {more}\n{NEAREST.rstrip()}\n{MAPS}"
+
+
+def test_what_a_method_shows_of_its_slices_is_kept_with_them(
+    write_protocol: Write, images: Path, tmp_path: Path
+) -> None:
+    protocol = write_protocol(report={"subjects": 1, "slices": 2}, methods={"nearest": {}, "nearest+": {}})
+    assert warnings(work(protocol, write(tmp_path, nearest=with_maps()), images)) == []
+    for one in exhibit(cell(protocol, "nearest")).slices:
+        assert list(one.maps) == ["rows", "twice"]
+        np.testing.assert_allclose(one.maps["twice"], 2 * one.lr, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(one.maps["rows"], one.lr[::2], rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("{'flat': [[1.0, 2.0]]}", "map 'flat' must be (slices, rows, columns) with 4 slices, not (1, 2)"),
+        ("{'wild': [[[float('nan')]]] * 4}", "map 'wild' has values that are not finite"),
+        ("{'line\\n': [[[1.0]]] * 4}", "must be text of 1 to 60 letters"),
+        ("{str(n): [[[1.0]]] * 4 for n in range(15)}", "17 maps; at most 16 are kept"),
+        ("{1 / 0: 2}", "division by zero"),
+    ],
+)
+def test_maps_that_cannot_be_kept_cost_nothing_but_themselves(
+    write_protocol: Write, images: Path, tmp_path: Path, more: str, words: str
+) -> None:
+    protocol = write_protocol()
+    method = with_maps().replace("**MORE", f"**{more}")
+    [warning] = set(warnings(work(protocol, write(tmp_path, nearest=method), images)))
+    assert words in warning
+    assert exhibit(cell(protocol, "nearest")).slices[0].maps == {}
+
+
 def test_the_first_seed_alone_keeps_them(write_protocol: Write, images: Path, tmp_path: Path) -> None:
     protocol = write_protocol(seeds=[3, 0])
     work(protocol, write(tmp_path, network=NETWORK), images)
@@ -180,6 +223,7 @@ def slices_of(prediction: np.ndarray, **changes: Any) -> SubjectSlices:
         "hr": hr,
         "lr": hr[:, ::2, ::2],
         "step": None,
+        "maps": {},
         "spacing": (1.0, 1.0, 1.0),
         "axes": ("S", "R", "A"),
     }

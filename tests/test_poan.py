@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from golden import image
 from torch import nn
 
-from mrsr_bench.method import Task
+from mrsr_bench.method import Scan, Task, intensity_scale
 from mrsr_bench.methods.edsr import EDSR
 from mrsr_bench.methods.poan import NCAB, POAB, POAN, POANOptions, covariance, matrix_root
 from mrsr_bench.planning import cells as cell
@@ -36,6 +37,7 @@ READINGS: list[dict[str, Any]] = [
     {"branch_residual": True},
     {"skip": "image"},
     {"tail": "espcn"},
+    {"zero_start": True},
     {"res_scale": 0.1},
     {"newton_schulz_steps": 8},
     {"reduction": 4},
@@ -211,6 +213,44 @@ def test_an_ablated_attention_block_loses_just_its_branch(options: dict[str, Any
     block = POAB(POANOptions(**options))
     assert parameters(block) == count
     assert block(torch.rand(1, 64, 5, 6)).shape == (1, 64, 5, 6)
+
+
+def test_a_zero_start_is_the_plain_backbone() -> None:
+    x = torch.rand(1, 1, 9, 8)
+    poan: Any = small(zero_start=True)
+    before = poan(x)
+    poan.body = nn.Sequential(*(module for module in poan.body if not isinstance(module, POAB)))
+    assert torch.equal(poan(x), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["features", "point", "pyramid", "channel"]),
+        ({"channel": "cab", "point": False}, ["features", "pyramid", "channel"]),
+        ({"channel": "none", "levels": ()}, ["features", "point"]),
+        ({"channel": "none", "levels": (), "point": False}, []),
+    ],
+)
+def test_maps_show_the_parts_that_there_are(options: dict[str, Any], names: list[str]) -> None:
+    torch.manual_seed(0)
+    method, task = POAN(blocks=2, features=8, **options), Task((1, 2, 2))
+    method.network = method.build(task)
+    scan = Scan(texture((3, 12, 10), (0, 1, 1), 0), (1.0, 1.0, 1.0), "T1")
+    before = method.upscale(scan, task)
+    shown = method.maps(scan, task)
+    assert list(shown) == names
+    assert all(value.shape == (3, 12, 10) and bool((value >= 0).all()) for value in shown.values())
+    assert np.array_equal(method.upscale(scan, task), before), "looking changes nothing"
+    assert method.maps(scan, replace(task, tiles=(8, 2))) == {}
+    if "channel" in names and "point" not in options:
+        network: Any = method.network
+        sample = torch.from_numpy(scan.array[1:2, None] / intensity_scale(scan.array)).float()
+        with torch.inference_mode():
+            block = network.body[1]
+            spatial = block.spatial(network.body[0](network.head(sample)))
+            expected = block.channel(spatial).abs().mean(1)[0]
+        np.testing.assert_allclose(shown["channel"][1], expected, rtol=1e-5)
 
 
 # --- ablations -----------------------------------------------------------------------------------------------------

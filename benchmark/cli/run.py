@@ -135,8 +135,8 @@ def rates(
 
     The protocol's block 'rates' gives the values, and the one contrast, scale and seed that they are tried on, at the
     protocol's full number of steps. No test volume is read, and the seed is scored nowhere. The trials are runs of
-    their own: kept, resumed, and shown by bench status. The best rates are printed as lines for the protocol's methods,
-    and for bench run --lr. Exit status as of bench run.
+    their own: kept, resumed, and shown by bench status. Of the rates within 0.1 dB of a network's best the smallest is
+    chosen, and printed as a line for the protocol's methods and for bench run --lr. Exit status as of bench run.
 
     \b
     bench rates --protocol ixi_all --dry-run

@@ -12,6 +12,10 @@ from ..system.training_states import DIVERGED
 from ..system.units import rate_text
 
 
+EQUAL = 0.1
+"""Rates within this many dB of the highest validation PSNR count as equal to it: one seed tells no closer ones apart."""
+
+
 @dataclass(frozen=True)
 class RateTrials:
     """The trials of one network."""
@@ -30,14 +34,24 @@ class RateTrials:
         return sorted([*self.psnr, *self.diverged, *self.missing])
 
     @property
-    def best(self) -> float | None:
+    def highest(self) -> float | None:
         """The rate with the highest PSNR, the smaller one of two; None before all trials have ended."""
         return None if self.missing else max(sorted(self.psnr), key=lambda rate: self.psnr[rate], default=None)
 
     @property
+    def chosen(self) -> float | None:
+        """The smallest rate that is equal to the highest (EQUAL): of such rates, the furthest from divergence.
+
+        None before all trials have ended.
+        """
+        if self.highest is None:
+            return None
+        return min(rate for rate, psnr in self.psnr.items() if psnr >= self.psnr[self.highest] - EQUAL)
+
+    @property
     def is_at_an_end(self) -> bool:
-        """Whether the best rate is the smallest or the largest one tried: a better one may lie beyond."""
-        return self.best in (self.rates[0], self.rates[-1])
+        """Whether the highest is at the smallest or the largest rate tried: a better one may lie beyond."""
+        return self.highest in (self.rates[0], self.rates[-1])
 
 
 def rate_trials(view: View) -> list[RateTrials]:
@@ -66,16 +80,18 @@ def describe_rates(view: View) -> str:
     rates = sorted({rate for entry in trials for rate in entry.rates})
     rows = [[entry.label, *(_cell(entry, rate) for rate in rates)] for entry in trials]
     parts = [
-        "Best validation PSNR (dB) at every learning rate; * marks the highest of a network.",
+        "Best validation PSNR (dB) at every learning rate. * marks the one that is chosen: the smallest rate within "
+        f"{EQUAL} dB of the network's highest figure. One seed tells no closer rates apart, and the smallest lies "
+        "furthest from divergence.",
         tabulate(rows, ["network", *map(rate_text, rates)], "github", disable_numparse=True),
     ]
-    chosen = {entry.label: rate_text(entry.best) for entry in trials if entry.best is not None}
+    chosen = {entry.label: rate_text(entry.chosen) for entry in trials if entry.chosen is not None}
     if chosen:
         lines = "\n".join(f"  {label}: lr: {rate}" for label, rate in chosen.items())
         options = ",".join(f"{label}={rate}" for label, rate in chosen.items())
         parts += [f"For the methods of the protocol:\n{lines}", f"For the command line: --lr {options}"]
-    if ends := [entry.label for entry in trials if entry.best is not None and entry.is_at_an_end]:
-        parts.append(f"At an end of the list, so that a better rate may lie beyond it: {', '.join(ends)}.")
+    if ends := [entry.label for entry in trials if entry.highest is not None and entry.is_at_an_end]:
+        parts.append(f"Highest at an end of the list, so that a better rate may lie beyond it: {', '.join(ends)}.")
     if unfinished := [entry.label for entry in trials if entry.missing]:
         parts.append(f"No rate is chosen before all trials of a network are done: {', '.join(unfinished)}.")
     return "\n\n".join(parts)
@@ -86,4 +102,4 @@ def _cell(entry: RateTrials, rate: float) -> str:
         return "diverged"
     if rate in entry.missing:
         return entry.missing[rate]
-    return f"{entry.psnr[rate]:.2f}{' *' if rate == entry.best else ''}" if rate in entry.psnr else "–"
+    return f"{entry.psnr[rate]:.2f}{' *' if rate == entry.chosen else ''}" if rate in entry.psnr else "–"

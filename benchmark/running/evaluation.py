@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def _test(held: HeldJob, cell: Cell, predictor: Predictor, pairs: Sequence[Pair]
             radial.append(radial_errors(prediction, case, scoring))
         except ValueError as error:
             raise BenchError(f"{cell.label}, subject {pair.subject}: {error}") from None
-        exhibits.take(pair, prediction)
+        exhibits.take(pair, prediction, partial(_maps, held, cell, predictor, pair) if not kept else dict)
     return TestResult(scores, radial, exhibits, round(float(np.mean(durations)), 4))
 
 
@@ -241,6 +242,14 @@ def _predictions(
             with folder.file(_volume_name(pair)) as file:
                 file.write(nifti_bytes(prediction, np.array(pair.affine)))
         yield pair, prediction, seconds
+
+
+def _maps(held: HeldJob, cell: Cell, predictor: Predictor, pair: Pair) -> Mapping[str, np.ndarray]:
+    """What a method shows of a test volume; nothing for a self-ensemble, which is eight of its images."""
+    if cell == held.training.plus:
+        return {}
+    torch.manual_seed(predictor.task.seed)
+    return predictor.method.maps(pair.scan(cell.factors), predictor.task)
 
 
 def upscale(held: HeldJob, cell: Cell, predictor: Predictor, pair: Pair) -> tuple[np.ndarray, float]:

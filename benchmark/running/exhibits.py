@@ -6,7 +6,7 @@ wrong with them is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from ..data.pairs import Pair
 from ..planning.cells import Cell, Training
 from ..planning.entrants import error_text
-from ..store.exhibit import SubjectSlices, write_exhibit
+from ..store.exhibit import SubjectSlices, check_maps, write_exhibit
 from ..store.locks import HeldFolder, LeaseLost
 from .events import Event, Warned
 
@@ -37,14 +37,15 @@ class Exhibits:
         self._cell, self._send = cell, send
         self._kept: list[SubjectSlices] = []
 
-    def take(self, pair: Pair, prediction: np.ndarray) -> None:
-        """Keep the chosen slices of a test volume: HR, LR, and the prediction, rounded as it is scored.
+    def take(self, pair: Pair, prediction: np.ndarray, maps: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Keep the chosen slices of a test volume: HR, LR, the prediction, rounded as it is scored, and the maps.
 
         prediction: (slices, rows, columns) before rounding, in the file's units; for `x+` that of the ensemble.
+        maps: gives what `Method.maps` gives; it is called for the chosen volumes alone.
         """
         if pair.subject in self._subjects:
             try:
-                self._kept.append(self._slices_of(pair, prediction))
+                self._kept.append(self._slices_of(pair, prediction, self._maps_of(pair, maps)))
             except Exception as error:
                 self._give_up(error)
 
@@ -60,7 +61,17 @@ class Exhibits:
             self._give_up(error)
             return None
 
-    def _slices_of(self, pair: Pair, prediction: np.ndarray) -> SubjectSlices:
+    def _maps_of(self, pair: Pair, maps: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The method's maps of a volume; nothing, and a warning, where the method fails or gives anything else."""
+        try:
+            found = {name: np.asarray(value, np.float32) for name, value in maps().items()}
+            check_maps(found, len(pair.lr))
+            return found
+        except Exception as error:
+            self._warn(f"no maps are kept to be looked at ({error_text(error)})")
+            return {}
+
+    def _slices_of(self, pair: Pair, prediction: np.ndarray, maps: Mapping[str, np.ndarray]) -> SubjectSlices:
         slices = evenly_spaced(len(pair.hr), self._slices)
         lr_slices = tuple(index // self._cell.factors[0] for index in slices)
         return SubjectSlices(
@@ -70,6 +81,7 @@ class Exhibits:
             prediction=np.stack([pair.grid.apply(prediction[index], self._rounding) for index in slices]),
             hr=np.array(pair.hr[list(slices)]),
             lr=np.array(pair.lr[list(lr_slices)]),
+            maps={name: value[list(lr_slices)] for name, value in maps.items()},
             step=pair.grid.slope if pair.grid.integer else None,
             spacing=pair.spacing,
             axes=nib.aff2axcodes(np.array(pair.affine)),
@@ -77,5 +89,7 @@ class Exhibits:
 
     def _give_up(self, error: Exception) -> None:
         self._subjects, self._kept = set(), []
-        why = error_text(error)
-        self._send(Warned(message=f"{self._cell}: no slices are kept to be looked at ({why}). Try again: bench score"))
+        self._warn(f"no slices are kept to be looked at ({error_text(error)})")
+
+    def _warn(self, problem: str) -> None:
+        self._send(Warned(message=f"{self._cell}: {problem}. Try again: bench score"))

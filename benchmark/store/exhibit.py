@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..system.files import DamagedFile, Readable, digest, remove_leftovers, set_aside
 from .cell_files import EXHIBIT
@@ -27,7 +27,11 @@ from .record import Part
 TRUTH = re.compile(r"truth-[0-9a-f]{16}\.npz")
 """The names of truth files, in the folder of a row."""
 MAX_SUBJECTS = 16
+MAX_MAPS = 16
+"""Maps of one subject."""
+MapName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Index = Annotated[int, Field(ge=0)]
+_NAME: TypeAdapter[str] = TypeAdapter(MapName)
 Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=MAX_SLICES)]
 
 
@@ -75,6 +79,8 @@ class SubjectPrediction(Part):
     subject: str
     slices: Indices
     prediction: Stored
+    maps: dict[MapName, Stored] = Field(default_factory=dict, max_length=MAX_MAPS)
+    """What the method says that it looks at (`Method.maps`), of the LR slices."""
 
 
 class Predictions(Description):
@@ -86,7 +92,13 @@ class Predictions(Description):
     subjects: tuple[SubjectPrediction, ...] = Field(min_length=1, max_length=MAX_SUBJECTS)
 
     def arrays(self) -> dict[str, Stored]:
-        return {f"prediction-{number}": subject.prediction for number, subject in enumerate(self.subjects)}
+        arrays = dict[str, Stored]()
+        for number, subject in enumerate(self.subjects):
+            if any(stored.shape[0] != len(subject.slices) for stored in subject.maps.values()):
+                raise ValueError("its maps have other numbers of slices than its description says")
+            arrays[f"prediction-{number}"] = subject.prediction
+            arrays |= {_map_member(number, index): stored for index, stored in enumerate(subject.maps.values())}
+        return arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +114,8 @@ class SubjectSlices:
     """(slices, rows, columns)."""
     lr: np.ndarray
     """(slices, LR rows, LR columns)."""
+    maps: Mapping[str, np.ndarray]
+    """Name → (slices, rows, columns) of the LR slices, of any size and unit; `check_maps` passed."""
     step: float | None
     """The step of the file's intensities; None for float data."""
     spacing: tuple[float, float, float]
@@ -122,6 +136,8 @@ class ExhibitSlice:
     hr: np.ndarray
     lr: np.ndarray
     """At its own resolution."""
+    maps: Mapping[str, np.ndarray]
+    """The method's maps of the LR slice, by name, each at its own resolution, in a unit of its own."""
     display: tuple[float, float]
     """Least and greatest intensity of the subject's HR slices here: the window to show every image in."""
     prediction_window: Window
@@ -141,6 +157,21 @@ class Exhibit:
     """By subject, in the order of the split, and by slice."""
     truth: str
     """Name of the truth's file: cells that share it show the same slices of the same images."""
+
+
+def check_maps(maps: Mapping[str, np.ndarray], depth: int) -> None:
+    """Raise ValueError that says what an exhibit cannot keep of a method's maps of a volume of `depth` LR slices."""
+    if len(maps) > MAX_MAPS:
+        raise ValueError(f"{len(maps)} maps; at most {MAX_MAPS} are kept")
+    for name, value in maps.items():
+        try:
+            _NAME.validate_python(name)
+        except ValidationError:
+            raise ValueError(f"a map's name must be text of 1 to 60 letters, not {name!r}") from None
+        if value.ndim != 3 or len(value) != depth or not 0 < value.size:
+            raise ValueError(f"map '{name}' must be (slices, rows, columns) with {depth} slices, not {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"map '{name}' has values that are not finite")
 
 
 def write_exhibit(folder: HeldFolder, row: HeldFolder, subjects: Sequence[SubjectSlices]) -> str:
@@ -166,7 +197,12 @@ def write_exhibit(folder: HeldFolder, row: HeldFolder, subjects: Sequence[Subjec
             "lr": lr,
         }
         truths.append(SubjectTruth.model_validate(subject_truth))
-        predictions.append(SubjectPrediction(subject=selection.subject, slices=selection.slices, prediction=prediction))
+        maps = dict[str, Stored]()
+        for index, name in enumerate(sorted(selection.maps)):
+            maps[name], arrays[_map_member(number, index)] = as_stored(selection.maps[name], None)
+        predictions.append(
+            SubjectPrediction(subject=selection.subject, slices=selection.slices, prediction=prediction, maps=maps)
+        )
     truth = Truth(subjects=tuple(truths))
     content = archive(Predictions(truth=truth.name, subjects=tuple(predictions)), arrays)
     remove_leftovers(row.path)
@@ -208,6 +244,10 @@ def read_exhibit(folder: Readable) -> Exhibit | None:
             prediction=predicted_images[f"prediction-{number}"][index],
             hr=truth_images[f"hr-{number}"][index],
             lr=truth_images[f"lr-{number}"][index],
+            maps={
+                name: predicted_images[_map_member(number, place)][index]
+                for place, name in enumerate(predictions.subjects[number].maps)
+            },
             display=subject.display,
             prediction_window=predictions.subjects[number].prediction.window,
             hr_window=subject.hr.window,
@@ -226,6 +266,10 @@ def _read_truth(path: Readable) -> tuple[Truth, dict[str, np.ndarray]]:
     if truth.name != path.name:
         raise DamagedFile(path, "its name is not the digest of its content")
     return truth, images
+
+
+def _map_member(subject: int, index: int) -> str:
+    return f"map-{subject}-{index}"
 
 
 def _is_whole(path: Readable) -> bool:

@@ -11,6 +11,7 @@ import json
 import numpy as np
 
 from ..method import MethodOptions
+from ..store.exhibit import check_maps
 from .displacement import displacement
 from .expectations import Check, CheckSkipped, check, expect, expect_equal, expect_volume
 from .machine_checks import cuda, new_process, real_slice
@@ -127,6 +128,14 @@ def other_seed(trial: Trial) -> None:
     expect(np.array_equal(output, second), f"the output differs by up to {np.abs(output - second).max():.3g}")
 
 
+@check("maps: it gives name → (slices, rows, columns), of the slices of its scan, finite, at most 16; {} for none")
+def maps(trial: Trial) -> str:
+    """What the method shows beside its image is one finite map of every slice for each name."""
+    shown = trial.fitted.maps(scan_of(trial.lr), trial.task)
+    check_maps(shown, len(trial.lr))
+    return ", ".join(sorted(shown)) or "none"
+
+
 @check("weights that do not sum to 1, zero padding at the borders, and constant terms; else keeps_constants is untrue")
 def constants(trial: Trial) -> None:
     """Where keeps_constants is declared, a constant volume stays that constant."""
@@ -196,6 +205,7 @@ CHECKS: tuple[Check, ...] = (
     slices,
     same_seed,
     other_seed,
+    maps,
     constants,
     homogeneous,
     gradients,
