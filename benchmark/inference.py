@@ -41,7 +41,7 @@ def enlarge(network: nn.Module, samples: Tensor, scale: int, device: str, tiles:
 def magnitudes(
     network: nn.Module, modules: Mapping[str, nn.Module], samples: Tensor, device: str
 ) -> dict[str, np.ndarray]:
-    """What `modules` of a network put out for (N, d, h, w): name → (N, h', w') float32, |values| averaged over channels.
+    """What `modules` put out for (N, d, h, w): name → (N, h', w') float32, |values| averaged over channels.
 
     Every sample goes through the network whole.
     """

@@ -321,7 +321,41 @@ def test_one_label_of_two_folders_is_compared_with_itself(make: Make) -> None:
     assert done.exit_code == 0, done.output
     [row] = json.loads(done.output)["rows"]
     assert row["verdict"] == "worse"
-    assert compare("edsr", "edsr", *places[:2]).exit_code == 2
+    alone = compare("edsr", "edsr", *places[:2])
+    assert alone.exit_code == 1
+    assert "T1 x2: 'edsr' has 3 of the 6 seeds" in alone.output
+    assert "--methods edsr --seeds 0,1,2,3,4,5" in alone.output
+
+
+def test_a_column_of_one_folder_is_split_in_every_way_and_each_split_is_that_of_two_methods(make: Make) -> None:
+    plan = make(scales=[2], seeds=[*range(7)])
+    by_seed = {seed: scores(33, seed, seeds=0.1, subjects=0.02) for seed in range(7)}
+    for seed, values in by_seed.items():
+        fill_scores(plan, "edsr", values, seed, "x2")
+    place = ("--results", remembered(plan))
+    done = compare("edsr", "edsr", *place, "--json")
+    assert done.exit_code == 0, done.output
+    [answer] = json.loads(done.output, parse_constant=pytest.fail)
+    halves = [tuple(map(tuple, split["seeds"])) for split in answer["splits"]]
+    assert len(set(halves)) == len(halves) == 10
+    assert all(first[0] == 0 and sorted(first + second) == [*range(6)] for first, second in halves)
+    within: dict[str, int] = {"method": 0, "networks": 0}
+    for split in answer["splits"]:
+        first, second = (np.array([[*by_seed[seed].values()] for seed in seeds]) for seeds in split["seeds"])
+        error = np.sqrt(
+            first.mean(1).var(ddof=1) / 3 + second.mean(1).var(ddof=1) / 3 + (first - second).mean(0).var(ddof=1) / 12
+        )
+        assert split["method"]["mean"] == pytest.approx(first.mean() - second.mean())
+        low, high = split["method"]["low"], split["method"]["high"]
+        assert (high + low) / 2 == pytest.approx(split["method"]["mean"])
+        assert 2 * error < (high - low) / 2 < 5 * error
+        for claim in within:
+            within[claim] += split[claim]["low"] <= 0 <= split[claim]["high"]
+    assert (answer["method_ties"], answer["network_ties"]) == (within["method"], within["networks"])
+    assert within["method"] >= 9 > within["networks"]
+    text = compare("edsr", "edsr", *place).output
+    assert "edsr 0, 1, 2 − edsr 3, 4, 5" in text
+    assert f"T1 x2: of 10 splits, {within['method']} tie by (ii) and {within['networks']} by (i)." in text
 
 
 def test_what_cannot_be_compared_is_an_error_that_says_why(make: Make) -> None:
@@ -333,7 +367,8 @@ def test_what_cannot_be_compared_is_an_error_that_says_why(make: Make) -> None:
         (("bicubic", "ersd"), "has no column 'ersd'"),
         (("bicubic", "linear", "--row", "T1 x5"), "has no row 'T1 x5'"),
         (("bicubic", "edsr"), "have figures in no common row"),
-        (("linear", "linear"), "is compared with itself"),
+        (("linear", "linear"), "'linear' has no chance"),
+        (("ersd", "ersd"), "has no column 'ersd'"),
     ):
         done = compare(*arguments, *places)
         assert done.exit_code in (1, 2)

@@ -87,7 +87,16 @@ def give_images(folder: Path) -> None:
     """An exhibit and its truth for a recorded cell."""
     image = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
     selection = SubjectSlices(
-        "one", (0,), (0,), image + 1, image, image[:, ::2, ::2], {"seen": image / 3}, 1.0, (1.0, 1.0, 1.0), ("S", "A", "R")
+        "one",
+        (0,),
+        (0,),
+        image + 1,
+        image,
+        image[:, ::2, ::2],
+        {"seen": image / 3},
+        1.0,
+        (1.0, 1.0, 1.0),
+        ("S", "A", "R"),
     )
     change(folder, exhibit=write_exhibit(HeldFolder(folder), HeldFolder(folder.parents[1]), [selection]))
 

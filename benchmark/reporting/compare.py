@@ -33,13 +33,8 @@ def compare(first: Table, second: Table, labels: tuple[str, str], rows: Sequence
     Raises UsageError for an unknown label or row, BenchError where the two cannot be compared: they have no row in
     common, other conventions, or other test data.
     """
-    for table, label in zip((first, second), labels, strict=True):
-        if label not in table.labels:
-            raise UsageError(f"{_place(table)} has no column '{label}'. {did_you_mean(label, table.labels)}")
-    if first is second and labels[0] == labels[1]:
-        raise UsageError(f"'{labels[0]}' is compared with itself: name two columns, or two folders with --results")
     _demand_same_conventions(first, second)
-    common = _common_rows(first, second, labels, rows)
+    common = chosen_rows(first, second, labels, rows)
     contrasts = [_row_contrast(first, second, labels, row) for row in common]
     pooled = pooled_contrast(first, second, labels, common)
     fixed = _fixed_claim(first, labels) if first is second and not rows else None
@@ -88,9 +83,9 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
     return {
         "a": item.first,
         "b": item.second,
-        "networks": {**_estimate_json(item.networks, item.mean), "n": len(item.subjects)},
+        "networks": {**estimate_json(item.networks, item.mean), "n": len(item.subjects)},
         "method": method
-        and {**_estimate_json(method, item.mean), "df": method.df, "seeds": [len(seeds) for seeds in item.seeds]},
+        and {**estimate_json(method, item.mean), "df": method.df, "seeds": [len(seeds) for seeds in item.seeds]},
         "verdict": claim.verdict,
         "why": item.why or None,
         "equivalent": claim.equivalent,
@@ -99,7 +94,8 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _estimate_json(estimate: Estimate | None, mean: float) -> dict[str, float | None]:
+def estimate_json(estimate: Estimate | None, mean: float) -> dict[str, float | None]:
+    """A difference and its interval as plain data; what is not known is null."""
     low, high = estimate.interval if estimate else (math.nan, math.nan)
     figures = {"mean": mean, "low": low, "high": high}
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
@@ -119,8 +115,14 @@ def _fixed_claim(table: Table, labels: tuple[str, str]) -> Claim | None:
     return next((claim for claim in claims(table) if (claim.contrast.first, claim.contrast.second) == labels), None)
 
 
-def _common_rows(first: Table, second: Table, labels: tuple[str, str], requested: Sequence[str]) -> list[Row]:
-    """The rows where both columns have figures. Raises UsageError for a row that is not known, BenchError for none."""
+def chosen_rows(first: Table, second: Table, labels: tuple[str, str], requested: Sequence[str]) -> list[Row]:
+    """The requested rows, by default all, where both columns have figures.
+
+    Raises UsageError for a column or row that is not known, BenchError where there is no such row.
+    """
+    for table, label in zip((first, second), labels, strict=True):
+        if label not in table.labels:
+            raise UsageError(f"{_place(table)} has no column '{label}'. {did_you_mean(label, table.labels)}")
     names = {" ".join(row): row for row in first.rows}
     if unknown := [name for name in requested if name not in names]:
         raise UsageError(f"{_place(first)} has no row '{unknown[0]}'. {did_you_mean(unknown[0], names)}")

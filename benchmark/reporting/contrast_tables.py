@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .claims import METHODS, NETWORKS, Claim, verdict_text
 from .compare import ColumnComparison, statements
 from .contrasts import Contrast
+from .control import Control, statement
 from .differences import differences
 from .statistics import Estimate
 from .table import Table
@@ -66,4 +67,16 @@ def render_comparison(comparison: ColumnComparison) -> str:
     if len(comparison.rows) > 1:
         blocks.append(markdown(claim_table(table, [comparison.pooled])))
     lines = [*statements(comparison), f"{NETWORKS} {METHODS}"]
+    return "\n\n".join([*blocks, "\n".join(f"- {line}" for line in lines)]) + "\n"
+
+
+def render_controls(table: Table, controls: Sequence[Control]) -> str:
+    """`bench compare` of a column with itself, as Markdown."""
+    blocks = [markdown(contrast_table(table, control.splits)) for control in controls]
+    lines = [
+        *map(statement, controls),
+        "A/A control: both halves are one method, and only the chance of their seeds differs. A right claim about "
+        "methods ties in nearly every split; a claim about these networks need not, since they do differ.",
+        f"{NETWORKS} {METHODS}",
+    ]
     return "\n\n".join([*blocks, "\n".join(f"- {line}" for line in lines)]) + "\n"

@@ -11,9 +11,8 @@ from ..store.plan import View
 from ..system.training_states import DIVERGED
 from ..system.units import rate_text
 
-
 EQUAL = 0.1
-"""Rates within this many dB of the highest validation PSNR count as equal to it: one seed tells no closer ones apart."""
+"""Rates within this many dB of the highest validation PSNR count as equal to it: one seed tells none closer apart."""
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def check_maps(maps: Mapping[str, np.ndarray], depth: int) -> None:
             _NAME.validate_python(name)
         except ValidationError:
             raise ValueError(f"a map's name must be text of 1 to 60 letters, not {name!r}") from None
-        if value.ndim != 3 or len(value) != depth or not 0 < value.size:
+        if value.ndim != 3 or len(value) != depth or not value.size > 0:
             raise ValueError(f"map '{name}' must be (slices, rows, columns) with {depth} slices, not {value.shape}")
         if not np.isfinite(value).all():
             raise ValueError(f"map '{name}' has values that are not finite")

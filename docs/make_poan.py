@@ -1,0 +1,204 @@
+"""Measure what POAN's attention block does in trained networks, and write the table of docs/poan.md.
+
+    .venv/bin/python docs/make_poan.py                        the table, from results/reference/poan_attention.csv
+    .venv/bin/python docs/make_poan.py RESULTS [--data DIR]   that file first, from a run with its weights
+
+RESULTS holds a run of poan_readings_midslice; DIR its slices, by default those of ../shared. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from mrsr_bench.data.folders import open_dataset
+from mrsr_bench.data.pairs import Pair
+from mrsr_bench.data.preparation import prepare
+from mrsr_bench.method import TorchMethod, intensity_scale
+from mrsr_bench.methods.poan import NCAB, POAB
+from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.protocol.loading import Loaded, load
+from mrsr_bench.running.evaluation import case_of
+from mrsr_bench.scoring.score import score
+from mrsr_bench.store.results import Store
+from mrsr_bench.store.weights import read_weights
+from mrsr_bench.system.files import write_text
+
+HERE = Path(__file__).parent
+PAGE, FIGURES = HERE / "poan.md", HERE.parent / "results" / "reference" / "poan_attention.csv"
+PROTOCOL = "poan_readings_midslice"
+BLOCK = re.compile(r"(<!-- made by docs/make_poan\.py -->\n).*?(<!-- end of the table -->)", re.DOTALL)
+Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Hook) -> Iterator[None]:
+    """With a hook on the module's output."""
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def part(method: TorchMethod, kind: type[nn.Module]) -> Any:
+    """The network's only module of that kind."""
+    assert method.network is not None
+    [found] = [module for module in method.network.modules() if type(module) is kind]
+    return found
+
+
+class Measurement:
+    """Figures of one network on the test slices."""
+
+    def __init__(self, loaded: Loaded, training: Training, method: TorchMethod, pairs: list[Pair]) -> None:
+        self.loaded, self.training, self.method, self.pairs = loaded, training, method, pairs
+
+    def psnr(self) -> float:
+        """Mean over subjects, in dB."""
+        values, cell = [], self.training.base
+        for pair in self.pairs:
+            output = self.method.upscale(pair.scan(cell.factors), self.training.task)
+            values.append(score(output, case_of(pair, cell.degradation), self.loaded.protocol.scoring)["psnr"])
+        return float(np.mean(values))
+
+    def weights(self) -> Tensor:
+        """(images, channels): NCAB's weights. Only for the gate softmax."""
+        seen: list[Tensor] = []
+        with hooked(part(self.method, NCAB).weigh, lambda *call: seen.append(call[2][:, :, 0, 0].softmax(1))):
+            for pair in self.pairs:
+                self.method.upscale(pair.scan(self.training.base.factors), self.training.task)
+        return torch.cat(seen)
+
+    def spread(self) -> float:
+        """How much a weight differs between images: SD over images / mean, averaged over channels."""
+        weights = self.weights()
+        return float((weights.std(0) / weights.mean(0)).mean())
+
+    def without_places(self) -> float:
+        """PSNR where the block adds the mean over pixels of what it would add."""
+        with hooked(part(self.method, POAB).out, lambda *call: call[2].mean((2, 3), keepdim=True).expand_as(call[2])):
+            return self.psnr()
+
+    def without_the_block(self) -> float:
+        """PSNR where the block adds nothing."""
+        with hooked(part(self.method, POAB).out, lambda *call: torch.zeros_like(call[2])):
+            return self.psnr()
+
+    def with_fixed_weights(self) -> float:
+        """PSNR where NCAB's weights are their mean over images."""
+        logits = self.weights().mean(0).log()[None, :, None, None]
+        with hooked(part(self.method, NCAB).weigh, lambda *call: logits.expand_as(call[2])):
+            return self.psnr()
+
+    def gradient(self) -> float:
+        """The largest gradient of F_E, of the L1 loss over the first eight slices' middles (24×24 LR pixels)."""
+        factor = self.training.base.factors[2]
+
+        def middle(image: np.ndarray, side: int) -> np.ndarray:
+            top, left = ((length - side) // 2 // factor * factor for length in image.shape)
+            return image[top : top + side, left : left + side]
+
+        lr = np.stack([middle(pair.lr[0], 24) / intensity_scale(pair.lr) for pair in self.pairs[:8]])
+        hr = np.stack([middle(pair.hr[0], 24 * factor) / intensity_scale(pair.lr) for pair in self.pairs[:8]])
+        assert self.method.network is not None
+        self.method.network.zero_grad()
+        output = self.method.network(torch.from_numpy(lr[:, None]).float())
+        torch.nn.functional.l1_loss(output, torch.from_numpy(hr[:, None]).float()).backward()
+        return float(part(self.method, NCAB).weigh[0].weight.grad.abs().max())
+
+
+def measured(store: Store, loaded: Loaded, training: Training, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
+    """The figures of one training, before its first step and after its last."""
+    method = training.make_method()
+    assert isinstance(method, TorchMethod)
+    row = partial(dict, label=training.base.label, seed=training.base.seed)
+    found = Measurement(loaded, training, method, pairs)
+    torch.manual_seed(training.base.seed)
+    method.network = method.make_network(training.task)
+    yield row(state="initial", figure="spread", value=found.spread())
+    torch.manual_seed(training.base.seed)
+    method.network = method.build(training.task)  # from the bicubic start no gradient gets past the last layer
+    yield row(state="initial", figure="gradient", value=found.gradient())
+    weights = read_weights(training.folder(store, training.base))
+    assert weights is not None, "train it first"
+    method.load_state(weights[0], training.task)
+    whole = found.psnr()
+    for figure, value in (
+        ("spread", found.spread()),
+        ("gradient", found.gradient()),
+        ("psnr", whole),
+        ("without places", found.without_places() - whole),
+        ("without the block", found.without_the_block() - whole),
+        ("fixed weights", found.with_fixed_weights() - whole),
+    ):
+        yield row(state="trained", figure=figure, value=value)
+
+
+def measure(results: Path, data: Path) -> None:
+    """Write the figures of every network with an attention block."""
+    loaded, store, rows = load(PROTOCOL), Store(results), []
+    labels = [label for label in loaded.protocol.methods if label != "backbone"]
+    pairs: list[Pair] = []
+    for training in plan(loaded, labels, loaded.protocol.seeds):
+        protocol, cell = loaded.protocol, training.base
+        if not pairs:
+            cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
+            pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
+        for row in measured(store, loaded, training, pairs):
+            click.echo("{label} seed {seed}, {state}: {figure} {value:.3g}".format(**row))
+            rows.append(row)
+        pd.DataFrame(rows).to_csv(FIGURES, index=False, float_format="%.6g")
+
+
+def table() -> str:
+    """A line a reading; over the seeds, the mean of each figure and its range."""
+    figures = pd.read_csv(FIGURES)
+    columns = {
+        "NCAB's weights over images, initial": ("initial", "spread", "{:.2g} %", 100),
+        "trained": ("trained", "spread", "{:.2g} %", 100),
+        "F_E's gradient, initial": ("initial", "gradient", "{:.0e}", 1),
+        "trained ": ("trained", "gradient", "{:.0e}", 1),
+        "the block adds its mean over pixels, dB": ("trained", "without places", "{:+.3f}", 1),
+        "the block adds nothing, dB": ("trained", "without the block", "{:+.3f}", 1),
+        "NCAB's weights fixed, dB": ("trained", "fixed weights", "{:+.3f}", 1),
+    }
+    values = figures.groupby(["label", "state", "figure"], sort=False)["value"].agg(["min", "max"])
+    rows = []
+    for label in figures["label"].unique():
+        row = [label]
+        for state, figure, form, factor in columns.values():
+            ends = values.loc[label, state, figure] * factor
+            row.append(" to ".join(form.format(value) for value in ends).replace("-", "−"))
+        rows.append(row)
+    return tabulate(rows, ["reading", *(name.strip() for name in columns)], "github", disable_numparse=True)
+
+
+def with_table(page: str) -> str:
+    """The page with its table made again."""
+    return BLOCK.sub(lambda match: f"{match[1]}\n{table()}\n\n{match[2]}", page)
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--data", type=click.Path(path_type=Path), default=HERE.parents[1] / "shared" / "data" / "ixi_midslice")
+def main(results: Path | None, data: Path) -> None:
+    """Measure the networks in RESULTS, where it is given, and write the table of docs/poan.md."""
+    if results is not None:
+        measure(results, data)
+    write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
