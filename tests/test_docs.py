@@ -207,7 +207,7 @@ def test_a_file_in_a_command_exists_or_is_made_on_its_page() -> None:
         for block in blocks_of(page):
             made |= {block.saved_as} if block.saved_as else set()
             for words in commands(block) if block.language in SHELL else ():
-                made |= {words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-o", "--figure")}
+                made |= {words[at + 1] for at, word in enumerate(words[:-1]) if word == "-o"}
                 files = {name.rstrip("+") for word in words for name in word.split(",")}
                 lacking = {name for name in files if name.endswith(FILES) and not (ROOT / name).exists()} - made
                 assert not lacking, f"{block.place}: nothing makes {lacking}"

@@ -162,7 +162,7 @@ def test_a_pack_is_unpacked_to_the_same_table_and_packs_to_the_same_bytes(
 
 def test_a_figure_is_drawn_from_a_pack(results: Path, packed: Path, tmp_path: Path) -> None:
     for source, target in ((results, "a.svg"), (packed, "b.svg")):
-        shown(source, "table", "--flops", "--figure", str(tmp_path / target))
+        shown(source, "figure", "quality", "-o", str(tmp_path / target))
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 

@@ -15,13 +15,12 @@ from recorded import FIT, Plan, fill, fill_scores, remember, view
 from scipy import stats
 
 from mrsr_bench.cli import main
-from mrsr_bench.errors import BenchError, UsageError
+from mrsr_bench.errors import UsageError
 from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.caption import caption_of
 from mrsr_bench.reporting.differences import differences, find_baseline
 from mrsr_bench.reporting.efficiency import efficiencies, pareto_optimal
-from mrsr_bench.reporting.figure import draw_figure
 from mrsr_bench.reporting.render import render_table
 from mrsr_bench.reporting.table import build_table
 from mrsr_bench.store.cell_files import SCORES
@@ -194,31 +193,6 @@ def test_the_optimal_points_are_those_that_no_other_beats_and_every_other_is_bea
         assert any(rival != point and rival[0] <= point[0] and rival[1] <= point[1] for rival in optimal)
 
 
-@pytest.mark.parametrize("ending", ["svg", "png"])
-def test_the_picture_is_the_same_for_the_same_records(counted: Plan, tmp_path: Path, ending: str) -> None:
-    files = [tmp_path / f"{number}.{ending}" for number in (1, 2)]
-    for file in files:
-        draw_figure(build_table(view(counted)), file)
-    first, second = (file.read_bytes() for file in files)
-    assert first == second
-    assert first.startswith(b"<?xml" if ending == "svg" else b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.glob("*.*g")) == [file.name for file in files], "nothing half-written"
-
-
-def test_the_picture_names_every_method_and_both_axes(counted: Plan, tmp_path: Path) -> None:
-    draw_figure(build_table(view(counted)), tmp_path / "quality.svg")
-    svg = (tmp_path / "quality.svg").read_text(encoding="utf-8")
-    for text in ("T1 x2", "PSNR (dB)", "multiply-accumulates for one LR patch of 24×24", *METHODS, "poan"):
-        assert (f">{text}</text>" in svg) == (text != "bicubic"), text
-
-
-def test_a_picture_without_a_network_or_of_another_kind_is_refused(counted: Plan, make: Callable[..., Plan]) -> None:
-    with pytest.raises(UsageError, match=r"end in \.svg or \.png: 'quality\.pdf'"):
-        draw_figure(build_table(view(counted)), Path("quality.pdf"))
-    with pytest.raises(BenchError, match="no network of 'small' has a score yet"):
-        draw_figure(build_table(view(make(scales=[3]))), Path("quality.svg"))
-
-
 # --- The caption's budget --------------------------------------------------------------------------------------------
 
 
@@ -326,9 +300,7 @@ def test_the_command_prints_differences_by_default_and_the_rest_when_asked(fille
     assert "psnr − edsr" in call("--against", "edsr")[1]
     assert "Difference from" not in call("--against", "none")[1]
     assert "Pareto" not in call()[1]
-    picture = tmp_path / "quality.svg"
-    assert "Pareto" in call("--flops", "--figure", str(picture))[1]
-    assert picture.is_file()
+    assert "Pareto" in call("--flops")[1]
     assert call("--format", "csv")[0] == 0
     for options in (["--flops"], ["--against", "edsr"]):
         code, text = call("--format", "csv", *options)

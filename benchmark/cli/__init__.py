@@ -9,6 +9,7 @@ import click
 from ..errors import BenchError, UsageError
 from .compare import compare
 from .data import data
+from .figure import figure
 from .packs import pack, unpack
 from .run import rates, run, score
 from .show import check, list_, protocol, status, table
@@ -38,8 +39,9 @@ def main() -> None:
     bench run --protocol ixi_midslice --data DIR    240 real subjects
     bench run --methods edsr,./mine.py,poan+        a new method beside others; + is the self-ensemble
     bench table --format latex                      the table of the protocol run last
+    bench figure quality -o quality.pdf             a figure of it
     """
 
 
-for command in (list_, protocol, check, data, run, rates, score, status, table, compare, pack, unpack):
+for command in (list_, protocol, check, data, run, rates, score, status, table, figure, compare, pack, unpack):
     main.add_command(command)

@@ -149,11 +149,6 @@ def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]
     "--flops", is_flag=True, help="Add quality against multiply-accumulates; Pareto-optimal methods are marked."
 )
 @click.option(
-    "--figure",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also draw quality against multiply-accumulates into a file, .svg or .png.",
-)
-@click.option(
     "--tests", is_flag=True, help="Print instead how each method does on LR that it was not trained on (block `test`)."
 )
 @RECORDS
@@ -164,7 +159,6 @@ def table(
     published: bool,
     against: str | None,
     flops: bool,
-    figure: Path | None,
     tests: bool,
     results: Path,
 ) -> None:
@@ -184,21 +178,20 @@ def table(
     bench table --published                    what papers print, in columns of their own
     bench table --metrics psnr,ssim --format latex
     bench table --against edsr                 how far the others are from edsr
-    bench table --flops --figure quality.svg   what the quality costs, never in seconds
+    bench table --flops                        what the quality costs, never in seconds
     bench table --tests                        other LR: rows trained on, columns tested on, in the first metric
     """
     from ..errors import UsageError
     from ..reporting.cross_tables import render_cross_tests
     from ..reporting.cross_tests import build_cross_table
     from ..reporting.differences import find_baseline
-    from ..reporting.figure import draw_figure
     from ..reporting.render import render_table
     from ..reporting.table import build_table
     from ..store.results import Store
 
     if format_ == "csv" and (flops or against):
         raise UsageError("CSV holds only the main table; leave out --against and --flops, or choose another --format")
-    if tests and (published or flops or against or figure or len(metrics) > 1):
+    if tests and (published or flops or against or len(metrics) > 1):
         raise UsageError(
             "--tests is a table of its own, in one metric; combine it with --format and one of --metrics only"
         )
@@ -206,6 +199,4 @@ def table(
     if tests:
         click.echo(render_cross_tests(build_cross_table(built), format_), nl=False)
         return
-    if figure:
-        draw_figure(built, figure)
     click.echo(render_table(built, format_, find_baseline(built, against), flops), nl=False)
