@@ -229,11 +229,19 @@ def test_only_the_protocols_asked_for_are_packed(plan: Callable[..., Plan], tmp_
     assert not (tmp_path / "none.zip").exists()
 
 
-@pytest.mark.parametrize(("dataset", "licence"), [("folder", ""), ("mni152", "Louis Collins"), ("ixi", "CC BY-SA 3.0")])
+@pytest.mark.parametrize(
+    ("dataset", "licence"),
+    [
+        ({"dataset": "folder"}, ""),
+        ({"dataset": "folder", "licence": "CC BY 4.0, My Lab"}, "My Lab"),
+        ({"dataset": "mni152"}, "Louis Collins"),
+        ({"dataset": "ixi"}, "CC BY-SA 3.0"),
+    ],
+)
 def test_images_go_along_where_a_licence_says_so_or_when_asked(
-    plan: Callable[..., Plan], tmp_path: Path, dataset: str, licence: str
+    plan: Callable[..., Plan], tmp_path: Path, dataset: dict[str, str], licence: str
 ) -> None:
-    data = {"dataset": dataset, "contrasts": ["T1"], "split": "split.csv", "plane": "axial"}
+    data = {**dataset, "contrasts": ["T1"], "split": "split.csv", "plane": "axial"}
     results = complete(plan("results", data=data))
     give_images(results / ROW / "bicubic" / "seed0")
     done = bench("pack", results, "-o", tmp_path / "p.zip")

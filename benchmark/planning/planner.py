@@ -84,7 +84,7 @@ def _protocol(loaded: Loaded) -> ProtocolPlan:
         digest=loaded.digest,
         description=" ".join(protocol.description.split()),
         dataset=protocol.data.dataset,
-        licence=_licence(protocol.data.dataset),
+        licence=protocol.data.licence or _licence(protocol.data.dataset),
         independent=_is_independent(protocol.data.dataset),
         grid=protocol.data.grid,
         track=protocol.training.track,

@@ -49,6 +49,9 @@ class DataSpec(Block):
     grid: Literal["file", "native"] = Field("file", exclude_if=lambda grid: grid == "file")
     plane: dict[str, Plane] = Field(default_factory=dict)
     """Contrast → plane; one word for all."""
+    licence: str = Field("", exclude=True)
+    """The licence that lets anyone hand the images on, and whom to name, where the data set's class states none. It is
+    in no digest: it changes no figure."""
 
     @model_validator(mode="before")
     @classmethod
