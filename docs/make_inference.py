@@ -16,7 +16,7 @@ import numpy as np
 from mrsr_bench.data.folders import open_dataset
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.degradation import DEGRADATIONS
-from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.planning.cells import Training, plan_trainings
 from mrsr_bench.protocol.loading import Loaded, load
 from mrsr_bench.scoring.score import Case, score
 from mrsr_bench.store.results import Store
@@ -38,9 +38,9 @@ Figures = dict[tuple[str, Tiles], float]
 def figures(store: Store, loaded: Loaded, training: Training, data: Path) -> Figures:
     """Mean PSNR of the test slices, by tiles; None is the whole slice."""
     protocol, cell, method = loaded.protocol, training.base, training.make_method()
-    found = read_weights(training.folder(store, cell))
-    assert found is not None, "train it first"
-    method.load_state(found[0], training.task)
+    weights = read_weights(training.folder(store, cell))
+    assert weights is not None, "train it first"
+    method.load_state(weights[0], training.task)
     cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
     pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
     degradation = DEGRADATIONS[cell.degradation.name]()
@@ -159,7 +159,7 @@ def main(results: Path, data: Path) -> None:
     """Score the weights in RESULTS under every kind of tile and write the page."""
     loaded, store = load(PROTOCOL), Store(results)
     found: Figures = {}
-    for training in plan(loaded, NETWORKS, [SEED], [str(SCALE)]):
+    for training in plan_trainings(loaded, NETWORKS, [SEED], [str(SCALE)]):
         found |= figures(store, loaded, training, data)
     picture(found)
     crop = loaded.protocol.data.crop

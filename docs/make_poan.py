@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mrsr_bench.data.pairs import Pair
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.method import TorchMethod, intensity_scale
 from mrsr_bench.methods.poan import NCAB, POAB
-from mrsr_bench.planning.cells import Training, plan
+from mrsr_bench.planning.cells import Training, plan_trainings
 from mrsr_bench.protocol.loading import Loaded, load
 from mrsr_bench.running.evaluation import case_of
 from mrsr_bench.scoring.score import score
@@ -37,7 +38,9 @@ from mrsr_bench.system.files import write_text
 
 HERE = Path(__file__).parent
 PAGE, FIGURES = HERE / "poan.md", HERE.parent / "results" / "reference" / "poan_attention.csv"
-PROTOCOL = "poan_readings_midslice"
+PROTOCOL, PLAIN = "poan_readings_midslice", "backbone"
+TILES = 24, 8
+"""Side, that of the training patches, and overlap of tiles, in LR pixels."""
 BLOCK = re.compile(r"(<!-- made by docs/make_poan\.py -->\n).*?(<!-- end of the table -->)", re.DOTALL)
 Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
@@ -65,11 +68,11 @@ class Measurement:
     def __init__(self, loaded: Loaded, training: Training, method: TorchMethod, pairs: list[Pair]) -> None:
         self.loaded, self.training, self.method, self.pairs = loaded, training, method, pairs
 
-    def psnr(self) -> float:
+    def psnr(self, tiles: tuple[int, int] | None = None) -> float:
         """Mean over subjects, in dB."""
-        values, cell = [], self.training.base
+        values, cell, task = [], self.training.base, replace(self.training.task, tiles=tiles)
         for pair in self.pairs:
-            output = self.method.upscale(pair.scan(cell.factors), self.training.task)
+            output = self.method.upscale(pair.scan(cell.factors), task)
             values.append(score(output, case_of(pair, cell.degradation), self.loaded.protocol.scoring)["psnr"])
         return float(np.mean(values))
 
@@ -125,20 +128,23 @@ def measured(store: Store, loaded: Loaded, training: Training, pairs: list[Pair]
     assert isinstance(method, TorchMethod)
     row = partial(dict, label=training.base.label, seed=training.base.seed)
     found = Measurement(loaded, training, method, pairs)
+    has_block = training.base.label != PLAIN
     torch.manual_seed(training.base.seed)
-    method.network = method.make_network(training.task)
-    yield row(state="initial", figure="spread", value=found.spread())
-    torch.manual_seed(training.base.seed)
-    method.network = method.build(training.task)  # from the bicubic start no gradient gets past the last layer
-    yield row(state="initial", figure="gradient", value=found.gradient())
+    method.network = method.build(training.task)  # from the bicubic start no gradient would get past the last layer
+    if has_block:
+        yield row(state="initial", figure="spread", value=found.spread())
+        yield row(state="initial", figure="gradient", value=found.gradient())
     weights = read_weights(training.folder(store, training.base))
     assert weights is not None, "train it first"
     method.load_state(weights[0], training.task)
     whole = found.psnr()
+    yield row(state="trained", figure="psnr", value=whole)
+    yield row(state="trained", figure="tiles", value=found.psnr(TILES) - whole)
+    if not has_block:
+        return
     for figure, value in (
         ("spread", found.spread()),
         ("gradient", found.gradient()),
-        ("psnr", whole),
         ("without places", found.without_places() - whole),
         ("without the block", found.without_the_block() - whole),
         ("fixed weights", found.with_fixed_weights() - whole),
@@ -147,11 +153,10 @@ def measured(store: Store, loaded: Loaded, training: Training, pairs: list[Pair]
 
 
 def measure(results: Path, data: Path) -> None:
-    """Write the figures of every network with an attention block."""
+    """Write the figures of every network."""
     loaded, store, rows = load(PROTOCOL), Store(results), []
-    labels = [label for label in loaded.protocol.methods if label != "backbone"]
     pairs: list[Pair] = []
-    for training in plan(loaded, labels, loaded.protocol.seeds):
+    for training in plan_trainings(loaded, list(loaded.protocol.methods), loaded.protocol.seeds):
         protocol, cell = loaded.protocol, training.base
         if not pairs:
             cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
@@ -173,12 +178,16 @@ def table() -> str:
         "the block adds its mean over pixels, dB": ("trained", "without places", "{:+.3f}", 1),
         "the block adds nothing, dB": ("trained", "without the block", "{:+.3f}", 1),
         "NCAB's weights fixed, dB": ("trained", "fixed weights", "{:+.3f}", 1),
+        "in tiles of 24, dB": ("trained", "tiles", "{:+.3f}", 1),
     }
     values = figures.groupby(["label", "state", "figure"], sort=False)["value"].agg(["min", "max"])
     rows = []
     for label in figures["label"].unique():
         row = [label]
         for state, figure, form, factor in columns.values():
+            if (label, state, figure) not in values.index:
+                row.append("–")
+                continue
             ends = values.loc[label, state, figure] * factor
             row.append(" to ".join(form.format(value) for value in ends).replace("-", "−"))
         rows.append(row)
