@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from mrsr_bench.data.folders import open_dataset
 from mrsr_bench.data.pairs import Pair
 from mrsr_bench.data.preparation import prepare
 from mrsr_bench.method import TorchMethod, intensity_scale
-from mrsr_bench.methods.poan import NCAB, POAB
+from mrsr_bench.methods.poan import NCAB, POAB, POANNetwork
 from mrsr_bench.planning.cells import Training, plan_trainings
 from mrsr_bench.protocol.loading import Loaded, load
 from mrsr_bench.running.evaluation import case_of
@@ -39,6 +38,9 @@ from mrsr_bench.system.files import write_text
 HERE = Path(__file__).parent
 PAGE, FIGURES = HERE / "poan.md", HERE.parent / "results" / "reference" / "poan_attention.csv"
 PROTOCOL, PLAIN = "poan_readings_midslice", "backbone"
+COLUMNS = ["label", "seed", "weights", "state", "figure", "value"]
+SUBJECTS = 10
+"""Test subjects, the first ones of the split."""
 TILES = 24, 8
 """Side, that of the training patches, and overlap of tiles, in LR pixels."""
 BLOCK = re.compile(r"(<!-- made by docs/make_poan\.py -->\n).*?(<!-- end of the table -->)", re.DOTALL)
@@ -67,6 +69,8 @@ class Measurement:
 
     def __init__(self, loaded: Loaded, training: Training, method: TorchMethod, pairs: list[Pair]) -> None:
         self.loaded, self.training, self.method, self.pairs = loaded, training, method, pairs
+        self.weights: Tensor | None = None
+        """(images, channels): NCAB's weights in the last pass of the whole network. Only for the gate softmax."""
 
     def psnr(self, tiles: tuple[int, int] | None = None) -> float:
         """Mean over subjects, in dB."""
@@ -76,18 +80,18 @@ class Measurement:
             values.append(score(output, case_of(pair, cell.degradation), self.loaded.protocol.scoring)["psnr"])
         return float(np.mean(values))
 
-    def weights(self) -> Tensor:
-        """(images, channels): NCAB's weights. Only for the gate softmax."""
+    def whole_psnr(self) -> float:
+        """PSNR of the network as it is, which gives `weights` too."""
         seen: list[Tensor] = []
         with hooked(part(self.method, NCAB).weigh, lambda *call: seen.append(call[2][:, :, 0, 0].softmax(1))):
-            for pair in self.pairs:
-                self.method.upscale(pair.scan(self.training.base.factors), self.training.task)
-        return torch.cat(seen)
+            value = self.psnr()
+        self.weights = torch.cat(seen)
+        return value
 
     def spread(self) -> float:
         """How much a weight differs between images: SD over images / mean, averaged over channels."""
-        weights = self.weights()
-        return float((weights.std(0) / weights.mean(0)).mean())
+        assert self.weights is not None
+        return float((self.weights.std(0) / self.weights.mean(0)).mean())
 
     def without_places(self) -> float:
         """PSNR where the block adds the mean over pixels of what it would add."""
@@ -96,75 +100,87 @@ class Measurement:
 
     def without_the_block(self) -> float:
         """PSNR where the block adds nothing."""
-        with hooked(part(self.method, POAB).out, lambda *call: torch.zeros_like(call[2])):
-            return self.psnr()
+        assert isinstance(self.method.network, POANNetwork)
+        whole = self.method.network.body
+        self.method.network.body = nn.Sequential(*(module for module in whole if not isinstance(module, POAB)))
+        value = self.psnr()
+        self.method.network.body = whole
+        return value
 
     def with_fixed_weights(self) -> float:
         """PSNR where NCAB's weights are their mean over images."""
-        logits = self.weights().mean(0).log()[None, :, None, None]
+        assert self.weights is not None
+        logits = self.weights.mean(0).log()[None, :, None, None]
         with hooked(part(self.method, NCAB).weigh, lambda *call: logits.expand_as(call[2])):
             return self.psnr()
 
     def gradient(self) -> float:
-        """The largest gradient of F_E, of the L1 loss over the first eight slices' middles (24×24 LR pixels)."""
+        """The largest gradient of F_E, of the L1 loss over the middles of the slices (24×24 LR pixels)."""
         factor = self.training.base.factors[2]
 
-        def middle(image: np.ndarray, side: int) -> np.ndarray:
-            top, left = ((length - side) // 2 // factor * factor for length in image.shape)
-            return image[top : top + side, left : left + side]
+        def middles(images: list[np.ndarray], side: int) -> Tensor:
+            cut = [
+                image[tuple(slice((length - side) // 2, (length + side) // 2) for length in image.shape)]
+                for image in images
+            ]
+            return torch.from_numpy(np.stack(cut)[:, None]).float()
 
-        lr = np.stack([middle(pair.lr[0], 24) / intensity_scale(pair.lr) for pair in self.pairs[:8]])
-        hr = np.stack([middle(pair.hr[0], 24 * factor) / intensity_scale(pair.lr) for pair in self.pairs[:8]])
+        lr = [pair.lr[0] / intensity_scale(pair.lr) for pair in self.pairs]
+        hr = [pair.hr[0] / intensity_scale(pair.lr) for pair in self.pairs]
         assert self.method.network is not None
         self.method.network.zero_grad()
-        output = self.method.network(torch.from_numpy(lr[:, None]).float())
-        torch.nn.functional.l1_loss(output, torch.from_numpy(hr[:, None]).float()).backward()
+        loss = torch.nn.functional.l1_loss(self.method.network(middles(lr, 24)), middles(hr, 24 * factor))
+        loss.backward()
         return float(part(self.method, NCAB).weigh[0].weight.grad.abs().max())
 
 
-def measured(store: Store, loaded: Loaded, training: Training, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
-    """The figures of one training, before its first step and after its last."""
-    method = training.make_method()
-    assert isinstance(method, TorchMethod)
-    row = partial(dict, label=training.base.label, seed=training.base.seed)
-    found = Measurement(loaded, training, method, pairs)
+def measured(found: Measurement, weights: dict[str, np.ndarray]) -> Iterator[tuple[str, str, float]]:
+    """(state, figure, value) of one training, before its first step and after its last."""
+    method, training = found.method, found.training
     has_block = training.base.label != PLAIN
-    torch.manual_seed(training.base.seed)
-    method.network = method.build(training.task)  # from the bicubic start no gradient would get past the last layer
     if has_block:
-        yield row(state="initial", figure="spread", value=found.spread())
-        yield row(state="initial", figure="gradient", value=found.gradient())
-    weights = read_weights(training.folder(store, training.base))
-    assert weights is not None, "train it first"
-    method.load_state(weights[0], training.task)
-    whole = found.psnr()
-    yield row(state="trained", figure="psnr", value=whole)
-    yield row(state="trained", figure="tiles", value=found.psnr(TILES) - whole)
-    if not has_block:
-        return
-    for figure, value in (
-        ("spread", found.spread()),
-        ("gradient", found.gradient()),
-        ("without places", found.without_places() - whole),
-        ("without the block", found.without_the_block() - whole),
-        ("fixed weights", found.with_fixed_weights() - whole),
-    ):
-        yield row(state="trained", figure=figure, value=value)
+        torch.manual_seed(training.base.seed)
+        method.network = method.build(training.task)  # from the bicubic start no gradient gets past the last layer
+        found.whole_psnr()
+        yield "initial", "spread", found.spread()
+        yield "initial", "gradient", found.gradient()
+    method.load_state(weights, training.task)
+    whole = found.whole_psnr() if has_block else found.psnr()
+    yield "trained", "psnr", whole
+    yield "trained", "tiles", found.psnr(TILES) - whole
+    if has_block:
+        yield "trained", "spread", found.spread()
+        yield "trained", "gradient", found.gradient()
+        yield "trained", "without places", found.without_places() - whole
+        yield "trained", "without the block", found.without_the_block() - whole
+        yield "trained", "fixed weights", found.with_fixed_weights() - whole
 
 
 def measure(results: Path, data: Path) -> None:
-    """Write the figures of every network."""
-    loaded, store, rows = load(PROTOCOL), Store(results), []
-    pairs: list[Pair] = []
+    """Write the figures of every network that is trained; those of the same weights are kept."""
+    loaded, store = load(PROTOCOL), Store(results)
+    known = pd.read_csv(FIGURES) if FIGURES.exists() else pd.DataFrame(columns=COLUMNS)
+    parts, pairs = [], list[Pair]()
     for training in plan_trainings(loaded, list(loaded.protocol.methods), loaded.protocol.seeds):
         protocol, cell = loaded.protocol, training.base
-        if not pairs:
-            cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
-            pairs = prepare(dataset, loaded.split["test"], cell.contrast, cut, cell.degradation, cell.factors)
-        for row in measured(store, loaded, training, pairs):
-            click.echo("{label} seed {seed}, {state}: {figure} {value:.3g}".format(**row))
-            rows.append(row)
-        pd.DataFrame(rows).to_csv(FIGURES, index=False, float_format="%.6g")
+        weights = read_weights(training.folder(store, cell))
+        if weights is None:
+            click.echo(f"{cell}: not trained")
+            continue
+        arrays, _, checksum = weights
+        own = known.query("label == @cell.label and seed == @cell.seed and weights == @checksum[:12]")
+        if own.empty:
+            if not pairs:
+                cut, dataset = protocol.data.cut(cell.contrast), open_dataset(protocol.data.dataset, data)
+                subjects = loaded.split["test"][:SUBJECTS]
+                pairs = prepare(dataset, subjects, cell.contrast, cut, cell.degradation, cell.factors)
+            method = training.make_method()
+            assert isinstance(method, TorchMethod)
+            rows = measured(Measurement(loaded, training, method, pairs), arrays)
+            own = pd.DataFrame([(cell.label, cell.seed, checksum[:12], *row) for row in rows], columns=COLUMNS)
+            click.echo(own.to_string(index=False, header=False))
+        parts.append(own)
+        pd.concat(parts).to_csv(FIGURES, index=False, float_format="%.6g")
 
 
 def table() -> str:

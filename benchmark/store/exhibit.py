@@ -198,7 +198,7 @@ def write_exhibit(folder: HeldFolder, row: HeldFolder, subjects: Sequence[Subjec
         }
         truths.append(SubjectTruth.model_validate(subject_truth))
         maps = dict[str, Stored]()
-        for index, name in enumerate(sorted(selection.maps)):
+        for index, name in enumerate(selection.maps):
             maps[name], arrays[_map_member(number, index)] = as_stored(selection.maps[name], None)
         predictions.append(
             SubjectPrediction(subject=selection.subject, slices=selection.slices, prediction=prediction, maps=maps)
