@@ -7,6 +7,7 @@ from typing import Any
 from ..store.plan import RateOrigin
 from ..store.record import DoneRecord, RecipeMark, Resolved
 from ..system.units import rate_text
+from .rates import EQUAL
 from .table import Table
 
 _DESCRIBED = {
@@ -118,7 +119,9 @@ def _origin_text(table: Table, origin: RateOrigin | None) -> str:
     search = table.view.protocol.rates
     if origin == "search" and search:
         values = ", ".join(map(rate_text, search.values))
-        return f"the best of {values} by validation PSNR on {search.cell} (bench rates)"
+        return (
+            f"by bench rates: of {values} the smallest within {EQUAL} dB of the best validation PSNR on {search.cell}"
+        )
     texts = {
         "recipe": "that of the method's own recipe",
         "protocol": "set by the protocol for all, not searched for",
