@@ -40,7 +40,7 @@ def draw(table: Table) -> Picture:
         lines, columns, width = grid(len(rows))
         most = max(map(len, figures.values()))
         figure = Figure(figsize=(width, lines * (0.55 + _LINE * most)))
-        ratios = [4.0, 0.35 * (_FIGURE + _BAR * bars)] * columns
+        ratios = [4.0, 0.28 * (_FIGURE + _BAR * bars)] * columns
         panels = figure.subplots(lines, 2 * columns, squeeze=False, width_ratios=ratios).reshape(-1, 2)
         for number, pair in enumerate(panels):
             if number >= len(rows):
@@ -98,15 +98,15 @@ def _panel(axes: Any, table: Table, row: Row, figures: Mapping[str, float], tied
     for place, (label, value) in enumerate(figures.items()):
         if math.isinf(value):
             continue
-        own = look(table.labels.index(label))
+        colour = look(table.labels.index(label)).colour
         spread = table.spread(row, Column(label), table.metrics[0])
         axes.errorbar(
             value,
             place,
             xerr=None if math.isnan(spread) else spread,
-            fmt=own.marker,
-            color=own.colour,
-            markerfacecolor=own.colour if label in tied.letters else "white",
+            fmt="o",
+            color=colour,
+            markerfacecolor=colour if label in tied.letters else "white",
             capsize=2,
             linewidth=1,
         )
@@ -119,18 +119,19 @@ def _strip(axes: Any, table: Table, figures: Mapping[str, float], tied: Ties, ba
     places = {label: place for place, label in enumerate(figures)}
     for label, value in figures.items():
         axes.text(
-            _FIGURE - 0.4,
+            0,
             places[label],
             table.figure_text(table.metrics[0], value),
             fontsize="small",
             fontweight="bold" if label in tied.best else "normal",
-            horizontalalignment="right",
-            verticalalignment="center",
+            verticalalignment="center_baseline",
         )
     for number, (letter, labels) in enumerate(_groups(tied).items()):
         x, members = _FIGURE + _BAR * (number + 0.5), [places[label] for label in labels]
         axes.plot([x] * len(members), members, "o-", color="0.2", linewidth=1.2, markersize=2.5)
-        axes.text(x, min(members) - 0.45, letter, fontsize="small", horizontalalignment="center", verticalalignment="bottom")
+        axes.text(
+            x, min(members) - 0.45, letter, fontsize="small", horizontalalignment="center", verticalalignment="bottom"
+        )
 
 
 def _notes(tied: Mapping[Row, Ties]) -> list[str]:

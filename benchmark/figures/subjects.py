@@ -21,6 +21,11 @@ _GOLDEN = 0.6180339887
 """Multiples of it, modulo 1, spread dots evenly in a band (Weyl)."""
 _DOTS, _NETWORKS, _METHODS = (-0.06, 0.38), -0.2, -0.36
 """How far above the middle of a method's line its dots and its two intervals lie, in lines."""
+_SUBJECT: dict[str, Any] = {
+    "linestyle": "", "marker": "o", "alpha": 0.6, "markersize": 2.2, "markeredgewidth": 0,
+}  # fmt: skip
+_INTERVAL_I: dict[str, Any] = {"linewidth": 3.5, "solid_capstyle": "butt"}
+_INTERVAL_II: dict[str, Any] = {"color": "black", "linewidth": 0.8, "marker": "|", "markersize": 4}
 
 
 def draw(table: Table, against: str | None = None) -> Picture:
@@ -50,16 +55,15 @@ def draw(table: Table, against: str | None = None) -> Picture:
         panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for axes in panels[len(rows) :]:
             axes.remove()
-        handles: dict[str, Any] = {}
         for number, (axes, row) in enumerate(zip(panels, rows, strict=False)):
-            handles |= _panel(axes, table, [item for item in contrasts if item.rows == (row,)], labels)
+            _panel(axes, table, [item for item in contrasts if item.rows == (row,)], labels)
             axes.set_title(" ".join(row))
             axes.set_yticks(range(len(labels)), [names[label] for label in labels])
             axes.set_ylim(len(labels) - 0.5, -0.5)
             if number + columns >= len(rows):
                 title = table.conventions[table.metrics[0]].title
                 axes.set_xlabel(f"{title} minus that of {names[baseline]}")
-        finish(figure, handles, [*_unclaimed(contrasts, names), *absences(table)])
+        finish(figure, _legend(contrasts), [*_unclaimed(contrasts, names), *absences(table)])
     shown = tuple(
         record
         for (row, label), records in table.records.items()
@@ -69,9 +73,8 @@ def draw(table: Table, against: str | None = None) -> Picture:
     return Picture(figure, f"Difference of every subject's {table.metrics[0]} from {baseline}", table, shown)
 
 
-def _panel(axes: Any, table: Table, contrasts: Sequence[Contrast], labels: Sequence[str]) -> dict[str, Any]:
-    """Draw the differences of a row, a line a method; name → handle for the legend."""
-    handles: dict[str, Any] = {}
+def _panel(axes: Any, table: Table, contrasts: Sequence[Contrast], labels: Sequence[str]) -> None:
+    """Draw the differences of a row, a line a method."""
     axes.axvline(0, color="0.2", linewidth=0.8)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -81,25 +84,28 @@ def _panel(axes: Any, table: Table, contrasts: Sequence[Contrast], labels: Seque
         values = _subject_differences(table, item)
         nearest, farthest = _DOTS
         heights = place - nearest - (farthest - nearest) * (np.arange(len(values)) * _GOLDEN % 1)
-        (handles["a subject"],) = axes.plot(
-            values, heights, "o", color=colour, alpha=0.6, markersize=2.2, markeredgewidth=0
-        )
+        axes.plot(values, heights, color=colour, **_SUBJECT)
         if item.networks is not None:
-            (handles["95 % interval (i), these networks"],) = axes.plot(
-                item.networks.interval, [place - _NETWORKS] * 2, color=colour, linewidth=3.5, solid_capstyle="butt"
-            )
+            axes.plot(item.networks.interval, [place - _NETWORKS] * 2, color=colour, **_INTERVAL_I)
         if item.method is not None:
-            (handles["(ii), the methods"],) = axes.plot(
-                item.method.interval, [place - _METHODS] * 2, "k|-", linewidth=0.8, markersize=4, markeredgewidth=0.8
-            )
+            axes.plot(item.method.interval, [place - _METHODS] * 2, **_INTERVAL_II)
+
+
+def _legend(contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """Name → handle of what is drawn, in no method's colour."""
+    from matplotlib.lines import Line2D
+
+    handles = {"subject": Line2D([], [], color="0.4", **_SUBJECT)}
+    if any(item.networks for item in contrasts):
+        handles["95 % (i), these networks"] = Line2D([], [], color="0.4", **_INTERVAL_I)
+    if any(item.method for item in contrasts):
+        handles["95 % (ii), methods"] = Line2D([], [], **_INTERVAL_II)
     return handles
 
 
 def _subject_differences(table: Table, item: Contrast) -> np.ndarray:
     """The differences of the subjects, ascending, without those that are not finite."""
-    first, second = (
-        column_scores(table, item.rows[0], label, table.metrics[0]) for label in (item.first, item.second)
-    )
+    first, second = (column_scores(table, item.rows[0], label, table.metrics[0]) for label in (item.first, item.second))
     assert first is not None
     assert second is not None
     with np.errstate(invalid="ignore"):
@@ -108,13 +114,17 @@ def _subject_differences(table: Table, item: Contrast) -> np.ndarray:
 
 
 def _unclaimed(contrasts: Sequence[Contrast], names: Mapping[str, str]) -> list[str]:
-    """Why intervals are not there: 'No interval (ii) of edsr (2 seeds).'"""
-    reasons: dict[str, dict[str, None]] = {}
+    """Which intervals are not there, and why: 'No interval (ii): edsr (2 seeds), rdn (1 seed).'"""
+    reasons: dict[str, dict[str, str]] = {}
     for item in contrasts:
         if item.why:
             kind = "No interval (ii)" if item.networks else "No intervals"
-            reasons.setdefault(f"{kind}, {item.why.removesuffix(': no claim')}", {})[names[item.first]] = None
+            reasons.setdefault(kind, {})[names[item.first]] = item.why.removesuffix(": no claim")
+    shared = {kind: set(own.values()) for kind, own in reasons.items() if len(own) > 1}
+    labels = {item.first for item in contrasts}
     return [
-        f"{reason}." if len(own) == len({item.first for item in contrasts}) else f"{reason}: {', '.join(own)}."
-        for reason, own in reasons.items()
+        f"{kind}: {next(iter(shared[kind]))}."
+        if len(own) == len(labels) and len(shared.get(kind, ())) == 1
+        else f"{kind}: {', '.join(f'{name} ({why})' for name, why in own.items())}."
+        for kind, own in reasons.items()
     ]
