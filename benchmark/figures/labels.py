@@ -13,26 +13,38 @@ _LENGTH = 18
 
 
 def short_names(labels: Iterable[str], length: int = _LENGTH) -> dict[str, str]:
-    """Label → its name in a figure: no two the same, those with more than `length` characters with … in their middle."""
+    """Label → its name in a figure: no two the same, long ones with … for their middle (`shortened`)."""
     names: dict[str, str] = {}
     for label in labels:
-        text = printable(label)
-        names[label] = _unused(shortened(text, length), names.values())
+        names[label] = _unused(shortened(label, length), names.values())
     return names
 
 
 def printable(text: str) -> str:
     """The text with every character that the figures' font lacks as Python writes it: '我' as '\\u6211'."""
-    glyphs = _glyphs()
-    return "".join(character if _is_shown(character, glyphs) else _escaped(character) for character in text)
+    return "".join(_characters(text))
 
 
 def shortened(text: str, length: int) -> str:
-    """The text with … for its middle, where it has more than `length` characters (3 at least)."""
-    if len(text) <= length:
-        return text
-    tail = (length - 1) // 2
-    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+    """The `printable` text with … for its middle, where it has more than `length` characters (at least 3)."""
+    shown = _characters(text)
+    if sum(map(len, shown)) <= length:
+        return "".join(shown)
+    head, tail, room = list[str](), list[str](), length - 1
+    while shown:
+        side, character = (head, shown[0]) if len("".join(head)) <= len("".join(tail)) else (tail, shown[-1])
+        room -= len(character)
+        if room < 0:
+            break
+        side.append(character)
+        shown = shown[1:] if side is head else shown[:-1]
+    return f"{''.join(head)}…{''.join(reversed(tail))}"
+
+
+def _characters(text: str) -> list[str]:
+    """The characters of a text, each as it is shown."""
+    glyphs = _glyphs()
+    return [character if _is_shown(character, glyphs) else _escaped(character) for character in text]
 
 
 def _unused(name: str, used: Collection[str]) -> str:

@@ -90,7 +90,7 @@ def along(y: float, frame: Box, width: float, height: float) -> list[Place]:
     step = max(4.0, width / 4)
     lefts = [frame.left + 2 + step * number for number in range(int((frame.right - frame.left) / step))]
     return [
-        Place(Box(left, bottom, left + width, bottom + height)) for left in lefts for bottom in (y + 1, y - 1 - height)
+        Place(Box(left, bottom, left + width, bottom + height)) for bottom in (y + 1, y - 1 - height) for left in lefts
     ]
 
 
@@ -100,7 +100,7 @@ def placed(
     """A place for each name out of its places: none overlaps another, an obstacle or a leader, or leaves the frame.
 
     None where no such places were found: names that find no place are tried again as the first ones. Names keep off
-    `lines` where that can be done for all.
+    `lines` where they can.
     """
     free = [
         [
@@ -110,8 +110,9 @@ def placed(
         ]
         for places in names
     ]
-    off_lines = [[place for place in own if not any(place.box.is_crossed(*line) for line in lines)] for own in free]
-    return _chosen(off_lines) or _chosen(free)
+    sorted_places = [sorted(own, key=lambda place: _is_on(place, lines)) for own in free]
+    off_lines = [[place for place in own if not _is_on(place, lines)] for own in free]
+    return _chosen(off_lines) or _chosen(sorted_places)
 
 
 def _chosen(free: Sequence[Sequence[Place]]) -> list[Place] | None:
@@ -134,6 +135,10 @@ def _chosen(free: Sequence[Sequence[Place]]) -> list[Place] | None:
 def _sign(part: float) -> int:
     """−1, 0 or 1 for a part of a direction, 0 where it is small."""
     return 0 if abs(part) < 0.3 else 1 if part > 0 else -1
+
+
+def _is_on(place: Place, lines: Sequence[Segment]) -> bool:
+    return any(place.box.is_crossed(*line) for line in lines)
 
 
 def _is_hindered(place: Place, obstacle: Box) -> bool:
@@ -159,9 +164,9 @@ def _fits(place: Place, others: Iterable[Place]) -> bool:
 
 def _cross(first: Segment, second: Segment) -> bool:
     """Whether two lines cross within both."""
-    sides = [_side(first, end) * _side(first, start) for start, end in [second]]
-    sides += [_side(second, end) * _side(second, start) for start, end in [first]]
-    return max(sides) < 0
+    return (
+        _side(first, second[0]) * _side(first, second[1]) < 0 and _side(second, first[0]) * _side(second, first[1]) < 0
+    )
 
 
 def _side(line: Segment, point: tuple[float, float]) -> float:

@@ -17,14 +17,14 @@ from .picture import Picture
 from .placement import Box, Place, along, around, placed
 from .style import QUIET, SMALL, look, styled
 
-AGAINST: dict[Against, str] = {"macs": "multiply-accumulates for LR 24×24", "parameters": "parameters"}
+AGAINST: dict[Against, str] = {"macs": "multiply-accumulates for one LR patch of 24×24", "parameters": "parameters"}
 """What quality can be drawn against → the title of the axis."""
 _MARKER = 2.6
 """Half the width of a marker, in points."""
 
 
 def draw(table: Table, against: Against = "macs") -> Picture:
-    """The primary metric ± SD over seeds against multiply-accumulates, or parameters (log scale).
+    """The primary metric ± SD over seeds against multiply-accumulates, or parameters.
 
     A line joins what is Pareto-optimal by that axis; methods without a count are dotted levels. Where a panel has no
     room for all its names, a legend has them. Raises BenchError where no network has a score.
@@ -50,26 +50,34 @@ def draw(table: Table, against: Against = "macs") -> Picture:
             if number % columns == 0:
                 axes.set_ylabel(table.conventions[table.metrics[0]].title)
             if number + columns >= len(rows):
-                axes.set_xlabel(AGAINST[against])
+                axes.set_xlabel(AGAINST[against].replace(" for", "\nfor") if columns > 1 else AGAINST[against])
         figure.draw_without_rendering()
-        places = [
-            _places(axes, own[row], [names[cell.label] for cell in own[row]], against)
-            for axes, row in zip(panels, rows, strict=False)
+        pairs = [
+            (axes, [(cell, names[cell.label]) for cell in own[row]]) for axes, row in zip(panels, rows, strict=False)
         ]
-        legend = {names[label]: handles[label] for label in table.labels if label in handles}
-        for axes, row, found in zip(panels, rows, places, strict=False):
-            if found is not None and None not in places:
-                _write_names(axes, own[row], [names[cell.label] for cell in own[row]], found, against)
+        places = [_places(axes, named, against) for axes, named in pairs]
+        legend: dict[str, Any] = {}
+        if None in places:
+            counted = {cell.label for cell in finite if cell.cost(against) is not None}
+            pairs = [
+                (axes, [(cell, name) for cell, name in named if cell.label not in counted]) for axes, named in pairs
+            ]
+            places = [_places(axes, named, against) for axes, named in pairs]
+            unnamed = handles if None in places else counted
+            legend = {names[label]: handles[label] for label in table.labels if label in handles and label in unnamed}
+        for (axes, named), found in zip(pairs, places, strict=True):
+            for (cell, name), place in zip(named, found or (), strict=found is not None):
+                _write_name(axes, cell, name, place, against)
         endless = [f"{cell.label} {' '.join(cell.row)}" for cell in cells if math.isinf(cell.quality)]
         notes = [*left_out("Infinite", endless), *absences(table)]
-        finish(figure, legend if None in places else {}, notes)
+        finish(figure, legend, notes)
     shown = tuple(record for (row, _), records in table.records.items() if row in rows for record in records)
     return Picture(figure, f"{table.metrics[0]} against {AGAINST[against]}", table, shown)
 
 
 def _panel(axes: Any, table: Table, cells: Sequence[Efficiency], against: Against) -> dict[str, Any]:
     """Draw the points, levels and the Pareto line of a row; label → handle for a legend."""
-    axes.margins(x=0.15, y=0.1)
+    axes.margins(x=0.15, y=0.13)
     best = [cell for cell in cells if cell.optimal]
     axes.plot(
         [cell.cost(against) for cell in best], [cell.quality for cell in best], color=QUIET, linewidth=1, zorder=1
@@ -81,65 +89,55 @@ def _panel(axes: Any, table: Table, cells: Sequence[Efficiency], against: Agains
             handles[cell.label] = axes.axhline(cell.quality, color=own.colour, linestyle=":", linewidth=1)
             continue
         error = None if math.isnan(cell.spread) else cell.spread
-        handles[cell.label] = axes.errorbar(cost, cell.quality, error, fmt=own.marker, color=own.colour, capsize=3)
+        handles[cell.label] = axes.errorbar(cost, cell.quality, error, fmt=own.marker, color=own.colour, linewidth=1)
     log_axis(axes.xaxis, [cost for cell in cells if (cost := cell.cost(against))])
     plain_axis(axes.yaxis)
     return handles
 
 
-def _places(axes: Any, cells: Sequence[Efficiency], names: Sequence[str], against: Against) -> list[Place] | None:
+def _places(axes: Any, named: Sequence[tuple[Efficiency, str]], against: Against) -> list[Place] | None:
     """Where the names of a drawn panel go; None where there is no room for all."""
     to_points = 72 / axes.figure.dpi
-    extent = axes.get_window_extent()
-    frame = Box(*(to_points * side for side in extent.extents))
-    options, obstacles, lines = [], [], []
-    for cell, name in zip(cells, names, strict=True):
+    frame = Box(*(to_points * side for side in axes.get_window_extent().extents))
+    options, obstacles, lines, corners = [], [], [], list[tuple[float, float]]()
+    for cell, name in named:
         text = axes.text(0, 0, name, fontsize=SMALL)
         size = text.get_window_extent()
         text.remove()
         width, height = to_points * size.width + 1, to_points * size.height
-        cost = cell.cost(against)
-        x, y = (to_points * float(side) for side in axes.transData.transform((cost or 1, cell.quality)))
-        if cost is None:
+        x, y = _position(axes, cell, cell.quality, against)
+        if cell.cost(against) is None:
             options.append(along(y, frame, width, height))
             lines.append(((frame.left, y), (frame.right, y)))
             continue
         spread = 0.0 if math.isnan(cell.spread) else cell.spread
-        low, high = (
-            to_points * float(axes.transData.transform((cost, cell.quality + s))[1]) for s in (-spread, spread)
-        )
+        low, high = (_position(axes, cell, cell.quality + part, against)[1] for part in (-spread, spread))
         obstacles.append(Box(x - _MARKER, min(low, y - _MARKER), x + _MARKER, max(high, y + _MARKER)))
         options.append(around(x, y, _MARKER, width, height))
-    best = [cell for cell in cells if cell.optimal]
-    corners = [to_points * axes.transData.transform((cell.cost(against), cell.quality)) for cell in best]
-    lines += [((*start,), (*end,)) for start, end in pairwise(corners)]
-    return placed(options, obstacles, frame, lines)
+        corners += [(x, y)] if cell.optimal else []
+    return placed(options, obstacles, frame, [*lines, *pairwise(corners)])
 
 
-def _write_names(
-    axes: Any, cells: Sequence[Efficiency], names: Sequence[str], places: Sequence[Place], against: Against
-) -> None:
-    """The names at their places, by their distance from the point or, of a level, from its left end."""
-    to_points = 72 / axes.figure.dpi
-    left = to_points * axes.get_window_extent().x0
-    for cell, name, place in zip(cells, names, places, strict=True):
-        cost = cell.cost(against)
-        x, y = to_points * axes.transData.transform((cost or 1, cell.quality))
-        anchor = (0, cell.quality) if cost is None else (cost, cell.quality)
-        coordinates: Any = ("axes fraction", "data") if cost is None else "data"
-        origin = left if cost is None else x
-        text = axes.annotate(
-            name,
-            anchor,
-            (place.box.left - origin, place.box.bottom - y),
-            coordinates,
-            "offset points",
-            fontsize=SMALL,
-            color="0.15",
-            verticalalignment="bottom",
-        )
-        text.set_in_layout(False)
-        if place.leader is not None:
-            end_x, end_y = place.leader[1]
-            line = {"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkA": 0, "shrinkB": _MARKER}
-            axes.annotate("", anchor, (end_x - x, end_y - y), "data", "offset points", arrowprops=line)
+def _position(axes: Any, cell: Efficiency, quality: float, against: Against) -> tuple[float, float]:
+    """A place in the sheet, in points; for a cell without a cost, that of the panel's left side."""
+    left, y = axes.get_yaxis_transform().transform((0, quality))
+    cost = cell.cost(against)
+    x = left if cost is None else axes.transData.transform((cost, quality))[0]
+    return float(x) * 72 / axes.figure.dpi, float(y) * 72 / axes.figure.dpi
+
+
+def _write_name(axes: Any, cell: Efficiency, name: str, place: Place, against: Against) -> None:
+    """The name at its place, by its distance from the point or, of a level, from its left end."""
+    x, y = _position(axes, cell, cell.quality, against)
+    cost = cell.cost(against)
+    anchor, coordinates = (
+        ((0, cell.quality), ("axes fraction", "data")) if cost is None else ((cost, cell.quality), "data")
+    )
+    start: dict[str, Any] = {"xy": anchor, "xycoords": coordinates, "textcoords": "offset points"}
+    offset = (place.box.left - x, place.box.bottom - y)
+    text = axes.annotate(name, xytext=offset, fontsize=SMALL, color="0.15", verticalalignment="bottom", **start)
+    text.set_in_layout(False)
+    if place.leader is not None:
+        end = (place.leader[1][0] - x, place.leader[1][1] - y)
+        line = {"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkA": 0, "shrinkB": _MARKER}
+        axes.annotate("", xytext=end, arrowprops=line, **start)

@@ -30,11 +30,11 @@ Spectra = dict[str, tuple[np.ndarray, np.ndarray]]
 def draw(table: Table) -> Picture:
     """The energy of the error in each band of radial frequency, divided by that of the truth in the same band.
 
-    0 is exact; at 1 (0 dB) the error is as large as the truth, as it is where a band is predicted as nothing. Energies
-    are means over test subjects (`scoring.score.radial_errors`) and over seeds. The band with the mean intensity is
-    left out, and the spectrum's corners above 0.5 cycles per HR pixel; lines mark the Nyquist frequency of LR along each axis, above which LR holds nothing but what was
-    folded down. Cells whose radial.csv is absent or damaged are left out and named below. Raises BenchError where none
-    is left.
+    0 is exact; at 1 the error is as large as the truth, as where a band is predicted as nothing. Energies are means
+    over test subjects (`scoring.score.radial_errors`) and over seeds. The band with the mean intensity is left out, and
+    the spectrum's corners above 0.5 cycles per HR pixel. Lines mark the Nyquist frequency of LR along rows and columns,
+    above which LR holds only what was folded down. Cells whose radial.csv is absent or damaged are left out and named
+    below. Raises BenchError where none is left.
     """
     records = dict[tuple[Row, str], list[DoneRecord]]()
     energies = dict[tuple[Row, str], list[np.ndarray]]()

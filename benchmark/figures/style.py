@@ -73,5 +73,5 @@ def styled() -> Iterator[None]:
     }
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield
+        with matplotlib.rc_context(settings):
+            yield
