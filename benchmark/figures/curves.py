@@ -79,8 +79,10 @@ def draw(table: Table, over: Over = "steps") -> Picture:
                 below.remove()
                 continue
             own = {label: seeds for (row, label), seeds in curves.items() if row == rows[number]}
-            losses = [_loss_line(label, seeds, over) for label, seeds in own.items()]
-            validations = [_validation_line(label, seeds, over) for label, seeds in own.items()]
+            scales = {label: _per_step(seeds[0][0], over) for label, seeds in own.items()}
+            series = {label: [curve for _, curve in seeds] for label, seeds in own.items()}
+            losses = [loss_line(label, seeds, scales[label]) for label, seeds in series.items()]
+            validations = [validation_line(label, seeds, scales[label]) for label, seeds in series.items()]
             handles |= _panel(above, table, losses)
             handles |= _panel(below, table, validations)
             falls += [f"{name} {' '.join(rows[number])}" for name in _cut_falls(below, validations)]
@@ -117,24 +119,25 @@ def _curves(table: Table) -> tuple[dict[tuple[Row, str], list[tuple[DoneRecord, 
     return curves, problems
 
 
-def _loss_line(label: str, seeds: Seeds, over: Over) -> Line:
-    """Every point is the mean loss of all steps since the point before it."""
-    steps = _common_steps([curve.steps for _, curve in seeds])
+def loss_line(label: str, seeds: Sequence[TrainingCurve], per_step: float = 1) -> Line:
+    """Every point is the mean loss of all steps since the point before it. `per_step`: positions that a step takes."""
+    steps = _common_steps([curve.steps for curve in seeds])
     ends = steps[::-1][:: -(-len(steps) // _POINTS) or 1][::-1]
     means = []
-    for _, curve in seeds:
+    for curve in seeds:
         counts = np.where(np.isfinite(curve.losses), np.diff(curve.steps, prepend=0), 0)
-        totals = np.cumsum(counts * np.nan_to_num(curve.losses))
+        totals = np.cumsum(np.where(counts, counts * curve.losses, 0))
         rows = np.searchsorted(curve.steps, ends)
         with np.errstate(invalid="ignore"):
             means.append(np.diff(totals[rows], prepend=0) / np.diff(np.cumsum(counts)[rows], prepend=0))
-    return _line(label, ends, means, seeds, over)
+    return _line(label, ends, means, per_step)
 
 
-def _validation_line(label: str, seeds: Seeds, over: Over) -> Line:
-    steps = _common_steps([curve.steps[np.isfinite(curve.psnr)] for _, curve in seeds])
-    values = [curve.psnr[np.searchsorted(curve.steps, steps)] for _, curve in seeds]
-    return _line(label, steps, values, seeds, over)
+def validation_line(label: str, seeds: Sequence[TrainingCurve], per_step: float = 1) -> Line:
+    """The PSNR of the validations that all seeds have. `per_step`: positions that a step takes."""
+    steps = _common_steps([curve.steps[np.isfinite(curve.psnr)] for curve in seeds])
+    values = [curve.psnr[np.searchsorted(curve.steps, steps)] for curve in seeds]
+    return _line(label, steps, values, per_step)
 
 
 def _common_steps(steps: Sequence[np.ndarray]) -> np.ndarray:
@@ -142,13 +145,15 @@ def _common_steps(steps: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(sorted(set.intersection(*(set(own.tolist()) for own in steps))), dtype=int)
 
 
-def _line(label: str, steps: np.ndarray, values: Sequence[np.ndarray], seeds: Seeds, over: Over) -> Line:
+def _line(label: str, steps: np.ndarray, values: Sequence[np.ndarray], per_step: float) -> Line:
     """The line without the points at which a seed has no figure."""
     stacked = np.stack(values)
     finite = np.isfinite(stacked).all(axis=0)
-    resolved = seeds[0][0].resolved
-    per_step = training_pixels(resolved) / _recipe(seeds[0][0]).steps if over == "pixels" else 1
     return Line(label, steps[finite] * per_step, stacked[:, finite])
+
+
+def _per_step(record: DoneRecord, over: Over) -> float:
+    return training_pixels(record.resolved) / _recipe(record).steps if over == "pixels" else 1
 
 
 def _recipe(record: DoneRecord) -> RecipeMark:

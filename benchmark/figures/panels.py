@@ -104,10 +104,12 @@ def _add_legend(figure: Figure, legend: Mapping[str, Any], width: float) -> floa
         "handletextpad": 0.5,
         "labelspacing": 0.25,
     }
-    for columns in range(len(legend), 0, -1):
+    widest = figure.text(0, 0, "\n".join(legend), fontsize=SMALL)
+    entry = widest.get_window_extent().width + 2 * SMALL * figure.dpi / 72
+    widest.remove()
+    for columns in range(min(len(legend), int(width * figure.dpi / entry) + 1), 0, -1):
         drawn = figure.legend([*legend.values()], [*legend], ncols=columns, **options)
-        extent = drawn.get_window_extent()
-        if extent.width <= width * figure.dpi or columns == 1:
+        if drawn.get_window_extent().width <= width * figure.dpi or columns == 1:
             break
         drawn.remove()
     lines = math.ceil(len(legend) / columns)

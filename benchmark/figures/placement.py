@@ -10,7 +10,7 @@ _ANGLES = tuple(math.radians(degrees) for degrees in (45, 135, -45, -135, 0, 180
 """The directions in which a name may lie from its point, the preferred first."""
 _DISTANCES = (0.0, 6.0, 13.0, 22.0, 33.0, 46.0, 61.0)
 """How far a name may lie from its point's edge, in points of 1/72 inch."""
-_ROUNDS = 60
+_ROUNDS = 20
 """How often all is placed anew, each time with the name that found no place first."""
 
 

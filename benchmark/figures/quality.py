@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from .axes import log_axis, plain_axis
 from .labels import short_names
 from .panels import absences, finish, grid, left_out
 from .picture import Picture
-from .placement import Box, Place, along, around, placed
+from .placement import Box, Place, Segment, along, around, placed
 from .style import QUIET, SMALL, look, styled
 
 AGAINST: dict[Against, str] = {"macs": "multiply-accumulates for one LR patch of 24×24", "parameters": "parameters"}
@@ -52,25 +52,10 @@ def draw(table: Table, against: Against = "macs") -> Picture:
             if number + columns >= len(rows):
                 axes.set_xlabel(AGAINST[against].replace(" for", "\nfor") if columns > 1 else AGAINST[against])
         figure.draw_without_rendering()
-        pairs = [
-            (axes, [(cell, names[cell.label]) for cell in own[row]]) for axes, row in zip(panels, rows, strict=False)
-        ]
-        places = [_places(axes, named, against) for axes, named in pairs]
-        legend: dict[str, Any] = {}
-        if None in places:
-            counted = {cell.label for cell in finite if cell.cost(against) is not None}
-            pairs = [
-                (axes, [(cell, name) for cell, name in named if cell.label not in counted]) for axes, named in pairs
-            ]
-            places = [_places(axes, named, against) for axes, named in pairs]
-            unnamed = handles if None in places else counted
-            legend = {names[label]: handles[label] for label in table.labels if label in handles and label in unnamed}
-        for (axes, named), found in zip(pairs, places, strict=True):
-            for (cell, name), place in zip(named, found or (), strict=found is not None):
-                _write_name(axes, cell, name, place, against)
+        named = _write_names([(axes, own[row]) for axes, row in zip(panels, rows, strict=False)], names, against)
+        legend = {names[label]: handles[label] for label in table.labels if label in handles and label not in named}
         endless = [f"{cell.label} {' '.join(cell.row)}" for cell in cells if math.isinf(cell.quality)]
-        notes = [*left_out("Infinite", endless), *absences(table)]
-        finish(figure, legend, notes)
+        finish(figure, legend, [*left_out("Infinite", endless), *absences(table)])
     shown = tuple(record for (row, _), records in table.records.items() if row in rows for record in records)
     return Picture(figure, f"{table.metrics[0]} against {AGAINST[against]}", table, shown)
 
@@ -95,27 +80,51 @@ def _panel(axes: Any, table: Table, cells: Sequence[Efficiency], against: Agains
     return handles
 
 
-def _places(axes: Any, named: Sequence[tuple[Efficiency, str]], against: Against) -> list[Place] | None:
-    """Where the names of a drawn panel go; None where there is no room for all."""
+def _write_names(
+    panels: Sequence[tuple[Any, list[Efficiency]]], names: Mapping[str, str], against: Against
+) -> Collection[str]:
+    """Write the names of drawn panels: of all methods, or else of the levels, or else of none. Returns their labels."""
+    counted = {cell.label for _, cells in panels for cell in cells if cell.cost(against) is not None}
+    levels = [label for label in names if label not in counted]
+    for labels in (names, levels):
+        own_names = {label: names[label] for label in labels}
+        places = [_places(axes, cells, own_names, against) for axes, cells in panels]
+        if None in places:
+            continue
+        for (axes, cells), found in zip(panels, places, strict=True):
+            for cell in cells:
+                if found and cell.label in found:
+                    _write_name(axes, cell, names[cell.label], found[cell.label], against)
+        return labels
+    return ()
+
+
+def _places(
+    axes: Any, cells: Sequence[Efficiency], names: Mapping[str, str], against: Against
+) -> dict[str, Place] | None:
+    """Label → where its name goes in a drawn panel; None where there is no room for all `names`."""
     to_points = 72 / axes.figure.dpi
     frame = Box(*(to_points * side for side in axes.get_window_extent().extents))
-    options, obstacles, lines, corners = [], [], [], list[tuple[float, float]]()
-    for cell, name in named:
-        text = axes.text(0, 0, name, fontsize=SMALL)
+    options: dict[str, list[Place]] = {}
+    obstacles, lines, corners = list[Box](), list[Segment](), list[tuple[float, float]]()
+    for cell in cells:
+        text = axes.text(0, 0, names.get(cell.label, ""), fontsize=SMALL)
         size = text.get_window_extent()
         text.remove()
         width, height = to_points * size.width + 1, to_points * size.height
         x, y = _position(axes, cell, cell.quality, against)
         if cell.cost(against) is None:
-            options.append(along(y, frame, width, height))
+            options[cell.label] = along(y, frame, width, height)
             lines.append(((frame.left, y), (frame.right, y)))
             continue
         spread = 0.0 if math.isnan(cell.spread) else cell.spread
         low, high = (_position(axes, cell, cell.quality + part, against)[1] for part in (-spread, spread))
         obstacles.append(Box(x - _MARKER, min(low, y - _MARKER), x + _MARKER, max(high, y + _MARKER)))
-        options.append(around(x, y, _MARKER, width, height))
+        options[cell.label] = around(x, y, _MARKER, width, height)
         corners += [(x, y)] if cell.optimal else []
-    return placed(options, obstacles, frame, [*lines, *pairwise(corners)])
+    wanted = [label for label in options if label in names]
+    found = placed([options[label] for label in wanted], obstacles, frame, [*lines, *pairwise(corners)])
+    return None if found is None else dict(zip(wanted, found, strict=True))
 
 
 def _position(axes: Any, cell: Efficiency, quality: float, against: Against) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one column and of a page of two, in inches (IEEE)."""
@@ -46,7 +47,7 @@ def styled() -> Iterator[None]:
     """
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": FONT,
         "font.size": TEXT,
         "axes.titlesize": TEXT,
