@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from figure_records import NETWORKS, STEPS, fill_plan, make_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded import Plan, find
+from recorded import Plan, fill_subjects, find
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
@@ -106,6 +106,18 @@ def test_labels_in_any_script_and_of_any_length_are_drawn(make: Maker, tmp_path:
     assert {"$x_1$", "_hidden"} <= set(said)
     assert any(text.startswith("aaa") and "…" in text for text in said)
     assert any(text.startswith("\\u6211") for text in said)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_exact_prediction_spoils_no_figure(make: Maker, tmp_path: Path, name: str) -> None:
+    plan = make()
+    fill_plan(plan)
+    exact = {f"subject{number:02}": {"psnr": math.inf, "ssim": 1.0} for number in range(12)}
+    fill_subjects(plan, "bicubic", exact, 0, "x2")
+    said = texts(FIGURES[name].draw(table_of(plan)), tmp_path)
+    assert "edsr" in said
+    assert name != "quality" or "Infinite: bicubic T1 x2." in said
+    assert name != "ranks" or {"bicubic", "inf"} <= set(said)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -56,11 +56,12 @@ def _write(
 @_drawing
 @click.option("--against", type=click.Choice(["macs", "parameters"]), default="macs", show_default=True)
 def quality(protocol: str | None, results: Path, output: Path | None, against: Any) -> None:
-    """The first metric against multiply-accumulates or parameters, a panel a row of the table.
+    """Quality against multiply-accumulates or parameters.
 
-    A point is the mean over seeds, with their standard deviation. The grey line joins what is Pareto-optimal: nothing
-    is as good at a lower cost. Methods without a count (bicubic, linear) are dotted levels. No axis shows seconds,
-    which say as much of the machine as of the method; `bench table --flops` has the figures.
+    A panel a row of the table. A point is the mean of the first metric over seeds, with their standard deviation. The
+    grey line joins what is Pareto-optimal: nothing is as good at a lower cost. Methods without a count (bicubic,
+    linear) are dotted levels. No axis shows seconds, which say as much of the machine as of the method; `bench table
+    --flops` has the figures.
 
     \b
     bench figure quality -o quality.pdf
@@ -75,12 +76,12 @@ def quality(protocol: str | None, results: Path, output: Path | None, against: A
 @_drawing
 @click.option("--over", type=click.Choice(["steps", "pixels"]), default="steps", show_default=True)
 def curves(protocol: str | None, results: Path, output: Path | None, over: Any) -> None:
-    """Training loss and validation PSNR over the training, two panels a row of the table.
+    """Training loss and validation PSNR over steps or LR pixels.
 
-    A line is the mean over seeds, its band reaches from the least to the greatest seed. A loss is the mean of all steps
-    since the point before. `--over pixels` counts LR pixels (steps × batch × slices × patch²): use it where batches
-    differ. Validation PSNR is of crops of the validation subjects, so it is not the figure of the table, and there is
-    no line for bicubic or linear.
+    Two panels a row of the table. A line is the mean over seeds, its band reaches from the least to the greatest seed.
+    A loss is the mean of all steps since the point before. `--over pixels` counts LR pixels (steps × batch × slices ×
+    patch²): use it where batches differ. Validation PSNR is of crops of the validation subjects, so it is not the
+    figure of the table, and there is no line for bicubic or linear.
 
     \b
     bench figure curves -o curves.pdf
@@ -95,11 +96,12 @@ def curves(protocol: str | None, results: Path, output: Path | None, over: Any) 
 @_drawing
 @click.option("--against", help="Column to compare the others with. Default: linear, where there is one.")
 def subjects(protocol: str | None, results: Path, output: Path | None, against: str | None) -> None:
-    """How far each method is from a baseline on every test subject, a panel a row of the table.
+    """Differences from a baseline, a dot a test subject.
 
-    A dot is a subject: the first metric, mean over seeds, minus that of the baseline on the same subject. Below the
-    dots are the 95 % intervals of `bench table`: the thick bar (i) is about these trained networks on other subjects,
-    the thin one (ii) about the methods, trained again. Only (ii) supports "A is better than B"; it takes three seeds.
+    A panel a row of the table. A dot is a subject: the first metric, mean over seeds, minus that of the baseline on the
+    same subject. Below the dots are the 95 % intervals of `bench table`: the thick bar (i) is about these trained
+    networks on other subjects, the thin one (ii) about the methods, trained again. Only (ii) supports "A is better than
+    B"; it takes three seeds.
 
     \b
     bench figure subjects -o subjects.pdf
@@ -113,10 +115,12 @@ def subjects(protocol: str | None, results: Path, output: Path | None, against: 
 @figure.command()
 @_drawing
 def radial(protocol: str | None, results: Path, output: Path | None) -> None:
-    """The error by radial frequency, as a share of the truth's energy, a panel a row of the table.
+    """The error by radial frequency.
 
-    At 1 the error is as large as the truth: nothing was recovered there. Below the Nyquist frequency of LR, which is
-    marked, LR holds the answer; above it a method must infer it. Means over test subjects and seeds.
+    A panel a row of the table: energy of the error in a band by that of the truth in the same band, log scale. At 1 the
+    error is as large as the truth, as if nothing were predicted. Below the Nyquist frequency of LR, which is marked, LR
+    holds the signal, attenuated and mixed with what was folded down; above it a method must infer it. Means over test
+    subjects and seeds.
 
     \b
     bench figure radial -o radial.pdf
@@ -129,11 +133,12 @@ def radial(protocol: str | None, results: Path, output: Path | None) -> None:
 @figure.command()
 @_drawing
 def ranks(protocol: str | None, results: Path, output: Path | None) -> None:
-    """The methods of each row from the best to the worst, and which of them cannot be told apart.
+    """Methods by rank, and which cannot be told apart.
 
-    Letters are those of `bench table`: methods without a common letter differ, by all pairs of the row (Holm at 5 %). A
-    bar joins the methods of a letter: not told apart, which is not equal. Bold: not told from the best. Hollow: no
-    claim, since it has too few seeds. A row whose subjects are no independent people has no claims.
+    A panel a row of the table, the best method first, with the standard deviation over seeds. Letters are those of
+    `bench table`: methods without a common letter differ, by all pairs of the row (Holm at 5 %). A bar joins the
+    methods of a letter: not told apart, which is not equal. Bold: not told from the best. Hollow: no claim, since it
+    has too few seeds. A row whose subjects are no independent people has no claims.
 
     \b
     bench figure ranks -o ranks.pdf

@@ -61,7 +61,7 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Place:
+class NamePlace:
     """A place that a name may have."""
 
     box: Box
@@ -69,7 +69,7 @@ class Place:
     """From the point to the name, where this is not beside its point."""
 
 
-def around(x: float, y: float, radius: float, width: float, height: float) -> list[Place]:
+def around(x: float, y: float, radius: float, width: float, height: float) -> list[NamePlace]:
     """The places of a name of this size around a point of this radius, the nearest first."""
     places = []
     for distance in _DISTANCES:
@@ -81,22 +81,24 @@ def around(x: float, y: float, radius: float, width: float, height: float) -> li
             centre_y = y + up * reach + height / 2 * _sign(up)
             box = Box(centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)
             end = min(max(x, box.left), box.right), min(max(y, box.bottom), box.top)
-            places.append(Place(box, ((x, y), end) if distance else None))
+            places.append(NamePlace(box, ((x, y), end) if distance else None))
     return places
 
 
-def along(y: float, frame: Box, width: float, height: float) -> list[Place]:
+def along(y: float, frame: Box, width: float, height: float) -> list[NamePlace]:
     """The places of a name of this size above and below a level line, from the left."""
     step = max(4.0, width / 4)
     lefts = [frame.left + 2 + step * number for number in range(int((frame.right - frame.left) / step))]
     return [
-        Place(Box(left, bottom, left + width, bottom + height)) for bottom in (y + 1, y - 1 - height) for left in lefts
+        NamePlace(Box(left, bottom, left + width, bottom + height))
+        for bottom in (y + 1, y - 1 - height)
+        for left in lefts
     ]
 
 
 def placed(
-    names: Sequence[Sequence[Place]], obstacles: Sequence[Box], frame: Box, lines: Sequence[Segment] = ()
-) -> list[Place] | None:
+    names: Sequence[Sequence[NamePlace]], obstacles: Sequence[Box], frame: Box, lines: Sequence[Segment] = ()
+) -> list[NamePlace] | None:
     """A place for each name out of its places: none overlaps another, an obstacle or a leader, or leaves the frame.
 
     None where no such places were found: names that find no place are tried again as the first ones. Names keep off
@@ -115,11 +117,11 @@ def placed(
     return _chosen(off_lines) or _chosen(sorted_places)
 
 
-def _chosen(free: Sequence[Sequence[Place]]) -> list[Place] | None:
+def _chosen(free: Sequence[Sequence[NamePlace]]) -> list[NamePlace] | None:
     """The first place of each name that fits the others, the names with the fewest places first."""
     order = sorted(range(len(free)), key=lambda index: len(free[index]))
     for _ in range(_ROUNDS):
-        chosen: dict[int, Place] = {}
+        chosen: dict[int, NamePlace] = {}
         for index in order:
             found = next((place for place in free[index] if _fits(place, chosen.values())), None)
             if found is None:
@@ -137,18 +139,18 @@ def _sign(part: float) -> int:
     return 0 if abs(part) < 0.3 else 1 if part > 0 else -1
 
 
-def _is_on(place: Place, lines: Sequence[Segment]) -> bool:
+def _is_on(place: NamePlace, lines: Sequence[Segment]) -> bool:
     return any(place.box.is_crossed(*line) for line in lines)
 
 
-def _is_hindered(place: Place, obstacle: Box) -> bool:
+def _is_hindered(place: NamePlace, obstacle: Box) -> bool:
     """Whether an obstacle is in the way of a name or of its leader, which may leave the point that it starts from."""
     if place.box.overlaps(obstacle):
         return True
     return place.leader is not None and not obstacle.holds(*place.leader[0]) and obstacle.is_crossed(*place.leader)
 
 
-def _fits(place: Place, others: Iterable[Place]) -> bool:
+def _fits(place: NamePlace, others: Iterable[NamePlace]) -> bool:
     """Whether names and leaders keep clear of each other."""
     for other in others:
         if place.box.overlaps(other.box):

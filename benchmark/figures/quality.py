@@ -14,7 +14,7 @@ from .axes import log_axis, plain_axis
 from .labels import short_names
 from .panels import absences, finish, grid, left_out
 from .picture import Picture
-from .placement import Box, Place, Segment, along, around, placed
+from .placement import Box, NamePlace, Segment, along, around, placed
 from .style import QUIET, SMALL, look, styled
 
 AGAINST: dict[Against, str] = {"macs": "multiply-accumulates for one LR patch of 24×24", "parameters": "parameters"}
@@ -101,11 +101,11 @@ def _write_names(
 
 def _places(
     axes: Any, cells: Sequence[Efficiency], names: Mapping[str, str], against: Against
-) -> dict[str, Place] | None:
+) -> dict[str, NamePlace] | None:
     """Label → where its name goes in a drawn panel; None where there is no room for all `names`."""
     to_points = 72 / axes.figure.dpi
     frame = Box(*(to_points * side for side in axes.get_window_extent().extents))
-    options: dict[str, list[Place]] = {}
+    options: dict[str, list[NamePlace]] = {}
     obstacles, lines, corners = list[Box](), list[Segment](), list[tuple[float, float]]()
     for cell in cells:
         text = axes.text(0, 0, names.get(cell.label, ""), fontsize=SMALL)
@@ -135,7 +135,7 @@ def _position(axes: Any, cell: Efficiency, quality: float, against: Against) -> 
     return float(x) * 72 / axes.figure.dpi, float(y) * 72 / axes.figure.dpi
 
 
-def _write_name(axes: Any, cell: Efficiency, name: str, place: Place, against: Against) -> None:
+def _write_name(axes: Any, cell: Efficiency, name: str, place: NamePlace, against: Against) -> None:
     """The name at its place, by its distance from the point or, of a level, from its left end."""
     x, y = _position(axes, cell, cell.quality, against)
     cost = cell.cost(against)
