@@ -54,8 +54,95 @@ def _write(
 
 @figure.command()
 @_drawing
-def quality(protocol: str | None, results: Path, output: Path | None) -> None:
-    """The first metric against multiply-accumulates, a panel a row; a line joins what is Pareto-optimal."""
+@click.option("--against", type=click.Choice(["macs", "parameters"]), default="macs", show_default=True)
+def quality(protocol: str | None, results: Path, output: Path | None, against: Any) -> None:
+    """Quality against multiply-accumulates or parameters.
+
+    A panel a row of the table. A point is the mean of the first metric over seeds, with their standard deviation. The
+    grey line joins what is Pareto-optimal: nothing is as good at a lower cost. Methods without a count (bicubic,
+    linear) are dotted levels. No axis shows seconds, which say as much of the machine as of the method; `bench table
+    --flops` has the figures.
+
+    \b
+    bench figure quality -o quality.pdf
+    bench figure quality --against parameters --results mine.zip
+    """
     from ..figures.quality import draw
 
-    _write("quality", protocol, results, output, draw)
+    _write("quality", protocol, results, output, lambda table: draw(table, against))
+
+
+@figure.command()
+@_drawing
+@click.option("--over", type=click.Choice(["steps", "pixels"]), default="steps", show_default=True)
+def curves(protocol: str | None, results: Path, output: Path | None, over: Any) -> None:
+    """Training loss and validation PSNR over steps or LR pixels.
+
+    Two panels a row of the table. A line is the mean over seeds, its band reaches from the least to the greatest seed.
+    A loss is the mean of all steps since the point before. `--over pixels` counts LR pixels (steps × batch × slices ×
+    patch²): use it where batches differ. Validation PSNR is of crops of the validation subjects, so it is not the
+    figure of the table, and there is no line for bicubic or linear.
+
+    \b
+    bench figure curves -o curves.pdf
+    bench figure curves --over pixels
+    """
+    from ..figures.curves import draw
+
+    _write("curves", protocol, results, output, lambda table: draw(table, over))
+
+
+@figure.command()
+@_drawing
+@click.option("--against", help="Column to compare the others with. Default: linear, where there is one.")
+def subjects(protocol: str | None, results: Path, output: Path | None, against: str | None) -> None:
+    """Differences from a baseline, a dot a test subject.
+
+    A panel a row of the table. A dot is a subject: the first metric, mean over seeds, minus that of the baseline on the
+    same subject. Below the dots are the 95 % intervals of `bench table`: the thick bar (i) is about these trained
+    networks on other subjects, the thin one (ii) about the methods, trained again. Only (ii) supports "A is better than
+    B"; it takes three seeds.
+
+    \b
+    bench figure subjects -o subjects.pdf
+    bench figure subjects --against edsr
+    """
+    from ..figures.subjects import draw
+
+    _write("subjects", protocol, results, output, lambda table: draw(table, against))
+
+
+@figure.command()
+@_drawing
+def radial(protocol: str | None, results: Path, output: Path | None) -> None:
+    """The error by radial frequency.
+
+    A panel a row of the table: energy of the error in a band by that of the truth in the same band, log scale. At 1 the
+    error is as large as the truth, as if nothing were predicted. Below the Nyquist frequency of LR, which is marked, LR
+    holds the signal, attenuated and mixed with what was folded down; above it a method must infer it. Means over test
+    subjects and seeds.
+
+    \b
+    bench figure radial -o radial.pdf
+    """
+    from ..figures.radial import draw
+
+    _write("radial", protocol, results, output, draw)
+
+
+@figure.command()
+@_drawing
+def ranks(protocol: str | None, results: Path, output: Path | None) -> None:
+    """Methods by rank, and which cannot be told apart.
+
+    A panel a row of the table, the best method first, with the standard deviation over seeds. Letters are those of
+    `bench table`: methods without a common letter differ, by all pairs of the row (Holm at 5 %). A bar joins the
+    methods of a letter: not told apart, which is not equal. Bold: not told from the best. Hollow: no claim, since it
+    has too few seeds. A row whose subjects are no independent people has no claims.
+
+    \b
+    bench figure ranks -o ranks.pdf
+    """
+    from ..figures.ranks import draw
+
+    _write("ranks", protocol, results, output, draw)

@@ -1,62 +1,152 @@
-"""Quality against multiply-accumulates, a panel per row. No axis shows seconds."""
+"""Quality against multiply-accumulates or parameters, a panel a row of the table. No axis shows seconds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..errors import BenchError
-from ..reporting.efficiency import Efficiency, efficiencies
-from ..reporting.table import Row, Table
+from ..reporting.efficiency import Against, Efficiency, efficiencies
+from ..reporting.table import Table
+from .axes import log_axis, plain_axis
+from .labels import short_names
+from .panels import absences, finish, grid, left_out
 from .picture import Picture
-from .style import COLUMN, PAGE, QUIET, SMALL, look, styled
+from .placement import Box, NamePlace, Segment, along, around, placed
+from .style import QUIET, SMALL, look, styled
+
+AGAINST: dict[Against, str] = {"macs": "multiply-accumulates for one LR patch of 24×24", "parameters": "parameters"}
+"""What quality can be drawn against → the title of the axis."""
+_MARKER = 2.6
+"""Half the width of a marker, in points."""
 
 
-def draw(table: Table) -> Picture:
-    """The primary metric ± SD over seeds against multiply-accumulates (log scale).
+def draw(table: Table, against: Against = "macs") -> Picture:
+    """The primary metric ± SD over seeds against multiply-accumulates, or parameters.
 
-    A line joins the Pareto-optimal methods; methods without counted multiply-accumulates are dotted levels. Raises
-    BenchError where no network has a score.
+    A line joins what is Pareto-optimal by that axis; methods without a count are dotted levels. Where a panel has no
+    room for all its names, a legend has them. Raises BenchError where no network has a score.
     """
-    cells = [cell for cell in efficiencies(table) if math.isfinite(cell.quality)]
-    rows = [row for row in table.rows if any(cell.row == row and cell.macs for cell in cells)]
+    cells = efficiencies(table, against)
+    finite = [cell for cell in cells if math.isfinite(cell.quality)]
+    rows = [row for row in table.rows if any(cell.row == row and cell.cost(against) for cell in finite)]
     if not rows:
         raise BenchError(f"no network of '{table.view.protocol.folder}' has a score yet. Train one with: bench run")
+    names, handles = short_names(table.labels), dict[str, Any]()
     with styled():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(min(PAGE, COLUMN * len(rows)), 3.0), layout="constrained")
-        for axes, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
-            _panel(axes, table, row, [cell for cell in cells if cell.row == row])
-        figure.supxlabel("multiply-accumulates for one LR patch of 24×24")
+        lines, columns, width = grid(len(rows))
+        figure = Figure(figsize=(width, lines * (3.0 if columns < 3 else 2.4)))
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes in panels[len(rows) :]:
+            axes.remove()
+        own = {row: [cell for cell in finite if cell.row == row] for row in rows}
+        for number, (axes, row) in enumerate(zip(panels, rows, strict=False)):
+            handles |= _panel(axes, table, own[row], against)
+            axes.set_title(" ".join(row))
+            if number % columns == 0:
+                axes.set_ylabel(table.conventions[table.metrics[0]].title)
+            if number + columns >= len(rows):
+                axes.set_xlabel(AGAINST[against].replace(" for", "\nfor") if columns > 1 else AGAINST[against])
+        figure.draw_without_rendering()
+        named = _write_names([(axes, own[row]) for axes, row in zip(panels, rows, strict=False)], names, against)
+        legend = {names[label]: handles[label] for label in table.labels if label in handles and label not in named}
+        endless = [f"{cell.label} {' '.join(cell.row)}" for cell in cells if math.isinf(cell.quality)]
+        finish(figure, legend, [*left_out("Infinite", endless), *absences(table)])
     shown = tuple(record for (row, _), records in table.records.items() if row in rows for record in records)
-    return Picture(figure, f"{table.metrics[0]} against multiply-accumulates", table, shown)
+    return Picture(figure, f"{table.metrics[0]} against {AGAINST[against]}", table, shown)
 
 
-def _panel(axes: Any, table: Table, row: Row, cells: list[Efficiency]) -> None:
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    endless = [cell.label for cell in efficiencies(table) if cell.row == row and math.isinf(cell.quality)]
-    axes.set_title(" ".join(row) + (f" (infinite: {', '.join(endless)})" if endless else ""))
-    axes.set_ylabel(table.conventions[table.metrics[0]].title)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.15, y=0.1)
+def _panel(axes: Any, table: Table, cells: Sequence[Efficiency], against: Against) -> dict[str, Any]:
+    """Draw the points, levels and the Pareto line of a row; label → handle for a legend."""
+    axes.margins(x=0.15, y=0.13)
     best = [cell for cell in cells if cell.optimal]
-    axes.plot([cell.macs for cell in best], [cell.quality for cell in best], color=QUIET, linewidth=1, zorder=1)
-    counted = [cell.macs for cell in cells if cell.macs]
-    middle = math.sqrt(min(counted) * max(counted))
+    axes.plot(
+        [cell.cost(against) for cell in best], [cell.quality for cell in best], color=QUIET, linewidth=1, zorder=1
+    )
+    handles: dict[str, Any] = {}
     for cell in cells:
-        own = look(table.labels.index(cell.label))
-        style = {"textcoords": "offset points", "color": own.colour, "fontsize": SMALL}
-        if cell.macs is None:
-            axes.axhline(cell.quality, color=own.colour, linestyle=":", linewidth=1)
-            axes.annotate(cell.label, (0.01, cell.quality), (0, 2), ("axes fraction", "data"), **style)
+        own, cost = look(table.labels.index(cell.label)), cell.cost(against)
+        if cost is None:
+            handles[cell.label] = axes.axhline(cell.quality, color=own.colour, linestyle=":", linewidth=1)
             continue
         error = None if math.isnan(cell.spread) else cell.spread
-        axes.errorbar(cell.macs, cell.quality, error, fmt=own.marker, color=own.colour, capsize=3)
-        # Towards the middle, so that no name leaves the panel.
-        side, shift = ("left", 5) if cell.macs <= middle else ("right", -5)
-        axes.annotate(cell.label, (cell.macs, cell.quality), (shift, 4), horizontalalignment=side, **style)
+        handles[cell.label] = axes.errorbar(cost, cell.quality, error, fmt=own.marker, color=own.colour, linewidth=1)
+    log_axis(axes.xaxis, [cost for cell in cells if (cost := cell.cost(against))])
+    plain_axis(axes.yaxis)
+    return handles
+
+
+def _write_names(
+    panels: Sequence[tuple[Any, list[Efficiency]]], names: Mapping[str, str], against: Against
+) -> Collection[str]:
+    """Write the names of drawn panels: of all methods, or else of the levels, or else of none. Returns their labels."""
+    counted = {cell.label for _, cells in panels for cell in cells if cell.cost(against) is not None}
+    levels = [label for label in names if label not in counted]
+    for labels in (names, levels):
+        own_names = {label: names[label] for label in labels}
+        places = [_places(axes, cells, own_names, against) for axes, cells in panels]
+        if None in places:
+            continue
+        for (axes, cells), found in zip(panels, places, strict=True):
+            for cell in cells:
+                if found and cell.label in found:
+                    _write_name(axes, cell, names[cell.label], found[cell.label], against)
+        return labels
+    return ()
+
+
+def _places(
+    axes: Any, cells: Sequence[Efficiency], names: Mapping[str, str], against: Against
+) -> dict[str, NamePlace] | None:
+    """Label → where its name goes in a drawn panel; None where there is no room for all `names`."""
+    to_points = 72 / axes.figure.dpi
+    frame = Box(*(to_points * side for side in axes.get_window_extent().extents))
+    options: dict[str, list[NamePlace]] = {}
+    obstacles, lines, corners = list[Box](), list[Segment](), list[tuple[float, float]]()
+    for cell in cells:
+        text = axes.text(0, 0, names.get(cell.label, ""), fontsize=SMALL)
+        size = text.get_window_extent()
+        text.remove()
+        width, height = to_points * size.width + 1, to_points * size.height
+        x, y = _position(axes, cell, cell.quality, against)
+        if cell.cost(against) is None:
+            options[cell.label] = along(y, frame, width, height)
+            lines.append(((frame.left, y), (frame.right, y)))
+            continue
+        spread = 0.0 if math.isnan(cell.spread) else cell.spread
+        low, high = (_position(axes, cell, cell.quality + part, against)[1] for part in (-spread, spread))
+        obstacles.append(Box(x - _MARKER, min(low, y - _MARKER), x + _MARKER, max(high, y + _MARKER)))
+        options[cell.label] = around(x, y, _MARKER, width, height)
+        corners += [(x, y)] if cell.optimal else []
+    wanted = [label for label in options if label in names]
+    found = placed([options[label] for label in wanted], obstacles, frame, [*lines, *pairwise(corners)])
+    return None if found is None else dict(zip(wanted, found, strict=True))
+
+
+def _position(axes: Any, cell: Efficiency, quality: float, against: Against) -> tuple[float, float]:
+    """A place in the sheet, in points; for a cell without a cost, that of the panel's left side."""
+    left, y = axes.get_yaxis_transform().transform((0, quality))
+    cost = cell.cost(against)
+    x = left if cost is None else axes.transData.transform((cost, quality))[0]
+    return float(x) * 72 / axes.figure.dpi, float(y) * 72 / axes.figure.dpi
+
+
+def _write_name(axes: Any, cell: Efficiency, name: str, place: NamePlace, against: Against) -> None:
+    """The name at its place, by its distance from the point or, of a level, from its left end."""
+    x, y = _position(axes, cell, cell.quality, against)
+    cost = cell.cost(against)
+    anchor, coordinates = (
+        ((0, cell.quality), ("axes fraction", "data")) if cost is None else ((cost, cell.quality), "data")
+    )
+    start: dict[str, Any] = {"xy": anchor, "xycoords": coordinates, "textcoords": "offset points"}
+    offset = (place.box.left - x, place.box.bottom - y)
+    text = axes.annotate(name, xytext=offset, fontsize=SMALL, color="0.15", verticalalignment="bottom", **start)
+    text.set_in_layout(False)
+    if place.leader is not None:
+        end = (place.leader[1][0] - x, place.leader[1][1] - y)
+        line = {"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkA": 0, "shrinkB": _MARKER}
+        axes.annotate("", xytext=end, arrowprops=line, **start)

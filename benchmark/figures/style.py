@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one column and of a page of two, in inches (IEEE)."""
 SMALL, TEXT = 7.0, 8.0
 """Font sizes in points: ticks, legends and notes; labels and titles."""
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that a figure is the same everywhere."""
 QUIET = "0.75"
 """The grey of helping lines."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -38,10 +41,14 @@ def look(index: int) -> Look:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and write in this look: fonts are embedded in PDF, and text stays text in SVG."""
+    """Draw and write in this look, whatever the user's matplotlibrc says.
+
+    Fonts are embedded in PDF, text stays text in SVG, and a $ is a $.
+    """
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
+        "font.family": FONT,
         "font.size": TEXT,
         "axes.titlesize": TEXT,
         "axes.labelsize": TEXT,
@@ -58,11 +65,14 @@ def styled() -> Iterator[None]:
         "grid.linewidth": 0.6,
         "lines.linewidth": 1.2,
         "lines.markersize": 4,
+        "text.parse_math": False,
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "mrsr-bench",
         "savefig.dpi": 300,
         "figure.constrained_layout.use": True,
     }
-    with matplotlib.rc_context(settings):
-        yield
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        with matplotlib.rc_context(settings):
+            yield

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ..store.record import DoneRecord
 from .statistics import mean, spread
 from .table import Row, Table
 
+Against = Literal["macs", "parameters"]
+"""What quality may cost: a field of `Efficiency`."""
 _ENSEMBLE = 8
 """Forward passes of a self-ensemble (`self_ensemble`)."""
 _LR_SIDE = 24
@@ -32,7 +35,11 @@ class Efficiency:
     """Multiply-accumulates of one training, by the rule of `training_macs`; None where the loop did not train."""
     parameters: int | None
     optimal: bool | None = None
-    """Pareto-optimal: nothing in its row is as good for fewer MACs, or better for as many. None without MACs."""
+    """Pareto-optimal: nothing in its row is as good at a lower cost, or better at the same. None without a cost."""
+
+    def cost(self, against: Against) -> int | None:
+        """The MACs or the parameters; None where they are not known."""
+        return self.macs if against == "macs" else self.parameters
 
 
 def inference_macs(label: str, record: DoneRecord) -> int | None:
@@ -51,10 +58,10 @@ def training_macs(record: DoneRecord) -> float | None:
     return float(3 * counted * recipe.steps * recipe.batch * recipe.lr_patch**2 / _LR_SIDE**2)
 
 
-def efficiencies(table: Table) -> list[Efficiency]:
-    """Every figure of ours with its MACs: rows in the table's order, in a row by MACs, those without MACs last."""
-    ordered = [efficiency for row in table.rows for efficiency in _with_optimal(table, _row_efficiencies(table, row))]
-    return sorted(ordered, key=lambda cell: (table.rows.index(cell.row), math.inf if cell.macs is None else cell.macs))
+def efficiencies(table: Table, against: Against = "macs") -> list[Efficiency]:
+    """Every figure of ours with its cost: rows in the table's order, in a row by cost, those without one last."""
+    cells = [cell for row in table.rows for cell in _with_optimal(table, _row_efficiencies(table, row), against)]
+    return sorted(cells, key=lambda cell: (table.rows.index(cell.row), _rank(cell.cost(against))))
 
 
 def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
@@ -68,13 +75,17 @@ def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
     return cells
 
 
-def _with_optimal(table: Table, cells: Sequence[Efficiency]) -> list[Efficiency]:
-    """The cells of a row, those with MACs told whether they are Pareto-optimal."""
+def _rank(cost: int | None) -> float:
+    return math.inf if cost is None else cost
+
+
+def _with_optimal(table: Table, cells: Sequence[Efficiency], against: Against) -> list[Efficiency]:
+    """The cells of a row, those with a cost told whether they are Pareto-optimal."""
     sign = -1 if table.conventions[table.metrics[0]].higher_is_better else 1
     points = {
-        cell.label: (cell.macs, sign * cell.quality)
+        cell.label: (cost, sign * cell.quality)
         for cell in cells
-        if cell.macs is not None and not math.isnan(cell.quality)
+        if (cost := cell.cost(against)) is not None and not math.isnan(cell.quality)
     }
     optimal = dict(zip(points, pareto_optimal(list(points.values())), strict=True))
     return [replace(cell, optimal=optimal.get(cell.label)) for cell in cells]
