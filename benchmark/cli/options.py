@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..running.settings import Shard
 
 
 def _results_folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
@@ -58,6 +62,18 @@ def parse_seeds(ctx: click.Context, param: click.Parameter, value: str | None) -
     if any(seed < 0 or seed >= 2**31 for seed in seeds):
         raise click.BadParameter("seeds are 0 to 2147483647")
     return seeds
+
+
+def parse_shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Shard | None:
+    """A part, e.g. '3/16'."""
+    if value is None:
+        return None
+    from ..running.settings import Shard
+
+    part, slash, parts = value.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise click.BadParameter(f"expected a part of several, from 1/N to N/N, e.g. 3/16; got {value!r}")
+    return Shard(int(part), int(parts))
 
 
 def parse_rates(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float]:

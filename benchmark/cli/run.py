@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, RECORDS, RESULTS, TRACKING, parse_rates, parse_seeds, split_names
+from .options import DATA, RECORDS, RESULTS, TRACKING, parse_rates, parse_seeds, parse_shard, split_names
 
 if TYPE_CHECKING:
     from ..planning.request import Request
@@ -58,6 +58,13 @@ _RUNNING = (
         help="CPU threads of each training that begins. Default: what OMP_NUM_THREADS says, else as many as there are "
         "free cores at its start. A resumed training takes as many as before.",
     ),
+    click.option(
+        "--shard",
+        callback=parse_shard,
+        metavar="PART/PARTS",
+        help="Do one part of the trainings, e.g. 3/16: a process for each part does them all. Parts are about equally "
+        "dear, and the same in every process.",
+    ),
     TRACKING,
 )
 
@@ -102,6 +109,11 @@ def run(
     Done cells are kept, failed ones tried again, killed ones resumed where they were, damaged ones made again. Several
     runs may share the results folder: what another run works on is left to it, looked at again at the end, and named.
     Exit status: 0 all done or left to another run, 3 some cells have no figure, 2 wrong usage.
+
+    \b
+    bench run --protocol ixi_midslice --data DIR
+    bench run --methods edsr,./mine.py,poan+ --seeds 0
+    bench run --protocol ixi_all --shard $SLURM_ARRAY_TASK_ID/16     docs/cluster.md
     """
     from ..planning.request import Request
     from ..running.settings import RunSettings
@@ -177,11 +189,14 @@ def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
     """What a run of the request would do and take, for people."""
     from ..estimating.costs import Costs
     from ..estimating.estimate import report
-    from ..planning.planner import plan_request
+    from ..planning.planner import make_plan, plan_request
     from ..running.decisions import decide
+    from ..running.shards import own_trainings
     from ..store.results import Store
 
     loaded, trainings = plan_request(request)
+    if settings.shard:
+        trainings = own_trainings(make_plan(request, loaded, trainings), trainings, settings.shard)
     store = Store(settings.results)
     decisions = [decide(store, training, settings) for training in trainings]
     costs = Costs(store, probe, functools.partial(click.echo, err=True), settings.threads)

@@ -14,7 +14,8 @@ from .unchanged import answer_from_plan
 def run(request: Request, settings: RunSettings | None = None, listener: Listener | None = None) -> list[Outcome]:
     """Train and evaluate the cells that a request names, as far as they are not done yet.
 
-    Done cells are kept, failed ones tried again, killed ones resumed. Returns the outcome of every cell of the request.
+    Done cells are kept, failed ones tried again, killed ones resumed. Returns the outcome of every cell of the request,
+    or of the shard; the plan that is written is that of the whole request.
     Raises UsageError for a request that cannot be carried out.
     """
     settings, listener = settings or RunSettings(), listener or default_listener()
@@ -26,14 +27,20 @@ def run(request: Request, settings: RunSettings | None = None, listener: Listene
     from ..store.plan import add_plan
     from ..store.results import Store
     from .driver import Driver
+    from .shards import own_trainings
 
     loaded, trainings = plan_request(request)
     open_dataset(loaded.protocol.data.dataset, settings.data)
     store = Store(settings.results)
     store.check_writable()
-    add_plan(store.runs / loaded.folder, make_plan(request, loaded, trainings))
+    plan = make_plan(request, loaded, trainings)
+    add_plan(store.runs / loaded.folder, plan)
     for source in {training.source for training in trainings}:
         keep_source(store.runs / loaded.folder, source.digest, source.contents)
+    if settings.shard:
+        own = own_trainings(plan, trainings, settings.shard)
+        listener.say(f"shard {settings.shard}: {len(own)} of {len(trainings)} trainings")
+        trainings = own
     return Driver(loaded, trainings, settings, listener).run()
 
 

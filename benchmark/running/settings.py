@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Shard(NamedTuple):
+    """Part `part` of `parts`, from 1 to `parts`."""
+
+    part: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.parts}"
 
 
 @dataclass(frozen=True)
@@ -27,5 +38,7 @@ class RunSettings:
     """CPU threads of a training that begins; None: see `system.cores.threads_to_take`."""
     tracking_uri: str | None = None
     """MLflow tracker; 'none': no mirror; None: mlflow.db in the results folder."""
+    shard: Shard | None = None
+    """The part of the request's trainings that is done here; None: all."""
     score_only: bool = False
     """Score recorded cells again from kept volumes or weights; train nothing."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..planning.request import Request, is_unchanged, request_in_full
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, standing_of
 from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.plan import PlannedCell, View, add_plan, view_of
 from .outcomes import Outcome
 from .progress import Listener
-from .settings import RunSettings
+from .settings import RunSettings, Shard
 
 
 def answer_from_plan(request: Request, settings: RunSettings, listener: Listener) -> list[Outcome] | None:
@@ -24,9 +26,11 @@ def answer_from_plan(request: Request, settings: RunSettings, listener: Listener
     if plan is None or not is_unchanged(plan.origin):
         return None
     view = View(folder, (plan,))
-    mirrored = [_mirrored_cell(view, planned) for planned in view.cells]
-    outcomes = [outcome for planned in view.cells if (outcome := _outcome(view, planned, settings.keep_volumes))]
-    if len(outcomes) < len(view.cells):
+    if (cells := _cells(view, settings.shard)) is None:
+        return None
+    mirrored = [_mirrored_cell(view, planned) for planned in cells]
+    outcomes = [outcome for planned in cells if (outcome := _outcome(view, planned, settings.keep_volumes))]
+    if len(outcomes) < len(cells):
         return None
     try:
         add_plan(folder, plan)
@@ -36,6 +40,19 @@ def answer_from_plan(request: Request, settings: RunSettings, listener: Listener
         listener.planned([], outcomes)
         mirror.sync(cell for cell in mirrored if cell)
     return outcomes
+
+
+def _cells(view: View, shard: Shard | None) -> Sequence[PlannedCell] | None:
+    """The cells of a plan, or of a shard of it; None where it is not known yet which these are."""
+    if shard is None:
+        return view.cells
+    from .shards import known_costs, share_of
+
+    costs = known_costs(view.last)
+    if costs is None:
+        return None
+    share = share_of(costs, shard)
+    return [planned for planned in view.cells if planned.cell.base in share]
 
 
 def _outcome(view: View, planned: PlannedCell, keep_volumes: bool) -> Outcome | None:
