@@ -15,6 +15,11 @@ QUIET = "0.75"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's palette (Color Universal Design, 2008), without its yellow, which is lost on white."""
 _LINES = ("-", "--", "-.", ":")
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS", "Noto Emoji"),
+)
+"""The first comes with matplotlib; those of the others that are installed draw the characters that it lacks."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
@@ -40,8 +45,11 @@ def look(index: int) -> Look:
 def styled() -> Iterator[None]:
     """Draw and write in this look: fonts are embedded in PDF, and text stays text in SVG."""
     import matplotlib
+    from matplotlib.font_manager import get_font_names
 
+    installed = get_font_names()
     settings = {
+        "font.family": [font for font in _FONTS if font in installed],
         "font.size": TEXT,
         "axes.titlesize": TEXT,
         "axes.labelsize": TEXT,
