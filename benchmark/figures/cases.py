@@ -1,4 +1,4 @@
-"""The slices that a figure with images shows: one test subject in one row of the table, with all that cells kept of it."""
+"""The slices that a figure with images shows: of a test subject, in a row of the table, with all that cells keep."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class _Kept:
 def find_cases(table: Table, rows: Sequence[str], subjects: Sequence[str], labels: Sequence[str]) -> Cases:
     """The slices of the chosen rows, subjects and columns, of the first seed that kept some.
 
-    `rows` are names such as 'T1 x2', or words of them; by default the last row of every contrast. By default the first
-    subject that is kept. Of a subject's slices the middle one is taken. Raises UsageError for a name that is not there,
-    and BenchError that says what to do where no cell keeps slices.
+    `rows` are names such as 'T1 x2', or words of them; by default the last row of every contrast. By default the
+    middle one of the subjects is taken, and always the middle one of a subject's slices. Raises UsageError for a name
+    that is not there, and BenchError that says what to do where no cell keeps slices.
     """
-    _check("column", labels, table.labels)
+    _check("method", labels, table.labels)
     shown = [label for label in table.labels if not labels or label in labels]
     found, everything = Cases(), set[str]()
     for row in chosen_rows(table, rows):
@@ -77,7 +77,7 @@ def find_cases(table: Table, rows: Sequence[str], subjects: Sequence[str], label
         for one in shape.slices:
             by_subject.setdefault(one.subject, []).append(one.number)
         everything |= set(by_subject)
-        for subject in subjects or list(by_subject)[:1]:
+        for subject in subjects or [list(by_subject)[len(by_subject) // 2]]:
             if numbers := by_subject.get(subject):
                 _add(found, row, subject, numbers[len(numbers) // 2], kept)
     if everything:
@@ -112,6 +112,8 @@ def _kept(table: Table, row: Row, label: str, found: Cases) -> _Kept | None:
         place = table.view.place(planned)
         if (table.name(planned.cell.row), planned.cell.label) != (row, label) or place is None:
             continue
+        damage = [text for text in table.absent.get("Damaged", []) if text.startswith(f"{planned.cell} (")]
+        why = damage[0] if damage else why
         for record in table.records.get((row, label), []):
             if record.resolved.seed == planned.cell.seed and record.checksums.exhibit is not None:
                 try:
@@ -121,8 +123,7 @@ def _kept(table: Table, row: Row, label: str, found: Cases) -> _Kept | None:
                     continue
                 if exhibit is not None:
                     return _Kept(label, planned.cell.seed, record, exhibit)
-    damaged = [reason for reason in table.absent.get("Damaged", []) if reason.startswith(f"{name} ")]
-    found.absent[name] = damaged[0] if damaged else why
+    found.absent[name] = why
     return None
 
 
@@ -146,7 +147,7 @@ def _nothing(table: Table, found: Cases) -> str:
         return f"no cell of '{folder}' has figures yet. Make some with: bench run"
     damaged = [why for why in found.absent.values() if "damaged" in why]
     if damaged:
-        advice = f"Damaged: {'; '.join(dict.fromkeys(damaged))}. Make it again with: bench run, then bench score"
+        advice = f"Damaged: {'; '.join(dict.fromkeys(damaged))}. Make them again with: bench run, then bench score"
     elif isinstance(table.view.folder, Path):
         advice = "Make them from the weights, without training, with: bench score"
     else:

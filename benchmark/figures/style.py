@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one column and of a page of two, in inches (IEEE)."""
@@ -48,7 +49,7 @@ def styled() -> Iterator[None]:
     from matplotlib.font_manager import get_font_names
 
     installed = get_font_names()
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": [font for font in _FONTS if font in installed],
         "font.size": TEXT,
         "axes.titlesize": TEXT,

@@ -1,0 +1,150 @@
+"""What methods look at: the maps that they show of a slice (`Method.maps`), beside the LR slice they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..errors import BenchError
+from ..reporting.table import Table
+from ..store.exhibit import ExhibitSlice
+from .cases import Case, find_cases
+from .lettering import fitted
+from .picture import Picture
+from .sheet import GAP, LINE, POINT, Foot, Sheet, mark_directions, mark_scale, show, show_grey
+from .style import PAGE, SMALL, styled
+
+_TOP = 0.02
+_MOST = 5
+"""Panels side by side, at most."""
+_BAR = 0.07
+"""Height of a colour bar, in inches."""
+_BETWEEN = 0.08
+_NAME_LINES = 2
+_INWARDS: tuple[Literal["left"], Literal["right"]] = "left", "right"
+"""How the texts at both ends of a scale are aligned: so that they stay within its length."""
+_TAILS = 0.005
+"""The part of a map's values that may lie beyond either end of its colour scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Strip:
+    """The maps of one method of one slice."""
+
+    case: Case
+    label: str
+
+    @property
+    def shown(self) -> ExhibitSlice:
+        return self.case.slices[self.label]
+
+    @property
+    def title(self) -> str:
+        return f"{self.label}: {self.case.title}, seed {self.case.seeds[self.label]}"
+
+
+def draw(
+    table: Table, *, rows: Sequence[str] = (), subjects: Sequence[str] = (), methods: Sequence[str] = ()
+) -> Picture:
+    """The LR slice and every map of each method that shows maps, on a colour scale of its own.
+
+    What a map is, the method says; its unit is its own, so that maps of two names cannot be compared. `rows`,
+    `subjects` and `methods` choose as for `visual`. Raises UsageError for an unknown name, and BenchError where no cell
+    keeps slices, or none keeps maps.
+    """
+    found = find_cases(table, rows, subjects, methods)
+    strips = [_Strip(case, label) for case in found.cases for label, shown in case.slices.items() if shown.maps]
+    if not strips:
+        raise BenchError(
+            f"no method of '{table.view.protocol.folder}' shows maps. A method offers them by Method.maps "
+            "(docs/methods.md), as poan does; cells that were scored before there were maps get them by: bench score"
+        )
+    with styled():
+        panels = [1 + len(strip.shown.maps) for strip in strips]
+        columns = min(_MOST, max(panels))
+        side = (PAGE - (columns - 1) * GAP) / columns
+        aspect = max(_aspect(strip.shown) for strip in strips)
+        size = (side, side * min(aspect, 1.5))
+        heights = [LINE + _BETWEEN + -(-count // columns) * _cell_height(size) for count in panels]
+        foot = Foot.of(_notes(), table.view.protocol.licence)
+        sheet = Sheet(_TOP + sum(heights) + foot.height)
+        top = _TOP
+        for strip, height in zip(strips, heights, strict=True):
+            _draw_strip(sheet, strip, top, columns, size)
+            top += height
+        foot.draw(sheet)
+    title = f"{'; '.join(strip.title for strip in strips)}: maps"
+    records = [record for record in found.records if record.label in {strip.label for strip in strips}]
+    return Picture(sheet.figure, title, table, tuple(records), shows_images=True)
+
+
+def _aspect(shown: ExhibitSlice) -> float:
+    """Height to width of the slice in mm."""
+    rows, columns = shown.hr.shape
+    return rows * shown.spacing[1] / (columns * shown.spacing[2])
+
+
+def _cell_height(size: tuple[float, float]) -> float:
+    """Of a name, a panel, its colour bar and the bar's ticks, in inches."""
+    return _NAME_LINES * LINE + size[1] + 0.05 + _BAR + 1.5 * LINE
+
+
+def _draw_strip(sheet: Sheet, strip: _Strip, top: float, columns: int, size: tuple[float, float]) -> None:
+    shown, (side, height) = strip.shown, size
+    sheet.text(0.02, top, fitted(strip.title, PAGE / POINT), fontweight="bold")
+    panels = [("LR", None), *shown.maps.items()]
+    for number, (name, values) in enumerate(panels):
+        left = number % columns * (side + GAP)
+        down = top + LINE + number // columns * _cell_height(size)
+        text = fitted(name, side / POINT, _NAME_LINES)
+        sheet.text(left + side / 2, down + (_NAME_LINES - 1 - text.count("\n")) * LINE, text, ha="center")
+        axes = sheet.axes(left, down + _NAME_LINES * LINE, side, height)
+        if values is None:
+            show_grey(axes, shown.lr, shown)
+            mark_directions(axes, shown)
+            mark_scale(axes, shown)
+            continue
+        low, high = map_scale(values)
+        drawn = show(axes, values, shown, None, cmap="viridis", vmin=low, vmax=high if high > low else low + 1e-12)
+        bar = sheet.axes(left + 0.08 * side, down + _NAME_LINES * LINE + height + 0.05, 0.84 * side, _BAR)
+        bar.set_axis_on()
+        _draw_scale(sheet, drawn, bar, low, high)
+
+
+def map_scale(values: np.ndarray) -> tuple[float, float]:
+    """The ends of a map's colour scale: quantiles, so that a single pixel does not decide what is seen."""
+    low, high = np.quantile(values.astype(np.float64), (_TAILS, 1 - _TAILS))
+    return float(low), float(high)
+
+
+def tick_texts(low: float, high: float) -> list[str]:
+    """Both ends in the fewest digits that tell them apart well; one text where they are equal."""
+    if low == high:
+        return [f"{low:.3g}"]
+    for digits in range(2, 17):
+        texts = [f"{value:.{digits}g}" for value in (low, high)]
+        if abs((float(texts[1]) - float(texts[0])) / (high - low) - 1) < 0.05:
+            return texts
+    return [repr(low), repr(high)]
+
+
+def _draw_scale(sheet: Sheet, drawn: object, axes: object, low: float, high: float) -> None:
+    texts = tick_texts(low, high)
+    ends = [low, high][: len(texts)]
+    bar = sheet.figure.colorbar(drawn, cax=axes, orientation="horizontal", extend="both", ticks=ends)  # type: ignore[arg-type]
+    bar.ax.set_xticklabels(texts)
+    for label, inwards in zip(bar.ax.get_xticklabels(), _INWARDS, strict=False):
+        label.set_horizontalalignment(inwards)
+    bar.outline.set_linewidth(0.5)
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=SMALL, length=2, pad=1)
+
+
+def _notes() -> list[str]:
+    return [
+        "Each map has a colour scale and a unit of its own, which its method defines: colours of two maps cannot be "
+        f"compared. Beyond the ends of a scale lie {100 * _TAILS:g} % of a map's pixels each."
+    ]
