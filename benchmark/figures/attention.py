@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ..errors import BenchError
 from ..reporting.table import Table
 from ..store.exhibit import ExhibitSlice
-from .cases import Case, find_cases
 from .lettering import fitted
 from .picture import Picture
+from .scenes import Scene, find_scenes
 from .sheet import GAP, LINE, POINT, Foot, Sheet, mark_directions, mark_scale, show, show_grey
 from .style import PAGE, SMALL, styled
 
@@ -24,8 +23,6 @@ _BAR = 0.07
 """Height of a colour bar, in inches."""
 _BETWEEN = 0.08
 _NAME_LINES = 2
-_INWARDS: tuple[Literal["left"], Literal["right"]] = "left", "right"
-"""How the texts at both ends of a scale are aligned: so that they stay within its length."""
 _TAILS = 0.005
 """The part of a map's values that may lie beyond either end of its colour scale."""
 
@@ -34,16 +31,35 @@ _TAILS = 0.005
 class _Strip:
     """The maps of one method of one slice."""
 
-    case: Case
+    scene: Scene
     label: str
 
     @property
     def shown(self) -> ExhibitSlice:
-        return self.case.slices[self.label]
+        return self.scene.slices[self.label]
 
     @property
     def title(self) -> str:
-        return f"{self.label}: {self.case.title}, seed {self.case.seeds[self.label]}"
+        return f"{self.label}: {self.scene.title}, seed {self.scene.seeds[self.label]}"
+
+
+@dataclass(frozen=True)
+class _PanelGrid:
+    """Panels of the same size, in inches."""
+
+    columns: int
+    width: float
+    height: float
+    name_lines: int
+
+    @property
+    def name_height(self) -> float:
+        return self.name_lines * LINE + 0.02
+
+    @property
+    def cell_height(self) -> float:
+        """Of a name, a panel, its colour bar and the bar's ticks."""
+        return self.name_height + self.height + 0.05 + _BAR + 1.5 * LINE
 
 
 def draw(
@@ -55,8 +71,8 @@ def draw(
     `subjects` and `methods` choose as for `visual`. Raises UsageError for an unknown name, and BenchError where no cell
     keeps slices, or none keeps maps.
     """
-    found = find_cases(table, rows, subjects, methods)
-    strips = [_Strip(case, label) for case in found.cases for label, shown in case.slices.items() if shown.maps]
+    found = find_scenes(table, rows, subjects, methods)
+    strips = [_Strip(scene, label) for scene in found.scenes for label, shown in scene.slices.items() if shown.maps]
     if not strips:
         raise BenchError(
             f"no method of '{table.view.protocol.folder}' shows maps. A method offers them by Method.maps "
@@ -67,13 +83,15 @@ def draw(
         columns = min(_MOST, max(panels))
         side = (PAGE - (columns - 1) * GAP) / columns
         aspect = max(_aspect(strip.shown) for strip in strips)
-        size = (side, side * min(aspect, 1.5))
-        heights = [LINE + _BETWEEN + -(-count // columns) * _cell_height(size) for count in panels]
+        names = [name for strip in strips for name in strip.shown.maps]
+        lines = max(fitted(name, side / POINT, _NAME_LINES).count("\n") + 1 for name in names)
+        grid = _PanelGrid(columns, side, side * min(aspect, 1.5), lines)
+        heights = [1.2 * LINE + _BETWEEN + -(-count // columns) * grid.cell_height for count in panels]
         foot = Foot.of(_notes(), table.view.protocol.licence)
         sheet = Sheet(_TOP + sum(heights) + foot.height)
         top = _TOP
         for strip, height in zip(strips, heights, strict=True):
-            _draw_strip(sheet, strip, top, columns, size)
+            _draw_strip(sheet, strip, top, grid)
             top += height
         foot.draw(sheet)
     title = f"{'; '.join(strip.title for strip in strips)}: maps"
@@ -87,21 +105,16 @@ def _aspect(shown: ExhibitSlice) -> float:
     return rows * shown.spacing[1] / (columns * shown.spacing[2])
 
 
-def _cell_height(size: tuple[float, float]) -> float:
-    """Of a name, a panel, its colour bar and the bar's ticks, in inches."""
-    return _NAME_LINES * LINE + size[1] + 0.05 + _BAR + 1.5 * LINE
-
-
-def _draw_strip(sheet: Sheet, strip: _Strip, top: float, columns: int, size: tuple[float, float]) -> None:
-    shown, (side, height) = strip.shown, size
+def _draw_strip(sheet: Sheet, strip: _Strip, top: float, grid: _PanelGrid) -> None:
+    shown, side, height = strip.shown, grid.width, grid.height
     sheet.text(0.02, top, fitted(strip.title, PAGE / POINT), fontweight="bold")
     panels = [("LR", None), *shown.maps.items()]
     for number, (name, values) in enumerate(panels):
-        left = number % columns * (side + GAP)
-        down = top + LINE + number // columns * _cell_height(size)
-        text = fitted(name, side / POINT, _NAME_LINES)
-        sheet.text(left + side / 2, down + (_NAME_LINES - 1 - text.count("\n")) * LINE, text, ha="center")
-        axes = sheet.axes(left, down + _NAME_LINES * LINE, side, height)
+        left = number % grid.columns * (side + GAP)
+        down = top + 1.2 * LINE + number // grid.columns * grid.cell_height
+        text = fitted(name, side / POINT, grid.name_lines)
+        sheet.text(left + side / 2, down + (grid.name_lines - 1 - text.count("\n")) * LINE, text, ha="center")
+        axes = sheet.axes(left, down + grid.name_height, side, height)
         if values is None:
             show_grey(axes, shown.lr, shown)
             mark_directions(axes, shown)
@@ -109,7 +122,7 @@ def _draw_strip(sheet: Sheet, strip: _Strip, top: float, columns: int, size: tup
             continue
         low, high = map_scale(values)
         drawn = show(axes, values, shown, None, cmap="viridis", vmin=low, vmax=high if high > low else low + 1e-12)
-        bar = sheet.axes(left + 0.08 * side, down + _NAME_LINES * LINE + height + 0.05, 0.84 * side, _BAR)
+        bar = sheet.axes(left + 0.08 * side, down + grid.name_height + height + 0.05, 0.84 * side, _BAR)
         bar.set_axis_on()
         _draw_scale(sheet, drawn, bar, low, high)
 
@@ -125,7 +138,7 @@ def tick_texts(low: float, high: float) -> list[str]:
     if low == high:
         return [f"{low:.3g}"]
     for digits in range(2, 17):
-        texts = [f"{value:.{digits}g}" for value in (low, high)]
+        texts = [f"{value:#.{digits}g}".rstrip(".") for value in (low, high)]
         if abs((float(texts[1]) - float(texts[0])) / (high - low) - 1) < 0.05:
             return texts
     return [repr(low), repr(high)]
@@ -136,8 +149,9 @@ def _draw_scale(sheet: Sheet, drawn: object, axes: object, low: float, high: flo
     ends = [low, high][: len(texts)]
     bar = sheet.figure.colorbar(drawn, cax=axes, orientation="horizontal", extend="both", ticks=ends)  # type: ignore[arg-type]
     bar.ax.set_xticklabels(texts)
-    for label, inwards in zip(bar.ax.get_xticklabels(), _INWARDS, strict=False):
-        label.set_horizontalalignment(inwards)
+    if len(texts) > 1:  # within the length of the bar
+        bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
+        bar.ax.get_xticklabels()[-1].set_horizontalalignment("right")
     bar.outline.set_linewidth(0.5)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL, length=2, pad=1)

@@ -113,8 +113,8 @@ def frame(axes: Axes, region: Region) -> None:
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    box = Rectangle((region.column, region.row), region.columns, region.rows, fill=False, edgecolor=MARK, linewidth=1.2)
-    box.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+    box = Rectangle((region.column, region.row), region.columns, region.rows, fill=False, edgecolor=MARK, linewidth=1.0)
+    box.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
     axes.add_patch(box)
 
 

@@ -10,19 +10,19 @@ import numpy as np
 
 from ..reporting.claims import ties
 from ..reporting.table import Table
-from .cases import Case, Cases, find_cases
 from .lettering import fitted
 from .picture import Picture
 from .regions import Region, chosen_region, given_region
+from .scenes import Scene, Scenes, find_scenes
 from .sheet import GAP, LINE, POINT, Foot, Sheet, frame, mark_directions, mark_scale, show, show_grey
 from .style import PAGE, SMALL, styled
 
 _LABEL_LINES = 3
 """Lines of a method's name, at most."""
 _TOP = 0.02
-"""Inches above the first case."""
+"""Inches above the first scene."""
 _BETWEEN = 0.08
-"""Inches between two cases."""
+"""Inches between two scenes."""
 
 
 def draw(
@@ -43,21 +43,21 @@ def draw(
     methods differ most. `errors` adds |prediction − HR|. Raises UsageError for an unknown name or a region outside the
     slice, and BenchError where no cell keeps slices.
     """
-    found = find_cases(table, rows, subjects, methods)
-    regions = [_region(case, region) for case in found.cases]
+    found = find_scenes(table, rows, subjects, methods)
+    regions = [_region(scene, region) for scene in found.scenes]
     with styled():
-        layout = _Layout.of(table, found.cases, errors)
+        layout = _Layout.of(table, found.scenes, errors)
         foot = Foot.of(_notes(table, found, regions, region is None), table.view.protocol.licence)
-        sheet = Sheet(_TOP + sum(layout.case_height(case) + _BETWEEN for case in found.cases) + foot.height)
-        scale = _error_scale(found.cases, regions) if errors else None
+        sheet = Sheet(_TOP + sum(layout.scene_height(scene) + _BETWEEN for scene in found.scenes) + foot.height)
+        scale = _error_scale(found.scenes, regions) if errors else None
         top = _TOP
-        for case, place in zip(found.cases, regions, strict=True):
-            _draw_case(sheet, table, case, place, layout, top, scale)
-            top += layout.case_height(case) + _BETWEEN
+        for scene, place in zip(found.scenes, regions, strict=True):
+            _draw_scene(sheet, table, scene, place, layout, top, scale)
+            top += layout.scene_height(scene) + _BETWEEN
         if scale is not None:
             _draw_error_scale(sheet, layout, scale)
         foot.draw(sheet)
-    title = f"{', '.join(case.title for case in found.cases)}: predictions of {table.view.protocol.name}"
+    title = f"{', '.join(scene.title for scene in found.scenes)}: predictions of {table.view.protocol.name}"
     return Picture(sheet.figure, title, table, tuple(found.records), shows_images=True)
 
 
@@ -72,9 +72,9 @@ class _Layout:
     errors: bool
 
     @classmethod
-    def of(cls, table: Table, cases: Sequence[Case], errors: bool) -> _Layout:
+    def of(cls, table: Table, scenes: Sequence[Scene], errors: bool) -> _Layout:
         """The grid that leaves the fewest places empty; few methods get larger panels."""
-        count = 2 + max(len(case.slices) for case in cases)
+        count = 2 + max(len(scene.slices) for scene in scenes)
         if errors:
             span, deep = 2, 1
         else:
@@ -88,7 +88,7 @@ class _Layout:
 
         columns = min(choices, key=empty)
         width = (PAGE - (columns - 1) * GAP) / columns
-        labels = ["HR", "LR", *(label for case in cases for label in case.slices)]
+        labels = ["HR", "LR", *(label for scene in scenes for label in scene.slices)]
         lines = max(fitted(label, width / POINT, _LABEL_LINES).count("\n") + 1 for label in labels)
         return cls(columns, span, deep, lines, errors)
 
@@ -116,26 +116,26 @@ class _Layout:
             line += 1
         return places[:count]
 
-    def case_height(self, case: Case) -> float:
-        lowest = max(top for _, top in self.places(2 + len(case.slices))) + self.cell_height
+    def scene_height(self, scene: Scene) -> float:
+        lowest = max(top for _, top in self.places(2 + len(scene.slices))) + self.cell_height
         return max(lowest, self.deep * self.cell_height)
 
 
-def _region(case: Case, wanted: tuple[int, int, int] | None) -> Region:
-    truth = case.truth
+def _region(scene: Scene, wanted: tuple[int, int, int] | None) -> Region:
+    truth = scene.truth
     spacing = truth.spacing[1], truth.spacing[2]
     if wanted is not None:
         return given_region(wanted, truth.hr.shape, spacing)
-    return chosen_region(truth.hr, [shown.prediction for shown in case.slices.values()], spacing)
+    return chosen_region(truth.hr, [shown.prediction for shown in scene.slices.values()], spacing)
 
 
-def _draw_case(
-    sheet: Sheet, table: Table, case: Case, region: Region, layout: _Layout, top: float, scale: float | None
+def _draw_scene(
+    sheet: Sheet, table: Table, scene: Scene, region: Region, layout: _Layout, top: float, scale: float | None
 ) -> None:
-    truth, side = case.truth, layout.side
+    truth, side = scene.truth, layout.side
     width = layout.span * side + (layout.span - 1) * GAP
     height = layout.deep * layout.cell_height - layout.head - 1.2 * LINE - GAP / 2
-    title = fitted(case.title, width / POINT, layout.label_lines)
+    title = fitted(scene.title, width / POINT, layout.label_lines)
     sheet.text(0.01, top, title, fontweight="bold")
     whole = sheet.axes(0, top + layout.head, width, height)
     whole.set_anchor("NW")
@@ -144,9 +144,9 @@ def _draw_case(
     mark_directions(whole, truth)
     mark_scale(whole, truth)
     metrics = table.metrics[:2]
-    best = {metric: ties(table, case.row, metric).best for metric in metrics}
+    best = {metric: ties(table, scene.row, metric).best for metric in metrics}
     images = {"HR": truth.hr, "LR": truth.lr}
-    panels = [*images.items(), *((label, shown.prediction) for label, shown in case.slices.items())]
+    panels = [*images.items(), *((label, shown.prediction) for label, shown in scene.slices.items())]
     for number, ((left, down), (label, image)) in enumerate(zip(layout.places(len(panels)), panels, strict=True)):
         centre, under = left + side / 2, top + down + layout.head + side
         name = fitted(label, side / POINT, layout.label_lines)
@@ -158,10 +158,10 @@ def _draw_case(
             sheet.row_of_text(centre, under + 0.02, [(_heading(table, metrics, side), False)])
         if number < len(images):
             continue
-        sheet.row_of_text(centre, under + 0.02, _figures(table, case, label, best))
+        sheet.row_of_text(centre, under + 0.02, _figures(table, scene, label, best))
         if scale is not None:
             axes = sheet.axes(left, under + 1.2 * LINE, side, side)
-            show(axes, _error(case, label), truth, region, cmap="inferno", vmin=0, vmax=scale)
+            show(axes, _error(scene, label), truth, region, cmap="inferno", vmin=0, vmax=scale)
 
 
 def _heading(table: Table, metrics: Sequence[str], side: float) -> str:
@@ -174,29 +174,29 @@ def _heading(table: Table, metrics: Sequence[str], side: float) -> str:
     return fitted(" / ".join(metrics), side / POINT)
 
 
-def _figures(table: Table, case: Case, label: str, best: dict[str, frozenset[str]]) -> list[tuple[str, bool]]:
+def _figures(table: Table, scene: Scene, label: str, best: dict[str, frozenset[str]]) -> list[tuple[str, bool]]:
     """The subject's figures of a prediction, those of the row's best group bold."""
-    scores = table.scores[case.row, label][case.seeds[label]]
+    scores = table.scores[scene.row, label][scene.seeds[label]]
     parts = list[tuple[str, bool]]()
     for metric, group in best.items():
-        value = scores[metric].get(case.subject, math.nan)
+        value = scores[metric].get(scene.subject, math.nan)
         parts += [(" / ", False)] * bool(parts) + [(table.figure_text(metric, value), label in group)]
     return parts
 
 
-def _error(case: Case, label: str) -> np.ndarray:
+def _error(scene: Scene, label: str) -> np.ndarray:
     """|prediction − HR| in percent of the subject's window."""
-    low, high = case.truth.display
-    difference = case.slices[label].prediction.astype(np.float64) - case.truth.hr
+    low, high = scene.truth.display
+    difference = scene.slices[label].prediction.astype(np.float64) - scene.truth.hr
     return np.abs(difference) * (100 / (high - low if high > low else 1))
 
 
-def _error_scale(cases: Sequence[Case], regions: Sequence[Region]) -> float:
+def _error_scale(scenes: Sequence[Scene], regions: Sequence[Region]) -> float:
     """The end of the colour scale, in percent: a round number that 99.5 % of the errors shown do not exceed."""
     shown = [
-        _error(case, label)[region.row : region.row + region.rows, region.column : region.column + region.columns]
-        for case, region in zip(cases, regions, strict=True)
-        for label in case.slices
+        _error(scene, label)[region.row : region.row + region.rows, region.column : region.column + region.columns]
+        for scene, region in zip(scenes, regions, strict=True)
+        for label in scene.slices
     ]
     high = float(np.quantile(np.concatenate([errors.ravel() for errors in shown]), 0.995))
     steps = 10.0 ** math.floor(math.log10(high)) / 2 if high > 0 else 1.0
@@ -204,7 +204,7 @@ def _error_scale(cases: Sequence[Case], regions: Sequence[Region]) -> float:
 
 
 def _draw_error_scale(sheet: Sheet, layout: _Layout, scale: float) -> None:
-    """Below HR and LR of the first case, which have no errors."""
+    """Below HR and LR of the first scene, which have no errors."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -220,15 +220,15 @@ def _draw_error_scale(sheet: Sheet, layout: _Layout, scale: float) -> None:
     bar.set_label("|prediction − HR|\nof the subject's range of intensities", fontsize=SMALL, labelpad=1)
 
 
-def _notes(table: Table, found: Cases, regions: Sequence[Region], chosen: bool) -> list[str]:
+def _notes(table: Table, found: Scenes, regions: Sequence[Region], chosen: bool) -> list[str]:
     """What a reader must know of the figure."""
     metrics = table.metrics[:2]
-    seeds = sorted({seed for case in found.cases for seed in case.seeds.values()})
+    seeds = sorted({seed for scene in found.scenes for seed in scene.seeds.values()})
     notes = [
         f"Below each prediction: {' / '.join(metrics)} of the subject's whole test volume, seed "
         f"{', '.join(map(str, seeds))}."
     ]
-    groups = [ties(table, case.row, metric).best for case in found.cases for metric in metrics]
+    groups = [ties(table, scene.row, metric).best for scene in found.scenes for metric in metrics]
     if any(groups):
         notes.append(
             "Bold: not told apart from the best figure of the row (its tie group, over all subjects and seeds); that "

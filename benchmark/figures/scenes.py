@@ -16,7 +16,7 @@ from ..system.files import DamagedFile
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Scene:
     """One slice of a test subject, as several methods predicted it. Images lie upright (`store.orientation`)."""
 
     row: Row
@@ -37,10 +37,10 @@ class Case:
 
 
 @dataclass
-class Cases:
+class Scenes:
     """What was found for a figure, and what was not."""
 
-    cases: list[Case] = field(default_factory=list)
+    scenes: list[Scene] = field(default_factory=list)
     records: list[DoneRecord] = field(default_factory=list)
     """Those of the predictions."""
     absent: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class _Kept:
     exhibit: Exhibit
 
 
-def find_cases(table: Table, rows: Sequence[str], subjects: Sequence[str], labels: Sequence[str]) -> Cases:
+def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labels: Sequence[str]) -> Scenes:
     """The slices of the chosen rows, subjects and columns, of the first seed that kept some.
 
     `rows` are names such as 'T1 x2', or words of them; by default the last row of every contrast. By default the
@@ -66,7 +66,7 @@ def find_cases(table: Table, rows: Sequence[str], subjects: Sequence[str], label
     """
     _check("method", labels, table.labels)
     shown = [label for label in table.labels if not labels or label in labels]
-    found, everything = Cases(), set[str]()
+    found, everything = Scenes(), set[str]()
     for row in chosen_rows(table, rows):
         kept = [item for label in shown if (item := _kept(table, row, label, found))]
         if not kept:
@@ -82,7 +82,7 @@ def find_cases(table: Table, rows: Sequence[str], subjects: Sequence[str], label
                 _add(found, row, subject, numbers[len(numbers) // 2], kept)
     if everything:
         _check("subject with slices", subjects, everything)
-    if not found.cases:
+    if not found.scenes:
         raise BenchError(_nothing(table, found))
     return found
 
@@ -104,7 +104,7 @@ def _check(kind: str, names: Sequence[str], known: Sequence[str] | set[str]) -> 
             raise UsageError(f"the table has no {kind} '{name}'. {did_you_mean(name, known)}")
 
 
-def _kept(table: Table, row: Row, label: str, found: Cases) -> _Kept | None:
+def _kept(table: Table, row: Row, label: str, found: Scenes) -> _Kept | None:
     """The exhibit of a label's first seed that has one; None, and the reason in `found`, where none has."""
     name = f"{label} {' '.join(row)}"
     why = "it keeps no slices" if (row, label) in table.records else "it has no figures"
@@ -127,8 +127,8 @@ def _kept(table: Table, row: Row, label: str, found: Cases) -> _Kept | None:
     return None
 
 
-def _add(found: Cases, row: Row, subject: str, number: int, kept: Sequence[_Kept]) -> None:
-    """Add the case of a subject's slice, with every label that keeps this very slice."""
+def _add(found: Scenes, row: Row, subject: str, number: int, kept: Sequence[_Kept]) -> None:
+    """Add the scene of a subject's slice, with every label that keeps this very slice."""
     slices, seeds = dict[str, ExhibitSlice](), dict[str, int]()
     for item in kept:
         same = [one for one in item.exhibit.slices if (one.subject, one.number) == (subject, number)]
@@ -137,10 +137,10 @@ def _add(found: Cases, row: Row, subject: str, number: int, kept: Sequence[_Kept
             found.records.append(item.record)
         else:
             found.absent[f"{item.label} {' '.join(row)}"] = f"it keeps other slices than slice {number} of {subject}"
-    found.cases.append(Case(row, subject, slices, seeds))
+    found.scenes.append(Scene(row, subject, slices, seeds))
 
 
-def _nothing(table: Table, found: Cases) -> str:
+def _nothing(table: Table, found: Scenes) -> str:
     """Why there is nothing to show, and what to do."""
     folder = table.view.protocol.folder
     if not table.records:
