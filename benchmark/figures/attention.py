@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ _BETWEEN = 0.08
 _NAME_LINES = 2
 _TAILS = 0.005
 """The part of a map's values that may lie beyond either end of its colour scale."""
+_RIM = 0.05
+"""Width of the rim that decides no colour scale, as a part of a map's sides: networks see zeros beyond the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +131,10 @@ def _draw_strip(sheet: Sheet, strip: _Strip, top: float, grid: _PanelGrid) -> No
 
 
 def map_scale(values: np.ndarray) -> tuple[float, float]:
-    """The ends of a map's colour scale: quantiles, so that a single pixel does not decide what is seen."""
-    low, high = np.quantile(values.astype(np.float64), (_TAILS, 1 - _TAILS))
+    """The ends of a map's colour scale: quantiles without the rim, so that few pixels do not decide what is seen."""
+    top, left = (math.ceil(_RIM * length) if length > 2 else 0 for length in values.shape)
+    inner = values[top : len(values) - top, left : values.shape[1] - left].astype(np.float64)
+    low, high = np.quantile(inner, (_TAILS, 1 - _TAILS))
     return float(low), float(high)
 
 
@@ -160,5 +165,5 @@ def _draw_scale(sheet: Sheet, drawn: object, axes: object, low: float, high: flo
 def _notes() -> list[str]:
     return [
         "Each map has a colour scale and a unit of its own, which its method defines: colours of two maps cannot be "
-        f"compared. Beyond the ends of a scale lie {100 * _TAILS:g} % of a map's pixels each."
+        f"compared. A scale spans the middle {100 - 200 * _TAILS:g} % of a map's values, without those of its rim."
     ]
