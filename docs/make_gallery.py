@@ -58,6 +58,11 @@ FIGURES = [
         f"bench figure attention --results {PACK}",
         "The maps that a method shows of a slice (`Method.maps`), here those of POAN's block.",
     ),
+    Figure(
+        "quality",
+        f"bench figure quality --results {PACK}",
+        "The first metric against multiply-accumulates.",
+    ),
 ]
 HEAD = """# Figures
 

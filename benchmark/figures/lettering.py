@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from .style import SMALL
 
+_HINTING = 1.02
+
 
 def printable(text: str) -> str:
     r"""The text with every character that no font here can draw, or nobody can see, as in '\u4e2d'."""
@@ -17,12 +19,12 @@ def printable(text: str) -> str:
 
 
 def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
-    """The width of one line in points."""
+    """The width of one line in points, with room for what hinting adds on a screen."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
     properties = FontProperties(size=size, weight=weight)
-    return float(text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0])
+    return _HINTING * float(text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0])
 
 
 def fitted(text: str, width: float, lines: int = 1, size: float = SMALL) -> str:

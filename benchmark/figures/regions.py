@@ -18,7 +18,7 @@ _RIM = 0.07
 _MOSTLY = 0.85
 """The part of a chosen region that must be tissue, where that is possible."""
 _OUTLIERS = 0.95
-"""The quantile of the differences above which a pixel counts no more: many that differ, not a few that differ much."""
+"""The quantile of the differences that no pixel counts above: many pixels that differ, not few that differ much."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def chosen_region(hr: np.ndarray, predictions: Sequence[np.ndarray], spacing: tu
     else:
         spread = np.abs(predictions[0].astype(np.float64) - hr)
     tissue = _without_rim(head(hr), *(round(_RIM * shorter / mm) for mm in spacing)) & (hr > _BRIGHT * hr.mean())
-    spread = spread.clip(max=np.quantile(spread[tissue], _OUTLIERS)) if tissue.any() else spread
+    different = spread[tissue & (spread > 0)]
+    if different.size:
+        spread = spread.clip(max=np.quantile(different, _OUTLIERS))
     inside = _window_means(tissue.astype(np.float64), rows, columns)
     allowed = inside >= min(_MOSTLY, float(inside.max())) - 1e-9
     means = np.where(allowed, _window_means(spread, rows, columns), -1.0)
