@@ -136,7 +136,7 @@ def _draw_scene(
     width = layout.span * side + (layout.span - 1) * GAP
     height = layout.deep * layout.cell_height - layout.head - 1.2 * LINE - GAP / 2
     title = fitted(scene.title, width / POINT, layout.label_lines)
-    sheet.text(0.01, top, title, fontweight="bold")
+    sheet.text(0.01, top + layout.head - 0.02 - LINE * (title.count("\n") + 1), title, fontweight="bold")
     whole = sheet.axes(0, top + layout.head, width, height)
     whole.set_anchor("NW")
     show_grey(whole, truth.hr, truth)
