@@ -105,14 +105,16 @@ def small_png(image: Image.Image, width: int) -> bytes:
     """The image as a PNG of that width, with 256 colours: 64 greys, and what it needs of others."""
     small = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     pixels = np.asarray(small)
-    coloured = pixels[np.ptp(pixels, axis=2) > 8]
+    is_grey = np.ptp(pixels, axis=2) <= 8
+    indices = np.rint(pixels.mean(axis=2) / 255 * 63).astype(np.uint8)
     palette = [round(255 * grey / 63) for grey in range(64) for _ in range(3)]
-    if len(coloured):
-        palette += Image.fromarray(coloured[None]).quantize(192, Image.Quantize.MAXCOVERAGE).getpalette() or []
-    colours = Image.new("P", (1, 1))
-    colours.putpalette(palette)
-    content = io.BytesIO()
-    small.quantize(palette=colours, dither=Image.Dither.NONE).save(content, "png", optimize=True)
+    if not is_grey.all():
+        coloured = Image.fromarray(pixels[~is_grey][None]).quantize(192, Image.Quantize.MAXCOVERAGE)
+        indices[~is_grey] = 64 + np.asarray(coloured)[0]
+        palette += coloured.getpalette() or []
+    reduced, content = Image.fromarray(indices, "L"), io.BytesIO()
+    reduced.putpalette(palette)
+    reduced.save(content, "png", optimize=True)
     return content.getvalue()
 
 
