@@ -20,9 +20,10 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table (15 minutes on 2 cores)
+demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table and draw a figure (15 minutes on 2 cores)
 	$(BIN)/bench run --protocol demo
 	$(BIN)/bench table
+	$(BIN)/bench figure visual -o results/visual.png
 
 test: $(INSTALLED)  ## Run the fast tests, on all cores
 	$(BIN)/pytest -n auto --dist worksteal
@@ -68,6 +69,7 @@ docs: $(INSTALLED)  ## Make the computed parts of docs/ and results/reference/ a
 	$(BIN)/python docs/make_protocols.py
 	$(BIN)/python docs/make_conventions.py
 	$(BIN)/python docs/make_null_space.py
+	$(BIN)/python docs/make_gallery.py
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from .dataset import Archive, Dataset
     from .errors import BenchError, UsageError
@@ -60,6 +61,7 @@ __all__ = [
     "UsageError",
     "Volume",
     "VolumeError",
+    "figure",
     "intensity_scale",
     "run",
     "table",
@@ -155,3 +157,19 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
     if gaps := [f"{reason}: {', '.join(cells)}." for reason, cells in built.gaps.items()]:
         warnings.warn("\n".join(gaps), stacklevel=2)
     return frame_of(built)
+
+
+def figure(name: str, protocol: str | None = None, results: str | Path = "results", **options: Any) -> Figure:
+    """A figure for a paper, as `bench figure NAME` draws it: 'visual', 'attention', 'quality' and others.
+
+    A notebook shows it. `protocol` and `results` are those of `table`; `options` are those of the figure, as in
+    `figure("visual", methods=["edsr"])`: the parameters of `draw` in its module of `mrsr_bench.figures`. Save it with
+    its `savefig`; `bench figure NAME -o FILE` also writes into the file where its content comes from. Raises UsageError
+    for an unknown figure, option or name, and BenchError where there is nothing to draw.
+    """
+    from .figures import draw_figure
+    from .figures.picture import shown_in_notebooks
+    from .reporting.table import build_table
+    from .store.results import Store
+
+    return shown_in_notebooks(draw_figure(name, build_table(Store(Path(results)).view(protocol)), options))

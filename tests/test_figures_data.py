@@ -22,7 +22,8 @@ from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
 from mrsr_bench.figures import curves, quality, radial, ranks, subjects
 from mrsr_bench.figures.axes import short_text
-from mrsr_bench.figures.labels import printable, short_names, shortened
+from mrsr_bench.figures.labels import short_names, shortened
+from mrsr_bench.figures.lettering import printable
 from mrsr_bench.figures.picture import Picture, write_picture
 from mrsr_bench.figures.placement import Box, around, placed
 from mrsr_bench.planning.planner import make_plan as plan_of

@@ -34,7 +34,7 @@ def test_the_public_names_are_sorted_and_unique() -> None:
 def test_what_everyone_types_is_among_them() -> None:
     assert {"Method", "MethodOptions", "Recipe", "Scan", "Task", "TorchMethod", "run", "table"} <= {*mrsr_bench.__all__}
     assert {"Array", "Batch", "Run", "TrainingSet"} <= {*mrsr_bench.__all__}, "the types that a method's `fit` takes"
-    assert FUNCTIONS == ["intensity_scale", "run", "table"]
+    assert FUNCTIONS == ["figure", "intensity_scale", "run", "table"]
 
 
 @pytest.mark.parametrize("name", mrsr_bench.__all__)
@@ -52,6 +52,9 @@ def test_every_public_function_has_typed_parameters_and_a_typed_return(name: str
     signature = inspect.signature(getattr(mrsr_bench, name))
     annotations = [parameter.annotation for parameter in signature.parameters.values()]
     kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if name == "figure":  # every figure has options of its own
+        assert signature.parameters["options"].kind == inspect.Parameter.VAR_KEYWORD
+        annotations, kinds = annotations[:-1], kinds - {inspect.Parameter.VAR_KEYWORD}
     for annotation in [*annotations, signature.return_annotation]:
         assert annotation is not inspect.Signature.empty
         assert "Any" not in str(annotation)

@@ -93,6 +93,7 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
         "weights.safetensors",
         "log.txt",
         "environment.json",
+        "slice.png",
     }
     failed = runs["raises T1 x2 bicubic seed 0"]
     assert failed.info.status == "FAILED"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import RECORDS
+from .options import RECORDS, split_names
 
 if TYPE_CHECKING:
     from ..figures.picture import Picture
@@ -146,3 +146,76 @@ def ranks(protocol: str | None, results: Path, output: Path | None) -> None:
     from ..figures.ranks import draw
 
     _write("ranks", protocol, results, output, draw)
+
+
+def _parse_region(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
+    """Three whole numbers with commas between."""
+    if value is None:
+        return None
+    try:
+        row, column, size = (int(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected ROW,COLUMN,SIZE in HR pixels, e.g. 60,80,48; got {value!r}") from None
+    return row, column, size
+
+
+def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose what a figure with images shows."""
+    for option in (
+        click.option("--methods", callback=split_names, help="Columns, with commas. Default: all."),
+        click.option(
+            "--subject",
+            "subjects",
+            callback=split_names,
+            help="Subjects, with commas. Default: the middle one of those kept.",
+        ),
+        click.option(
+            "--rows",
+            callback=split_names,
+            help="Rows or words of them, with commas, e.g. 'T1 x2' or PD. Default: the last row of every contrast.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@figure.command()
+@_drawing
+@click.option("--errors", is_flag=True, help="Add |prediction − HR|, on one colour scale for the figure.")
+@click.option(
+    "--region",
+    callback=_parse_region,
+    metavar="ROW,COLUMN,SIZE",
+    help="What is enlarged, in HR pixels of the slice as it is shown. Default: where the methods differ most.",
+)
+@_choosing
+def visual(protocol: str | None, results: Path, output: Path | None, **choice: Any) -> None:
+    """A slice and an enlarged region of it: HR, LR and the prediction of every method, with its figures.
+
+    Slices come from the exhibits that cells of the first seed keep, and lie as radiologists look at them. All images
+    of a subject are shown in one window. Bold is what the table has in bold: a statement about the row, not about this
+    image. The figure names the region that was chosen; give it with --region to keep it.
+
+    \b
+    bench figure visual -o visual.pdf
+    bench figure visual --rows T1,PD --methods bicubic,edsr,poan --errors
+    """
+    from ..figures.visual import draw
+
+    _write("visual", protocol, results, output, lambda table: draw(table, **choice))
+
+
+@figure.command()
+@_drawing
+@_choosing
+def attention(protocol: str | None, results: Path, output: Path | None, **choice: Any) -> None:
+    """The maps that methods show of a slice, e.g. of POAN's attention, beside the LR slice.
+
+    A method offers maps by `Method.maps`; cells keep them with their slices. Every map has a colour scale of its own.
+
+    \b
+    bench figure attention --methods poan -o attention.pdf
+    """
+    from ..figures.attention import draw
+
+    _write("attention", protocol, results, output, lambda table: draw(table, **choice))

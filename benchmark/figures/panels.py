@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..reporting.table import METHOD_CHANGED, Row, Table
 from ..store.record import DoneRecord
 from ..system.files import Readable
-from .labels import printable, shortened
+from .labels import shortened
+from .lettering import printable
 from .style import COLUMN, PAGE, SMALL
 
 if TYPE_CHECKING:

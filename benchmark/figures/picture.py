@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,26 @@ def check_format(path: Path) -> None:
 def write_picture(picture: Picture, path: Path) -> None:
     """Write the figure as .pdf, .svg or .png. Raises UsageError for another suffix, or where it cannot be written."""
     check_format(path)
-    format_ = path.suffix.lower()[1:]
+    content = picture_bytes(picture, path.suffix.lower()[1:])
+    try:
+        with atomic_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def picture_bytes(picture: Picture, format_: str) -> bytes:
+    """The content of the file: 'pdf', 'svg' or 'png'."""
     content = io.BytesIO()
     with styled():
         picture.figure.savefig(content, format=format_, metadata=_metadata(picture, format_))
-    try:
-        with atomic_file(path) as file:
-            file.write(content.getvalue())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    return content.getvalue()
+
+
+def shown_in_notebooks(picture: Picture) -> Figure:
+    """The figure, which a notebook shows as the PNG that `write_picture` writes."""
+    setattr(picture.figure, "_repr_png_", partial(picture_bytes, picture, "png"))  # noqa: B010
+    return picture.figure
 
 
 def _metadata(picture: Picture, format_: str) -> dict[str, str | None]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one column and of a page of two, in inches (IEEE)."""
 SMALL, TEXT = 7.0, 8.0
 """Font sizes in points: ticks, legends and notes; labels and titles."""
-FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that a figure is the same everywhere."""
 QUIET = "0.75"
 """The grey of helping lines."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's palette (Color Universal Design, 2008), without its yellow, which is lost on white."""
 _LINES = ("-", "--", "-.", ":")
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS", "Noto Emoji"),
+)
+"""The first comes with matplotlib; those of the others that are installed draw the characters that it lacks."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
@@ -39,6 +43,15 @@ def look(index: int) -> Look:
     )
 
 
+@cache
+def fonts() -> tuple[str, ...]:
+    """The names of the installed fonts that figures are lettered in, the first one first."""
+    from matplotlib.font_manager import get_font_names
+
+    installed = get_font_names()
+    return tuple(font for font in _FONTS if font in installed)
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw and write in this look, whatever the user's matplotlibrc says.
@@ -48,7 +61,7 @@ def styled() -> Iterator[None]:
     import matplotlib
 
     settings: dict[Any, Any] = {
-        "font.family": FONT,
+        "font.family": list(fonts()),
         "font.size": TEXT,
         "axes.titlesize": TEXT,
         "axes.labelsize": TEXT,

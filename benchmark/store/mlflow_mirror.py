@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ..system.files import digest, sha256_of, write_text
+from ..system.files import DamagedFile, digest, sha256_of, write_text
 from ..system.training_states import CURVE
 from .cell_files import LOG, RECORD, SCORES, WEIGHTS, Place, inspect_cell
 from .cross_tests import cross_scores_name
+from .exhibit import read_exhibit
+from .exhibit_image import slice_image
 from .locks import hold
 from .record import AnyRecord, DoneRecord
 
@@ -29,6 +31,8 @@ OFF = "none"
 _ID, _CELL, _KEY, _RECORD_DIGEST = "mrsr.id", "mrsr.cell", "mrsr.score_key", "mrsr.record"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag MLflow's page opens on its tools for language models, not on metrics and curves."""
+_IMAGE = "slice.png"
+"""HR, the prediction, and their difference."""
 _FOLLOW_SECONDS = 5.0
 _LOCK_SECONDS = 60.0
 """How long the runs that share one database file wait for one another."""
@@ -217,10 +221,22 @@ class Mirror:
         for name in (RECORD, SCORES, *tests, CURVE, WEIGHTS, LOG):
             if (folder / name).is_file():
                 client.log_artifact(run_id, str(folder / name))
+        if isinstance(record, DoneRecord) and record.checksums.exhibit is not None:
+            self._image(run_id, cell)
         client.set_tag(run_id, "mrsr.state", record.state)
         client.set_terminated(run_id, "FINISHED" if record.state in ("done", "skipped") else "FAILED")
         client.set_tag(run_id, _RECORD_DIGEST, record_digest)
         self._unfinished.discard(run_id)
+
+    def _image(self, run_id: str, cell: MirroredCell) -> None:
+        """Log the first slice that the cell keeps as an image; one that cannot be read costs a warning."""
+        try:
+            exhibit = read_exhibit(cell.place.folder)
+        except DamagedFile as error:
+            self._warn(f"MLflow gets no image of {cell.name}: {error}. Make it again with: bench score")
+            return
+        if exhibit is not None:
+            self._client.log_image(run_id, slice_image(exhibit.slices[0]), _IMAGE)
 
     def _curve(self, run: Any, cell: MirroredCell) -> None:
         """Log the rows of train.csv that MLflow does not have yet."""
