@@ -61,14 +61,13 @@ FIGURES = [
     Figure(
         "quality",
         f"bench figure quality --results {PACK}",
-        "The first metric against multiply-accumulates, or with `--against parameters` against parameters. The line joins "
-        "what is Pareto-optimal.",
+        "The first metric against multiply-accumulates, or parameters (`--against parameters`). The line joins what is "
+        "Pareto-optimal.",
     ),
     Figure(
         "curves",
         f"bench figure curves --results {PACK}",
-        "Training loss and validation PSNR over steps, or with `--over pixels` over LR pixels; a band is the range of the "
-        "seeds.",
+        "Training loss and validation PSNR over steps, or LR pixels (`--over pixels`). A band is the range of the seeds.",
     ),
     Figure(
         "subjects",
