@@ -67,7 +67,7 @@ FIGURES = [
     Figure(
         "curves",
         f"bench figure curves --results {PACK}",
-        "Training loss and validation PSNR over steps, or LR pixels (`--over pixels`). A band is the range of the seeds.",
+        "Training loss and validation PSNR over steps, or LR pixels (`--over pixels`). A band: the range of seeds.",
     ),
     Figure(
         "subjects",
