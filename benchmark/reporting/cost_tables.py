@@ -19,7 +19,7 @@ def efficiency_table(table: Table) -> TextTable:
     optimal = {True: "yes", False: "no", None: NO_FIGURE}
     rows = [
         [
-            *cell.row,
+            " ".join(cell.row),
             cell.label,
             table.figure_text(metric, cell.quality) + plus_minus(table.figure_text(metric, cell.spread)),
             _with_prefix(cell.parameters),
@@ -32,7 +32,7 @@ def efficiency_table(table: Table) -> TextTable:
         ]
         for cell in efficiencies(table)
     ]
-    return TextTable([*table.row_headings(), "method", metric, *_COSTS], rows)
+    return TextTable(["row", "method", metric, *_COSTS], rows)
 
 
 def record_table(table: Table) -> TextTable:

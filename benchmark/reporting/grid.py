@@ -25,6 +25,13 @@ class MarkedText:
     """'±0.05', or ''."""
     raised: str = ""
     """The letters of ties, or `ONE_SEED`."""
+    source: str = ""
+    """In a heading, the paper that printed the figures; '' for ours."""
+
+    @property
+    def full_text(self) -> str:
+        """The text, in a heading with its source: 'POAN [quoted: POAN 2021]'."""
+        return f"{self.text} [quoted: {self.source}]" if self.source else self.text
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class GridLine:
 
 
 @dataclass(frozen=True)
-class Grid:
+class FigureGrid:
     """A table of figures."""
 
     name_headings: list[str]
@@ -45,25 +52,25 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Grids:
+class FigureGrids:
     """The same figures in two orientations."""
 
-    across: Grid | None
+    across: FigureGrid | None
     """Methods across; None for an ablation, which ticks off the parts of methods."""
-    down: Grid
+    down: FigureGrid
     """Methods down, the rows of the table across."""
 
-    def choose(self, transposed: bool) -> Grid:
+    def choose(self, transposed: bool) -> FigureGrid:
         """The grid with methods down if `transposed`, or where there is no other one."""
         return self.down if transposed or self.across is None else self.across
 
 
-def main_grids(table: Table) -> Grids:
+def main_grids(table: Table) -> FigureGrids:
     """The main metrics, all in one cell."""
     return _grids(table, {(): table.main_metrics})
 
 
-def other_grids(table: Table) -> Grids:
+def other_grids(table: Table) -> FigureGrids:
     """The other metrics, a line each."""
     return _grids(table, {(metric,): [metric] for metric in table.other_metrics})
 
@@ -73,7 +80,7 @@ def marks_one_seed(table: Table) -> bool:
     return any(table.has_one_seed(*key) for key in table.records)
 
 
-def _grids(table: Table, groups: dict[Row, list[str]]) -> Grids:
+def _grids(table: Table, groups: dict[Row, list[str]]) -> FigureGrids:
     """For each row or method a line per item of `groups`: names of metrics → the metrics that share its cells."""
     metrics = [metric for group in groups.values() for metric in group]
     printed = any(table.quoted_metric(metric) for metric in metrics)
@@ -104,9 +111,9 @@ def _grids(table: Table, groups: dict[Row, list[str]]) -> Grids:
         for names, group in groups.items()
     ]
     rows = [MarkedText(" ".join(row)) for row in table.rows]
-    return Grids(
-        None if parts else Grid([*table.row_headings(), *metric_heading], heads, across),
-        Grid(["method", *parts, *metric_heading], rows, down),
+    return FigureGrids(
+        None if parts else FigureGrid([*table.row_headings(), *metric_heading], heads, across),
+        FigureGrid(["method", *parts, *metric_heading], rows, down),
     )
 
 
@@ -115,7 +122,9 @@ def _ticks(parts: dict[str, dict[str, bool]], column: Column) -> list[MarkedText
 
 
 def _heading(table: Table, column: Column) -> MarkedText:
-    return MarkedText(str(column), raised=ONE_SEED if not column.source and _all_one_seed(table, column.name) else "")
+    if column.source:
+        return MarkedText(column.name, source=column.source)
+    return MarkedText(column.name, raised=ONE_SEED if _all_one_seed(table, column.name) else "")
 
 
 def _all_one_seed(table: Table, label: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .grid import ONE_SEED, Grid, MarkedText, printed
+from .grid import ONE_SEED, FigureGrid, MarkedText, printed
 from .text_tables import TextTable
 
 
@@ -17,7 +17,7 @@ def document(title: str, body: str) -> str:
     )
 
 
-def grid_html(grid: Grid, title: str = "") -> str:
+def grid_html(grid: FigureGrid, title: str = "") -> str:
     """A grid of figures as a table, the metrics of a cell with / between; without a title it has no caption."""
     lines = []
     for line in grid.lines:
@@ -57,6 +57,6 @@ def _table(headings: Sequence[MarkedText], lines: Sequence[str], title: str) -> 
 
 
 def _marked(cell: MarkedText) -> str:
-    text = f"<strong>{escape(cell.text)}</strong>" if cell.bold else escape(cell.text)
+    text = f"<strong>{escape(cell.text)}</strong>" if cell.bold else escape(cell.full_text)
     raised = escape(cell.raised.replace(ONE_SEED, "1"))
     return text + escape(cell.spread) + (f"<sup>{raised}</sup>" if raised else "")

@@ -30,13 +30,13 @@ _PACKAGES = {
 }
 """Command → the package that has it."""
 _WIDTHS = {
-    "ijl:;,.'!|[] ": 0.28, "frst-I()/J\"`": 0.39, "acegkvxyz0123456789_?–": 0.53, "bdhnopqu": 0.56, "wEFLBPSTZ": 0.72,
-    "ACDGHKNOQRUVXY±×−=+<>✓&#$~": 0.79, "mM%W@": 1.03,
+    "ijl:;,.'!|[]": 0.28, "f -I": 0.36, "rst()/J\"`*": 0.4, "cez": 0.45, "0123456789ago–?": 0.5, "kqvxy": 0.53,
+    "bdhnpuS_": 0.56, "wEFLBPTZC": 0.73, "ADGHKNOQRUVXY±×−=+<>✓&#$~": 0.79, "mM%W@": 1.03,
 }  # fmt: skip
-"""Letters → at most their width in em, in Computer Modern, which is wider than Times."""
+"""Letters → their width in em, in Computer Modern, which is wider than Times; capitals of a class the widest one's."""
 _EM = {letter: width for letters, width in _WIDTHS.items() for letter in letters}
-BOLD, RAISED = 1.16, 0.75
-"""How much wider bold letters are, and how much smaller raised ones."""
+BOLD, RAISED = 1.16, 0.9
+"""How much wider bold letters are, and how much smaller raised ones, with the space after them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ NORMAL, SMALL, FOOTNOTE, SCRIPT = SIZES = (
     Size("normalsize", 10.0, 6.0, 12.0),
     Size("small", 9.25, 4.0, 11.0),
     Size("footnotesize", 8.5, 3.0, 9.5),
-    Size("scriptsize", 8.0, 2.0, 8.0),
+    Size("scriptsize", 8.0, 1.5, 8.0),
 )
 
 
@@ -69,6 +69,8 @@ class TexTable:
     """Groups of lines that stay together; a line is a list of cells."""
     widths: list[float]
     """The widest cell of every column, in em."""
+    body: list[float]
+    """The same without the heading."""
     least: list[float]
     """The width to which a column may be cut where its text is broken into lines, in em."""
 
@@ -84,7 +86,7 @@ def prose(text: str) -> str:
 
 
 def em_width(text: str) -> float:
-    """The width of plain text in em, rather too large than too small."""
+    """The width of plain text in em; what is in no class counts as wide."""
     return sum(_EM.get(letter, 1.0) for letter in text)
 
 
@@ -96,6 +98,7 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> TexTab
         [*map(latex, headings)],
         [[[*map(latex, row)]] for row in rows],
         [max(map(em_width, column)) for column in columns],
+        [max(map(em_width, column[1:]), default=0.0) for column in columns],
         [max(map(em_width, column), default=0.0) for column in words],
     )
 
@@ -124,8 +127,8 @@ def with_packages(text: str) -> str:
     return f"% \\usepackage{{{needed}}}\n{text}"
 
 
-def tabular(table: TexTable, size: Size, width: str) -> str:
-    """A tabular* of that width, in LaTeX, with its size of type. Columns are cut where nothing else fits an article."""
+def tabular(table: TexTable, size: Size) -> str:
+    """A tabular* as wide as a line, with its size of type. Columns are cut where nothing else fits an article."""
     cut = _cut_columns(table, size)
     columns = "".join(
         "l" if points is None else rf">{{\raggedright\arraybackslash}}p{{{points:.1f}pt}}" for points in cut
@@ -134,8 +137,8 @@ def tabular(table: TexTable, size: Size, width: str) -> str:
     if all(len(group) == 1 for group in table.groups):
         body = "".join(_line(line) for [line] in table.groups)
     return (
-        f"\\{size.command}\n\\setlength{{\\tabcolsep}}{{{size.gap:g}pt}}\n"
-        f"\\begin{{tabular*}}{{{width}}}{{@{{\\extracolsep{{\\fill}}}}{columns}@{{}}}}\n"
+        f"\\{size.command}\n\\setlength{{\\tabcolsep}}{{{size.gap:g}pt}}%\n"
+        f"\\begin{{tabular*}}{{\\linewidth}}{{@{{\\extracolsep{{\\fill}}}}{columns}@{{}}}}\n"
         f"\\toprule\n{_line(table.headings)}\\midrule\n{body}\\bottomrule\n\\end{{tabular*}}\n"
     )
 
@@ -145,7 +148,7 @@ def floats(table: TexTable, size: Size, title: str, notes: Sequence[str], label:
 
     Notes stand below the first one.
     """
-    parts = _pages(table, size)
+    parts = pages(table, size)
     environment = "table" if natural_width(table, size) <= COLUMN else "table*"
     texts = []
     for number, part in enumerate(parts, 1):
@@ -156,7 +159,7 @@ def floats(table: TexTable, size: Size, title: str, notes: Sequence[str], label:
         below = f"\\begin{{tablenotes}}[para,flushleft]\n\\{small.command}\n{items}\\end{{tablenotes}}\n"
         texts.append(
             f"\\begin{{{environment}}}[tbp]\n\\caption{{{caption}}}\n\\label{{{own}}}\n\\begin{{threeparttable}}\n"
-            f"{tabular(part, size, chr(92) + 'linewidth')}{below if items else ''}"
+            f"{tabular(part, size)}{below if items else ''}"
             f"\\end{{threeparttable}}\n\\end{{{environment}}}\n"
         )
     return "\n".join(texts)
@@ -188,10 +191,10 @@ def _cut_columns(table: TexTable, size: Size) -> list[float | None]:
     return cut
 
 
-def _pages(table: TexTable, size: Size) -> list[TexTable]:
+def pages(table: TexTable, size: Size) -> list[TexTable]:
     """The table in parts that fit a page each."""
-    broken = zip(table.widths, _cut_columns(table, size), strict=True)
-    lines = max(ceil(width * size.em / points) if points else 1 for width, points in broken)
+    broken = zip(table.body, _cut_columns(table, size), strict=True)
+    lines = max([1, *(ceil(width * size.em / points) for width, points in broken if points)])
     heights = [len(group) * lines * size.line + 2 for group in table.groups]
     pages = [int(height / _HEIGHT) for height in accumulate(heights)]
     return [

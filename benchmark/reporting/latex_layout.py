@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
 
-from .grid import ONE_SEED, Grid, GridLine, Grids, MarkedText, printed
+from .grid import ONE_SEED, FigureGrid, FigureGrids, GridLine, MarkedText, printed
 from .latex import (
     ARTICLE,
     BOLD,
@@ -61,7 +61,7 @@ LAYOUTS = (
 )
 
 
-def choose_layout(grids: Grids, transposed: bool) -> tuple[Layout, TexTable]:
+def choose_layout(grids: FigureGrids, transposed: bool) -> tuple[Layout, TexTable]:
     """The first layout that fits, and the grid in it; the last one where none does. `transposed`: methods down only."""
     only_down = transposed or grids.across is None
     tables = [
@@ -74,21 +74,16 @@ def choose_layout(grids: Grids, transposed: bool) -> tuple[Layout, TexTable]:
     return tables[-1]
 
 
-def lay_out(grid: Grid, layout: Layout) -> TexTable:
+def lay_out(grid: FigureGrid, layout: Layout) -> TexTable:
     """The grid as LaTeX, a group of lines for each of its lines."""
     groups = [_lines(line, layout.form) for line in grid.lines]
-    headings = [*map(MarkedText, grid.name_headings), *grid.headings]
+    headings = [[heading] for heading in [*map(MarkedText, grid.name_headings), *grid.headings]]
     columns = zip(*(cells for group in groups for cells in group), strict=True)
-    head_widths = [1.0 if layout.upright else _width([heading]) for heading in headings]
-    widths = [max(width, *map(_width, column)) for width, column in zip(head_widths, columns, strict=True)]
-    texts = [_tex([heading]) for heading in headings]
-    if layout.upright:
-        names = len(grid.name_headings)
-        texts = [*texts[:names], *(rf"\rotatebox{{90}}{{{text}}}" for text in texts[names:])]
-        widths[:names] = [
-            max(width, _width([heading])) for width, heading in zip(widths, headings[:names], strict=False)
-        ]
-    return TexTable(texts, [[[*map(_tex, cells)] for cells in group] for group in groups], widths, widths)
+    head_widths = [1.0 if layout.upright else _width(heading) for heading in headings]
+    body = [max(map(_width, column)) for column in columns]
+    widths = [*map(max, head_widths, body)]
+    texts = [rf"\rotatebox{{90}}{{{_tex(heading)}}}" if layout.upright else _tex(heading) for heading in headings]
+    return TexTable(texts, [[[*map(_tex, cells)] for cells in group] for group in groups], widths, body, widths)
 
 
 def _lines(line: GridLine, form: Form) -> list[list[Texts]]:
@@ -101,12 +96,22 @@ def _lines(line: GridLine, form: Form) -> list[list[Texts]]:
         elif form == "stacked" or not with_spread:
             columns.append([[figure] for figure in figures])
         else:
-            columns.append([part for figure in figures for part in ([replace(figure, spread="")], [_spread(figure)])])
+            columns.append(
+                [[part] for figure in figures for part in (replace(figure, spread=""), MarkedText(figure.spread))]
+            )
+    if form == "below" and len(columns[-1]) > 1:
+        columns[0] = [[part] for part in _broken(line.names[0])]
     return [list(cells) for cells in zip_longest(*columns, fillvalue=[])]
 
 
-def _spread(figure: MarkedText) -> MarkedText:
-    return MarkedText(figure.spread)
+def _broken(name: MarkedText) -> list[MarkedText]:
+    """A name in one line, or in two, broken after the - or _ that makes the longer part shortest."""
+    text = name.text
+    places = [place for place, letter in enumerate(text[:-1], 1) if letter in "-_"]
+    if not places:
+        return [name]
+    place = min(places, key=lambda place: max(em_width(text[:place]), em_width(text[place:])))
+    return [MarkedText(text[:place]), replace(name, text=text[place:])]
 
 
 def _tex(texts: Texts) -> str:
@@ -115,15 +120,20 @@ def _tex(texts: Texts) -> str:
 
 def _marked(cell: MarkedText) -> str:
     """In LaTeX's mathematics a prime, of the letters beyond z, is an apostrophe."""
-    text = rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
+    text = rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(_plain(cell))
     raised = cell.raised.replace("′", "'").replace(ONE_SEED, "1")
     return text + latex(cell.spread) + (f"$^{{{raised}}}$" if raised else "")
+
+
+def _plain(cell: MarkedText) -> str:
+    """The text, with the dagger of a quoted column, which the notes explain, and its source."""
+    return f"{cell.text}† [{cell.source}]" if cell.source else cell.text
 
 
 def _width(texts: Texts) -> float:
     """In em, with the slashes between the texts."""
     widths = [
-        em_width(text.text) * (BOLD if text.bold else 1) + em_width(text.spread) + em_width(text.raised) * RAISED
+        em_width(_plain(text)) * (BOLD if text.bold else 1) + em_width(text.spread) + em_width(text.raised) * RAISED
         for text in texts
     ]
     return sum(widths) + em_width("/") * max(0, len(widths) - 1)

@@ -127,7 +127,9 @@ def _latex(table: Table, extras: list[Extra], transposed: bool, length: CaptionL
         title, *notes = extra.caption(length) or [""]
         set_tables.append((text, best_size(text), prose(title), notes, f"{label}-{extra.name}"))
     if length == "none":
-        parts = [f"{{{tabular(text, size, chr(92) + 'linewidth')}}}\n" for text, size, *_ in set_tables]
+        parts = [
+            f"{{\\noindent{tabular(text, size, chr(92) + 'linewidth').rstrip()}}}\n" for text, size, *_ in set_tables
+        ]
     else:
         parts = [floats(*arguments) for arguments in set_tables]
     if length == "full":

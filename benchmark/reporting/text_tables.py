@@ -7,7 +7,7 @@ from typing import Literal
 
 from tabulate import tabulate
 
-from .grid import Grid, MarkedText, printed
+from .grid import FigureGrid, MarkedText, printed
 
 Format = Literal["markdown", "latex", "csv", "html"]
 _RAISED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ")
@@ -27,7 +27,7 @@ def markdown(table: TextTable) -> str:
     return tabulate(table.rows, table.headings, "github", disable_numparse=True) if table.rows else ""
 
 
-def grid_markdown(grid: Grid) -> str:
+def grid_markdown(grid: FigureGrid) -> str:
     """A grid of figures in GitHub's form, the metrics of a cell with / between."""
     rows = [
         [*map(_marked, line.names), *("/".join(map(_marked, printed(figures))) for figures in line.cells)]
@@ -37,5 +37,5 @@ def grid_markdown(grid: Grid) -> str:
 
 
 def _marked(cell: MarkedText) -> str:
-    text = f"**{cell.text}**" if cell.bold else cell.text
+    text = f"**{cell.text}**" if cell.bold else cell.full_text
     return text + cell.spread + cell.raised.translate(_RAISED)
