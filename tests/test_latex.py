@@ -150,7 +150,7 @@ def test_parts_of_it_fit_too(nine: Table, tmp_path: Path, preamble: str, chosen:
 @needs_tex
 def test_what_readers_may_write_is_set_as_it_is(tmp_path: Path) -> None:
     """All of printable ASCII, at the start of a line too, and the signs that captions have."""
-    printable = "".join(map(chr, range(32, 127)))
+    printable = " ".join(map(chr, range(33, 127)))
     table = text_table(["[a]", "*b"], [["[1]", printable[:40]], ["*", printable[40:]], ["×–†±−✓¹²→≤≥…·′", "2"]])
     notes = [printable, "/a/very/long/path" * 20, "SE² = s²_A/S_A ± 5 %"]
     text = floats(table, best_size(table), prose(printable), notes, "tab:x") + paragraph(latex(printable), notes)
@@ -161,21 +161,9 @@ def test_what_readers_may_write_is_set_as_it_is(tmp_path: Path) -> None:
 @needs_tex
 def test_estimated_widths_are_not_below_those_of_tex(tmp_path: Path) -> None:
     """Figures with letters and spread, labels: at every size, within a few percent."""
-    samples = [
-        "33.46±0.12",
-        "0.9805±0.0006",
-        "backprojection",
-        "poan_normalised",
-        "edsr-c96",
-        "T1 x2",
-        "ssim_foreground",
-    ]
-    cells = [MarkedText(text) for text in samples]
-    cells += [
-        MarkedText("0.9805", True, raised="ab"),
-        MarkedText("34.67", True, "±0.02", "a"),
-        MarkedText("30.1", raised="¹"),
-    ]
+    samples = "33.46±0.12", "0.9805±0.0006", "backprojection", "poan_normalised", "edsr-c96", "T1 x2", "ssim_foreground"
+    bold = [MarkedText("0.9805", True, raised="ab"), MarkedText("34.67", True, "±0.02", "a")]
+    cells = [*map(MarkedText, samples), *bold, MarkedText("30.1", raised="¹")]
     body = "\\newdimen\\w\n"
     estimates = []
     for layout in {layout.size: layout for layout in LAYOUTS if layout.form == "line"}.values():
@@ -189,12 +177,6 @@ def test_estimated_widths_are_not_below_those_of_tex(tmp_path: Path) -> None:
     assert len(widths) == len(estimates) == 3 * len(cells)
     for width, estimate in zip(widths, estimates, strict=True):
         assert 0.99 * width <= estimate <= 1.25 * width
-
-
-@pytest.mark.slow
-def test_every_table_gets_a_layout_that_its_estimate_fits(nine: Table) -> None:
-    widths = re.findall(r"\\begin\{(table\*?)\}", render_table(nine, "latex"))
-    assert widths[0] == "table*"
 
 
 # Without TeX
@@ -222,7 +204,7 @@ def test_words_are_broken_into_lines_where_no_size_fits() -> None:
     [points] = re.findall(r"p\{([\d.]+)pt\}", text)
     assert 100 < float(points) < ARTICLE
     assert "array" in with_packages(text).splitlines()[0]
-    assert "p{" not in floats(text_table(["a"], [["word"]]), SCRIPT, "title", [], "tab:x")
+    assert "}p{" not in floats(text_table(["a"], [["word"]]), SCRIPT, "title", [], "tab:x")
 
 
 @given(st.text())

@@ -170,7 +170,7 @@ def test_a_column_of_one_seed_is_marked_in_its_heading_and_a_single_figure_in_it
 ) -> None:
     headings, first, *_ = lines(render_table(table, "markdown"))
     assert headings[2:] == ["bicubic", "linear", "srcnn", "edsr", "vdsr¹"]
-    assert "¹: one training of a method that has chance" in caption_of(table)
+    assert "¹: of one seed, which says nothing about the method." in caption_of(table)
     assert "¹" not in render_table(select(table, ["edsr", "bicubic"]), "markdown")
     for seed in range(3):
         figures = {f"s{number}": {"psnr": 33.0, "ssim": 0.9} for number in range(6)}
@@ -268,7 +268,7 @@ def test_latex_has_its_key_as_notes_and_the_rest_as_a_paragraph(table: Table) ->
     text = render_table(table, "latex")
     float_, rest = text.split(r"\end{table*}", 1)
     assert r"\item Letters: two columns" in float_
-    assert r"\item $^1$: one training" in float_
+    assert r"\item $^1$: of one seed" in float_
     assert "Signatures" not in float_
     assert r"\paragraph{Table~\ref{tab:small}.}" in rest
     assert "Signatures: psnr" in rest

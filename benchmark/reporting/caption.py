@@ -136,7 +136,7 @@ def _one_seed(table: Table) -> list[str]:
     """What the mark of one seed means, where it is printed."""
     if not marks_one_seed(table):
         return []
-    return [f"{ONE_SEED}: one training of a method that has chance; its figure says nothing about the method."]
+    return [f"{ONE_SEED}: of one seed, which says nothing about the method."]
 
 
 def _cells_by_seeds(table: Table) -> dict[int, list[str]]:

@@ -63,7 +63,9 @@ def _with_prefix(number: float | None) -> str:
 
 
 def _three_digits(number: float | None) -> str:
-    """'0.0123', '1.23', '123' or '1,230'; '–' for None."""
+    """'0.0123', '1.23', '123' or '1,230'; '<0.001' for less, '–' for None."""
     if number is None:
         return NO_FIGURE
+    if number < 0.001:
+        return "<0.001"
     return f"{number:,.0f}" if number >= 99.95 else f"{number:#.3g}"

@@ -13,7 +13,7 @@ from .differences import differences_caption
 from .efficiency import efficiency_caption
 from .grid import main_grids, other_grids
 from .html import document, folded, grid_html, statements_html, text_html
-from .latex import best_size, floats, latex, paragraph, prose, tabular, text_table, with_packages
+from .latex import best_size, floats, latex, pages, paragraph, prose, tabular, text_table, with_packages
 from .latex_layout import choose_layout
 from .table import Table
 from .text_tables import Format, TextTable, grid_markdown, markdown
@@ -127,9 +127,8 @@ def _latex(table: Table, extras: list[Extra], transposed: bool, length: CaptionL
         title, *notes = extra.caption(length) or [""]
         set_tables.append((text, best_size(text), prose(title), notes, f"{label}-{extra.name}"))
     if length == "none":
-        parts = [
-            f"{{\\noindent{tabular(text, size, chr(92) + 'linewidth').rstrip()}}}\n" for text, size, *_ in set_tables
-        ]
+        pieces = [(piece, size) for text, size, *_ in set_tables for piece in pages(text, size)]
+        parts = [f"{{\\noindent{tabular(*piece).rstrip()}}}\n" for piece in pieces]
     else:
         parts = [floats(*arguments) for arguments in set_tables]
     if length == "full":
