@@ -145,18 +145,18 @@ def table(protocol: str | None = None, results: str | Path = "results") -> pd.Da
     """The table of a protocol, by default the one run last: rows contrast and scale, columns (method, metric).
 
     `results`: a folder of records, or a pack of them (`bench pack`).
-    The caption is in `.attrs["caption"]`. Warns where cells have no figure (NaN, or a mean over fewer seeds), and names
-    them as the caption does; cells of a method that cannot do the task are not named. Raises BenchError where nothing
-    has been run.
+    The caption is in `.attrs["caption"]`; a notebook shows the frame with letters, bold figures and caption. Warns
+    where cells have no figure (NaN, or a mean over fewer seeds), and names them as the caption does; cells of a method
+    that cannot do the task are not named. Raises BenchError where nothing has been run.
     """
-    from .reporting.data_frames import frame_of
     from .reporting.table import build_table
+    from .reporting.table_frame import table_frame
     from .store.results import Store
 
     built = build_table(Store(Path(results)).view(protocol))
     if gaps := [f"{reason}: {', '.join(cells)}." for reason, cells in built.gaps.items()]:
         warnings.warn("\n".join(gaps), stacklevel=2)
-    return frame_of(built)
+    return table_frame(built)
 
 
 def figure(name: str, protocol: str | None = None, results: str | Path = "results", **options: Any) -> Figure:

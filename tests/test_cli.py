@@ -30,7 +30,7 @@ def test_help_teaches_the_commands() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     for command in ("list", "protocol", "run", "status", "data", "table"):
         assert f"\n  {command} " in text
-    assert "bench table --format latex" in text
+    assert "bench table -o table.tex" in text
 
 
 def test_list_names_everything_with_a_line_each(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

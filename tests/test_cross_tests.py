@@ -566,7 +566,11 @@ def test_a_protocol_without_the_block_has_no_such_table(write_protocol: Write, i
 
 
 @pytest.mark.parametrize(
-    "option", [("--flops",), ("--against", "linear"), ("--metrics", "psnr,ssim"), ("--published",)]
+    "option",
+    [
+        *(("--efficiency",), ("--against", "linear"), ("--metrics", "psnr,ssim"), ("--published",)),
+        *(("--methods", "bicubic"), ("--rows", "T1"), ("--scales", "2"), ("--transpose",)),
+    ],
 )
 def test_options_of_the_main_table_are_refused(made: Path, option: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main, ["table", "--tests", *option, "--results", str(made.parent / "results")])

@@ -136,7 +136,7 @@ def names(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [("table",), ("table", "--format", "latex"), ("table", "--format", "csv"), ("table", "--flops"), ("status",)],
+    [("table",), ("table", "--format", "latex"), ("table", "--format", "csv"), ("table", "--efficiency"), ("status",)],
 )
 def test_a_pack_shows_what_its_folder_shows_byte_for_byte(
     results: Path, packed: Path, command: tuple[str, ...]

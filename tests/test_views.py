@@ -135,9 +135,18 @@ def test_scores_that_are_not_those_of_the_record_leave_their_figure_out_and_name
 def counted(make: Callable[..., Plan]) -> Plan:
     """srcnn is small and worst, edsr larger and better; poan larger still and no better; edsr+ eight times edsr."""
     methods = {"linear": {}, "edsr": {"preset": "tiny"}, "edsr+": {}, "srcnn": {}, "poan": {"preset": "tiny"}}
-    plan = make(methods=methods, training={"track": "equal", **BUDGET})
-    for seed, shift in enumerate((0.0, 1.0)):
-        fill(plan, "edsr", "x2", 33.0 + shift, 0.9, seed, macs_lr24=100_000_000)
+    data = {"dataset": "folder", "contrasts": ["T1"], "split": "split.csv", "plane": "axial", "crop": [2, 24, 24]}
+    plan = make(methods=methods, training={"track": "equal", **BUDGET}, data=data)
+    costs = [
+        {
+            "fit": {**FIT, "seconds": 3600.0, "threads": 4},
+            "seconds_per_volume": 0.0123,
+            "peak_memory_bytes": 700_000_000,
+        },
+        {"fit": {**FIT, "seconds": 7200.0, "threads": 2}, "seconds_per_volume": 0.0063},
+    ]
+    for seed, cost in enumerate(costs):
+        fill(plan, "edsr", "x2", 33.0 + seed, 0.9, seed, macs_lr24=100_000_000, **cost)
     fill(plan, "edsr+", "x2", 33.6, 0.9, macs_lr24=100_000_000)
     fill(plan, "srcnn", "x2", 32.0, 0.9, macs_lr24=7_250_000)
     fill(plan, "poan", "x2", 33.4, 0.9, macs_lr24=400_000_000)
@@ -149,22 +158,27 @@ BUDGET = {"steps": 1000, "batch": 8, "lr_patch": 48, "augment": "dihedral", "lr"
 
 
 def test_quality_against_computation_is_sorted_by_computation_and_marks_the_optimal_methods(counted: Plan) -> None:
-    *_, block, caption, records = render_table(build_table(view(counted)), "markdown", flops=True).split("\n\n")
+    table = build_table(view(counted))
+    *_, block, caption, records = render_table(table, "markdown", efficiency=True).split("\n\n")
     assert lines(block) == [
-        ["contrast", "scale", "method", "psnr", "MACs (LR 24×24)", "training MACs", "parameters", "Pareto"],
-        ["T1", "x2", "srcnn", "32.00", "7.25 M", "696 G", "1.23 M", "yes"],
-        ["T1", "x2", "edsr", "33.50±0.71", "100 M", "9.60 T", "1.23 M", "yes"],
-        ["T1", "x2", "poan", "33.40", "400 M", "38.4 T", "1.23 M", "no"],
-        ["T1", "x2", "edsr+", "33.60", "800 M", "9.60 T", "1.23 M", "yes"],
-        ["T1", "x2", "linear", "34.00", "–", "–", "–", "–"],
+        [
+            *("row", "method", "psnr", "parameters", "MACs (LR 24×24)", "training MACs", "training h", "ms/slice"),
+            *("peak MB", "Pareto"),
+        ],
+        ["T1 x2", "srcnn", "32.00", "1.23 M", "7.25 M", "696 G", "0.0170", "6.17", "512", "yes"],
+        ["T1 x2", "edsr", "33.50±0.71", "1.23 M", "100 M", "9.60 T", "1.50", "4.65", "700", "yes"],
+        ["T1 x2", "poan", "33.40", "1.23 M", "400 M", "38.4 T", "0.0170", "6.17", "512", "no"],
+        ["T1 x2", "edsr+", "33.60", "1.23 M", "800 M", "9.60 T", "0.0170", "6.17", "512", "yes"],
+        ["T1 x2", "linear", "34.00", "–", "–", "–", "–", "6.17", "512", "–"],
     ]
     assert "an estimate for one seed, 3 forward passes × steps × batch × LR pixels" in caption
     assert "MACs are not counted for linear; the Pareto column leaves them out." in caption
-    assert "second" not in caption + block
+    assert "of the machine as much as of the method: a machine, 2 threads (linear, edsr+, srcnn, poan)" in caption
+    assert "; a machine, 2 threads, 4 in the fit or a machine, 2 threads (edsr)." in caption
     assert ["T1 x2", "edsr+", "0", "33.60", "1,234,567", "800,000,000"] in [line[:6] for line in lines(records)]
-    latex = render_table(build_table(view(counted)), "latex", flops=True)
-    assert r"T1 & x2 & edsr & 33.50$\pm$0.71 & 100 M & 9.60 T & 1.23 M & yes \\" in latex
-    assert r"\label{tab:small-flops}" in latex
+    latex = render_table(table, "latex", efficiency=True)
+    assert r"T1 x2 & edsr & 33.50$\pm$0.71 & 1.23 M & 100 M & 9.60 T & 1.50 & 4.65 & 700 & yes \\" in latex
+    assert r"\label{tab:small-efficiency}" in latex
 
 
 def test_where_lower_is_better_the_lowest_are_optimal(make: Callable[..., Plan]) -> None:
@@ -300,9 +314,9 @@ def test_the_command_prints_differences_by_default_and_the_rest_when_asked(fille
     assert "psnr − edsr" in call("--against", "edsr")[1]
     assert "Difference from" not in call("--against", "none")[1]
     assert "Pareto" not in call()[1]
-    assert "Pareto" in call("--flops")[1]
+    assert "Pareto" in call("--efficiency")[1]
     assert call("--format", "csv")[0] == 0
-    for options in (["--flops"], ["--against", "edsr"]):
+    for options in (["--efficiency"], ["--against", "edsr"], ["--caption", "short"]):
         code, text = call("--format", "csv", *options)
         assert code == 2, text
         assert "CSV holds only the main table" in text

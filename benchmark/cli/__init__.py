@@ -12,7 +12,8 @@ from .data import data
 from .figure import figure
 from .packs import pack, unpack
 from .run import rates, run, score
-from .show import check, list_, protocol, status, table
+from .show import check, list_, protocol, status
+from .table import table
 
 
 class _Group(click.Group):
@@ -38,7 +39,7 @@ def main() -> None:
     bench run                                       the demo: embedded data, every method
     bench run --protocol ixi_midslice --data DIR    240 real subjects
     bench run --methods edsr,./mine.py,poan+        a new method beside others; + is the self-ensemble
-    bench table --format latex                      the table of the protocol run last
+    bench table -o table.tex                        the table of the protocol run last
     bench figure quality -o quality.pdf             a figure of it
     """
 

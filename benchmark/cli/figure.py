@@ -61,7 +61,7 @@ def quality(protocol: str | None, results: Path, output: Path | None, against: A
     A panel a row of the table. A point is the mean of the first metric over seeds, with their standard deviation. The
     grey line joins what is Pareto-optimal: nothing is as good at a lower cost. Methods without a count (bicubic,
     linear) are dotted levels. No axis shows seconds, which say as much of the machine as of the method; `bench table
-    --flops` has the figures.
+    --efficiency` has the figures.
 
     \b
     bench figure quality -o quality.pdf

@@ -1,4 +1,4 @@
-"""Commands that only look: list, protocol, check, status and table."""
+"""Commands that only look: list, protocol, check and status."""
 
 from __future__ import annotations
 
@@ -137,66 +137,3 @@ def _row(cell: CellPlan, folder: Readable, standing: Standing) -> dict[str, Any]
     why = "; ".join([*([standing.why] if standing.why else []), *untested])
     row = {**coordinates, "state": standing.state, "why": why or None, "folder": str(folder)}
     return {**row, "tests": tests} if tests else row
-
-
-@click.command()
-@click.option("--protocol", help="Name, path or folder. Default: the protocol run last.")
-@click.option("--format", "format_", type=click.Choice(["markdown", "latex", "csv"]), default="markdown")
-@click.option("--metrics", callback=split_names, help="Metrics of the protocol to show, e.g. psnr,hfen. Default: all.")
-@click.option("--published", is_flag=True, help="Add the figures that papers print for IXI, marked as quoted.")
-@click.option("--against", help="Column to compare the others with, or 'none'. Default: linear, where there is one.")
-@click.option(
-    "--flops", is_flag=True, help="Add quality against multiply-accumulates; Pareto-optimal methods are marked."
-)
-@click.option(
-    "--tests", is_flag=True, help="Print instead how each method does on LR that it was not trained on (block `test`)."
-)
-@RECORDS
-def table(
-    protocol: str | None,
-    format_: Any,
-    metrics: tuple[str, ...],
-    published: bool,
-    against: str | None,
-    flops: bool,
-    tests: bool,
-    results: Path,
-) -> None:
-    """Print the table: rows contrast × scale, columns methods, and its caption.
-
-    A cell shows the protocol's first two metrics, with --published those that papers print, and a second table the
-    others; with --metrics, a cell shows those.
-    Of several seeds it shows the mean ± the standard deviation over them. Columns of a row without a common letter
-    differ; bold is what cannot be told from the best. This needs three seeds of methods that have chance.
-
-    Below it are the contrasts that the protocol fixed beforehand, and the difference of each column from the baseline,
-    in the first metric, with what they say of these networks and of the methods (docs/statistics.md). --flops is in
-    the first metric too. CSV has only the figures, their spread, and the signature of the first
-    metric's convention.
-
-    \b
-    bench table --published                    what papers print, in columns of their own
-    bench table --metrics psnr,ssim --format latex
-    bench table --against edsr                 how far the others are from edsr
-    bench table --flops                        what the quality costs, never in seconds
-    bench table --tests                        other LR: rows trained on, columns tested on, in the first metric
-    """
-    from ..errors import UsageError
-    from ..reporting.cross_tables import render_cross_tests
-    from ..reporting.cross_tests import build_cross_table
-    from ..reporting.differences import find_baseline
-    from ..reporting.render import render_table
-    from ..reporting.table import build_table
-    from ..store.results import Store
-
-    if format_ == "csv" and (flops or against):
-        raise UsageError("CSV holds only the main table; leave out --against and --flops, or choose another --format")
-    if tests and (published or flops or against or len(metrics) > 1):
-        raise UsageError(
-            "--tests is a table of its own, in one metric; combine it with --format and one of --metrics only"
-        )
-    built = build_table(Store(results).view(protocol), metrics, published)
-    if tests:
-        click.echo(render_cross_tests(build_cross_table(built), format_), nl=False)
-        return
-    click.echo(render_table(built, format_, find_baseline(built, against), flops), nl=False)

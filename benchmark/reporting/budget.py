@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..store.plan import RateOrigin
-from ..store.record import DoneRecord, RecipeMark, Resolved
+from ..store.record import DoneRecord, Fit, RecipeMark, Resolved
 from ..system.units import rate_text
 from .rates import EQUAL
 from .table import Table
@@ -17,6 +17,10 @@ _DESCRIBED = {
 """Fields of a recipe that `_aspects` and `_rates` describe, and micro_batch, which changes memory and no step.
 
 Any other field is printed as it is recorded."""
+_FALL = 0.5
+"""dB below an earlier best beyond which a validation curve is called unsteady."""
+_LATE_GAIN = 0.1
+"""dB gained in the last fifth of a training beyond which its budget is called short."""
 
 
 def training_statements(table: Table) -> list[str]:
@@ -39,12 +43,12 @@ def training_statements(table: Table) -> list[str]:
     shared_texts = [next(iter(by_label[name].values())) for name in shared]
     return [
         f"Budget: {'; '.join([f'track {protocol.track}', *shared_texts])}.",
-        *(f"By label: {_grouped(texts, len(trainings))}." for name, texts in by_label.items() if name not in shared),
+        *(f"By label: {grouped(texts, len(trainings))}." for name, texts in by_label.items() if name not in shared),
         _rates(table, {label: _recipe(resolved).lr for label, resolved in trainings.items()}),
         f"Validation: every {protocol.validation_every} steps, on at most {protocol.validation_patches} "
         f"centre crops of {side}×{side} LR pixels. The weights with the best mean PSNR on these crops are kept. "
         "The test set is read once, after training.",
-        f"Inference: {_grouped({label: _inference(record) for label, record in trained.items()}, len(trained))}.",
+        f"Inference: {grouped({label: _inference(record) for label, record in trained.items()}, len(trained))}.",
     ]
 
 
@@ -112,7 +116,7 @@ def _rates(table: Table, rates: dict[str, float]) -> str:
     extremes = (search.values[0], search.values[-1]) if search else ()
     ends = [label for label, rate in rates.items() if origins.get(label) == "search" and rate in extremes]
     end = f" At an end of the values tried: {', '.join(ends)}." if ends else ""
-    return f"{listed}{f'; {_grouped(texts, len(rates))}' if texts else ''}.{end}"
+    return f"{listed}{f'; {grouped(texts, len(rates))}' if texts else ''}.{end}"
 
 
 def _origin_text(table: Table, origin: RateOrigin | None) -> str:
@@ -131,12 +135,57 @@ def _origin_text(table: Table, origin: RateOrigin | None) -> str:
     return texts.get(origin or "", "")
 
 
+def curve_statements(table: Table) -> list[str]:
+    """The trainings in which the divergence guard acted, and those whose validation fell or was still rising."""
+    parts = []
+    if guarded := _guarded(table):
+        parts.append(f"Divergence guard: {'; '.join(guarded)}.")
+    if unsettled := _unsettled(table):
+        parts.append(f"Training curves: {'; '.join(unsettled)}.")
+    return parts
+
+
+def _guarded(table: Table) -> list[str]:
+    """Each training in which the guard acted, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
+    notes = []
+    for cell, fit in _fits(table).items():
+        if fit.skipped_steps:
+            steps = "1 step" if fit.skipped_steps == 1 else f"{fit.skipped_steps} steps"
+            times = {0: "", 1: ", rolled back once"}.get(fit.rollbacks, f", rolled back {fit.rollbacks} times")
+            notes.append(f"{cell} skipped {steps}{times}")
+    return notes
+
+
+def _unsettled(table: Table) -> list[str]:
+    """Each training whose validation PSNR fell, or was still rising, e.g. 'edsr T1 x2 seed 0 fell 0.7 dB below …'."""
+    notes = []
+    for cell, fit in _fits(table).items():
+        parts = []
+        if fit.validation_fall is not None and fit.validation_fall > _FALL:
+            parts.append(f"fell {fit.validation_fall:.1f} dB below its earlier best")
+        if fit.late_gain is not None and fit.late_gain > _LATE_GAIN:
+            parts.append(f"still gained {fit.late_gain:.1f} dB in the last fifth")
+        if parts:
+            notes.append(f"{cell} {' and '.join(parts)}")
+    return notes
+
+
+def _fits(table: Table) -> dict[str, Fit]:
+    """Training, e.g. 'edsr T1 x2 seed 0', → its fit; a self-ensemble's is that of its base."""
+    return {
+        f"{label.removesuffix('+')} {' '.join(row)} seed {record.resolved.seed}": record.fit
+        for (row, label), records in table.records.items()
+        for record in records
+        if record.fit
+    }
+
+
 def _inference(record: DoneRecord) -> str:
     tiles = record.inference
     return f"tiles of {tiles.tile} with overlap {tiles.overlap} LR pixels" if tiles else "whole slices"
 
 
-def _grouped(texts: dict[str, str], labels: int) -> str:
+def grouped(texts: dict[str, str], labels: int) -> str:
     """'loss l1 (edsr, poan); loss mse (srcnn)'; without names for a text that all of the `labels` labels share."""
     by_text: dict[str, list[str]] = {}
     for label, text in texts.items():

@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from ..replication import published as papers
-from ..store.record import DoneRecord, Fit
+from ..store.record import DoneRecord
 from . import budget
 from .claims import ties_statements
+from .grid import ONE_SEED, marks_one_seed
+from .selection import selection_statements
 from .table import Row, Table
 
-_FALL = 0.5
-"""dB below an earlier best beyond which a validation curve is called unsteady."""
-_LATE_GAIN = 0.1
-"""dB gained in the last fifth of a training beyond which its budget is called short."""
+CaptionLength = Literal["full", "short", "none"]
 
 
-def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
-    """Protocol, version, digest, conventions, n, seeds, budget, missing and stale cells, and quoted figures.
+@dataclass(frozen=True)
+class Caption:
+    """What is said of a table, from what is printed at every length to what only the full one has."""
 
-    One statement per line; `mark` is the mark in the headings of quoted columns.
+    title: str
+    """What the figures are."""
+    key: list[str]
+    """How to read their marks."""
+    details: list[str]
+    """How they were made, what they cannot show, and which are missing."""
+
+    def statements(self, length: CaptionLength) -> list[str]:
+        """All that a caption of that length says."""
+        shown = {"full": [self.title, *self.key, *self.details], "short": [self.title, *self.key], "none": []}
+        return shown[length]
+
+
+def caption_of(table: Table) -> str:
+    """The full caption, a statement per line."""
+    return "\n".join(table_caption(table).statements("full"))
+
+
+def table_caption(table: Table, separator: str = "/", mark: str = "[quoted: …]") -> Caption:
+    """Protocol, digest, metrics and n; then seeds, letters, hidden and quoted columns; then all else.
+
+    `separator` stands between the metrics of a cell, and `mark` in the headings of quoted columns.
     """
     protocol = table.view.protocol
     recorded = [record for records in table.records.values() for record in records]
     subjects = sorted({record.n for record in recorded})
-    parts = [
+    title = (
         f"Protocol {protocol.folder}, version {protocol.version}, digest {protocol.digest[:12]}: "
-        f"{protocol.description}",
-        f"Cells: {'/'.join(table.main_metrics)}, mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects.",
+        f"{separator.join(map(table.metric_text, table.main_metrics))}, "
+        f"mean over n = {'/'.join(map(str, subjects)) or '0'} test subjects."
+    )
+    key = [*_seeds(table, recorded), *ties_statements(table), *selection_statements(table)]
+    if table.published:
+        key += _quotes(table, mark)
+    return Caption(title, key, _details(table, recorded))
+
+
+def _details(table: Table, recorded: list[DoneRecord]) -> list[str]:
+    parts = [
+        table.view.protocol.description,
         f"Signatures: {'; '.join(_signatures(table))}.",
         *_infinite(table),
         *_inapplicable(table),
-        *_seeds(table, recorded),
-        *ties_statements(table),
         *budget.training_statements(table),
     ]
     if numbers := _training_subjects(table):
@@ -47,24 +78,13 @@ def caption_of(table: Table, mark: str = "[quoted: …]") -> str:
         parts.append(f"Smaller than the crop and left out: {'; '.join(left_out)}.")
     if grids := _acquired_grids(table):
         parts.append(f"HR is on its acquired grid; medians over the test subjects: {'; '.join(grids)}.")
-    if guarded := _guarded(table):
-        parts.append(f"Divergence guard: {'; '.join(guarded)}.")
-    if unsettled := _unsettled(table):
-        parts.append(f"Training curves: {'; '.join(unsettled)}.")
-    parts += [f"{reason}: {', '.join(cells)}." for reason, cells in table.absent.items()]
-    if table.published:
-        parts += _quotes(table, mark)
-    return "\n".join(parts)
+    parts += budget.curve_statements(table)
+    return parts + [f"{reason}: {', '.join(cells)}." for reason, cells in table.absent.items()]
 
 
 def _signatures(table: Table) -> list[str]:
     """Every metric's signature, with its unit, and its direction where lower is better."""
-    texts = []
-    for label, metric in table.conventions.items():
-        notes = [metric.unit, "" if metric.higher_is_better else "lower is better"]
-        remark = ", ".join(note for note in notes if note)
-        texts.append(f"{label}{f' ({remark})' if remark else ''}: {table.signature(label)}")
-    return texts
+    return [f"{table.metric_text(metric)}: {table.signature(metric)}" for metric in table.conventions]
 
 
 def _infinite(table: Table) -> list[str]:
@@ -95,12 +115,14 @@ def _seeds(table: Table, recorded: list[DoneRecord]) -> list[str]:
     listed = f"Seeds: {', '.join(map(str, seeds)) or 'none'}."
     cells = _cells_by_seeds(table)
     if max(cells, default=1) < 2:
-        return [f"{listed} With one seed, the figures describe these trained networks, not the methods in general."]
+        described = "With one seed, the figures describe these trained networks, not the methods in general."
+        return [f"{listed} {described}", *_one_seed(table)]
     counts = [f"{count} seeds: {', '.join(cells[count])}" for count in sorted(cells)[::-1] if count > 1]
     counts += [f"1 seed, without ±: {', '.join(cells[1])}"] if 1 in cells else []
     parts = [
         f"{listed} A figure over several seeds is their mean ± their sample standard deviation (SD). "
-        f"{'; '.join(counts)}."
+        f"{'; '.join(counts)}.",
+        *_one_seed(table),
     ]
     fewer = [
         f"{label} {' '.join(row)} ({len(records)} of {len(table.seeds[row, label])})"
@@ -108,6 +130,13 @@ def _seeds(table: Table, recorded: list[DoneRecord]) -> list[str]:
         if len(records) < len(table.seeds[row, label])
     ]
     return parts + ([f"Fewer seeds than planned: {', '.join(fewer)}."] if fewer else [])
+
+
+def _one_seed(table: Table) -> list[str]:
+    """What the mark of one seed means, where it is printed."""
+    if not marks_one_seed(table):
+        return []
+    return [f"{ONE_SEED}: of one seed, which says nothing about the method."]
 
 
 def _cells_by_seeds(table: Table) -> dict[int, list[str]]:
@@ -177,41 +206,6 @@ def _acquired_grids(table: Table) -> list[str]:
                 factor = f"a factor of {factors[0]:.2f}×{factors[1]:.2f} of the stored grid"
                 notes[f"{' '.join(row)}: {counts}, {factor}"] = None
     return list(notes)
-
-
-def _guarded(table: Table) -> list[str]:
-    """Each training in which the guard acted, e.g. 'edsr T1 x2 seed 0 skipped 12 steps, rolled back once'."""
-    notes = []
-    for cell, fit in _fits(table).items():
-        if fit.skipped_steps:
-            steps = "1 step" if fit.skipped_steps == 1 else f"{fit.skipped_steps} steps"
-            times = {0: "", 1: ", rolled back once"}.get(fit.rollbacks, f", rolled back {fit.rollbacks} times")
-            notes.append(f"{cell} skipped {steps}{times}")
-    return notes
-
-
-def _unsettled(table: Table) -> list[str]:
-    """Each training whose validation PSNR fell, or was still rising, e.g. 'edsr T1 x2 seed 0 fell 0.7 dB below …'."""
-    notes = []
-    for cell, fit in _fits(table).items():
-        parts = []
-        if fit.validation_fall is not None and fit.validation_fall > _FALL:
-            parts.append(f"fell {fit.validation_fall:.1f} dB below its earlier best")
-        if fit.late_gain is not None and fit.late_gain > _LATE_GAIN:
-            parts.append(f"still gained {fit.late_gain:.1f} dB in the last fifth")
-        if parts:
-            notes.append(f"{cell} {' and '.join(parts)}")
-    return notes
-
-
-def _fits(table: Table) -> dict[str, Fit]:
-    """Training, e.g. 'edsr T1 x2 seed 0', → its fit; a self-ensemble's is that of its base."""
-    return {
-        f"{label.removesuffix('+')} {' '.join(row)} seed {record.resolved.seed}": record.fit
-        for (row, label), records in table.records.items()
-        for record in records
-        if record.fit
-    }
 
 
 def _quotes(table: Table, mark: str) -> list[str]:

@@ -38,7 +38,8 @@ class Claim:
 
 
 def ties(table: Table, row: Row, metric: str) -> Ties:
-    """The tie groups of a row: all pairs of columns that carry a claim, Holm at 5 %."""
+    """The tie groups of a row: all pairs of its columns that carry a claim, shown or not, Holm at 5 %."""
+    table = table.whole
     scored = [column for label in table.labels if (column := column_scores(table, row, label, metric))]
     columns = [column for column in scored if not np.isnan(column.scores.values).any()]
     sign = -1 if table.conventions[metric].higher_is_better else 1
@@ -62,7 +63,8 @@ def ties(table: Table, row: Row, metric: str) -> Ties:
 
 def claims(table: Table) -> list[Claim]:
     """The protocol's contrasts over all complete rows: one family, also those that have no column or no claim yet."""
-    return judged(table, [pooled_contrast(table, table, pair, table.rows) for pair in table.view.protocol.claims])
+    whole = table.whole
+    return judged(whole, [pooled_contrast(whole, whole, pair, whole.rows) for pair in whole.view.protocol.claims])
 
 
 def judged(table: Table, contrasts: list[Contrast]) -> list[Claim]:
@@ -103,20 +105,22 @@ def ties_statements(table: Table) -> list[str]:
     ]
 
 
-def claims_caption(table: Table) -> str:
-    """How the figures of `claims` were made and what they mean."""
+def claims_caption(table: Table) -> list[str]:
+    """How the figures of `claims` were made and what they mean: a title, then statements."""
     protocol, metric = table.view.protocol, table.metrics[0]
     convention = table.conventions[metric]
-    bound = ""
+    statements = [
+        f"Contrasts that the protocol fixed beforehand, in {metric}: every figure of a seed and a subject is first "
+        "averaged over the rows.",
+        NETWORKS,
+        METHODS,
+        "The verdict is about the methods, by Holm at 5 % over this family, those without a claim included; open: "
+        "neither is shown.",
+    ]
     if protocol.equivalence is not None:
         distance = f"±{protocol.equivalence:g} {convention.unit}".rstrip()
-        bound = f" Equivalent within {distance}: two one-sided tests at 5 % (TOST), outside the family."
-    return (
-        f"Contrasts that the protocol fixed beforehand, in {metric}: every figure of a seed and a subject is first "
-        "averaged over the rows. "
-        f"{NETWORKS} {METHODS} The verdict is about the methods, by Holm at 5 % over this family, those without a "
-        f"claim included; open: neither is shown.{bound}"
-    )
+        statements.append(f"Equivalent within {distance}: two one-sided tests at 5 % (TOST), outside the family.")
+    return statements
 
 
 NETWORKS = (

@@ -11,7 +11,7 @@ from .contrasts import Contrast
 from .control import Control, statement
 from .differences import differences
 from .statistics import Estimate
-from .table import Table
+from .table import Row, Table
 from .text_tables import TextTable, markdown
 
 
@@ -37,7 +37,7 @@ def contrast_table(table: Table, contrasts: Sequence[Contrast]) -> TextTable:
 
     rows = []
     for contrast in contrasts:
-        named = [", ".join(map(" ".join, contrast.rows)) or "–"] if several else [*contrast.rows[0]]
+        named = [_rows_text(table, contrast.rows)] if several else [*contrast.rows[0]]
         rows.append(
             [
                 *named,
@@ -51,6 +51,14 @@ def contrast_table(table: Table, contrasts: Sequence[Contrast]) -> TextTable:
         )
     headings = ["rows"] if several else table.row_headings()
     return TextTable([*headings, "columns", metric, "networks (i)", "methods (ii)", "subjects", "seeds"], rows)
+
+
+def _rows_text(table: Table, rows: Sequence[Row]) -> str:
+    """The rows of a contrast: 'T1 x2, T1 x3', 'all 9 rows' or 'all but PD x4', whichever names fewer."""
+    left_out = [row for row in table.whole.rows if row not in rows]
+    if len(rows) > 2 and len(left_out) < len(rows):
+        return f"all but {', '.join(map(' '.join, left_out))}" if left_out else f"all {len(rows)} rows"
+    return ", ".join(map(" ".join, rows)) or "–"
 
 
 def claim_table(table: Table, family: Sequence[Claim]) -> TextTable:

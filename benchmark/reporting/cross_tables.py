@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from .cross_tests import CrossFigure, CrossTable, cross_caption
-from .text_tables import Format, TextTable, booktabs, latex, markdown
+from .html import document, statements_html, text_html
+from .latex import best_size, floats, prose, text_table, with_packages
+from .text_tables import Format, TextTable, markdown
 
 
 def render_cross_tests(cross: CrossTable, format: Format) -> str:
-    """The tests on other LR as Markdown, LaTeX (needs the package booktabs) or CSV, which has every digit."""
+    """The tests on other LR as Markdown, LaTeX, an HTML page, or CSV, which has every digit."""
     if format == "csv":
         return _cross_csv(cross)
-    text, caption = _cross_table(cross), cross_caption(cross)
+    text, name = _cross_table(cross), cross.table.view.protocol.name
+    title, *statements = cross_caption(cross).splitlines()
     if format == "markdown":
-        statements = "\n".join(f"- {statement}" for statement in caption.splitlines())
-        return f"{markdown(text)}\n\n{statements}\n"
-    escaped = TextTable([*map(latex, text.headings)], [[*map(latex, row)] for row in text.rows])
-    return booktabs(escaped, latex(caption.replace("\n", " ")), f"tab:{cross.table.view.protocol.name}-tests")
+        listed = "\n".join(f"- {statement}" for statement in [title, *statements])
+        return f"{markdown(text)}\n\n{listed}\n"
+    if format == "html":
+        return document(f"{name}: tests on other LR", text_html(text, title) + statements_html(statements))
+    set_table = text_table(text.headings, text.rows)
+    return with_packages(floats(set_table, best_size(set_table), prose(title), statements, f"tab:{name}-tests"))
 
 
 _CROSS_HEADINGS = ["contrast", "scale", "method", "trained on"]

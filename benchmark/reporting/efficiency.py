@@ -1,4 +1,7 @@
-"""Quality against computation: the multiply-accumulates behind a table's figures, from records alone. Never seconds."""
+"""What quality costs: parameters, multiply-accumulates, hours, milliseconds and memory, from records alone.
+
+Pareto marks are by multiply-accumulates, never by seconds, which are of a machine.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..store.record import DoneRecord
+from .budget import grouped
 from .statistics import mean, spread
 from .table import Row, Table
 
@@ -21,7 +25,7 @@ _LR_SIDE = 24
 
 @dataclass(frozen=True)
 class Efficiency:
-    """The quality of a cell and the multiply-accumulates it took."""
+    """The quality of a cell and what it took."""
 
     row: Row
     label: str
@@ -34,6 +38,12 @@ class Efficiency:
     training: float | None
     """Multiply-accumulates of one training, by the rule of `training_macs`; None where the loop did not train."""
     parameters: int | None
+    hours: float | None
+    """Hours of one fit, the mean over seeds; None for a method that is not fitted."""
+    slice_seconds: float | None
+    """Seconds to upscale one HR slice, the mean over seeds; None where the number of slices is not recorded."""
+    memory: int
+    """Peak memory in bytes, the largest of all seeds."""
     optimal: bool | None = None
     """Pareto-optimal: nothing in its row is as good at a lower cost, or better at the same. None without a cost."""
 
@@ -59,9 +69,13 @@ def training_macs(record: DoneRecord) -> float | None:
 
 
 def efficiencies(table: Table, against: Against = "macs") -> list[Efficiency]:
-    """Every figure of ours with its cost: rows in the table's order, in a row by cost, those without one last."""
-    cells = [cell for row in table.rows for cell in _with_optimal(table, _row_efficiencies(table, row), against)]
-    return sorted(cells, key=lambda cell: (table.rows.index(cell.row), _rank(cell.cost(against))))
+    """Every figure of ours that is shown: rows in the table's order, in a row by cost, those without one last.
+
+    What is Pareto-optimal is so among all columns of the row, shown or not.
+    """
+    cells = [cell for row in table.rows for cell in _with_optimal(table, _row_efficiencies(table.whole, row), against)]
+    shown = [cell for cell in cells if cell.label in table.labels]
+    return sorted(shown, key=lambda cell: (table.rows.index(cell.row), _rank(cell.cost(against))))
 
 
 def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
@@ -69,10 +83,31 @@ def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
     for label in table.labels:
         if records := table.records.get((row, label)):
             scores, first = [record.metrics[table.metrics[0]] for record in records], records[0]
-            macs, training = inference_macs(label, first), training_macs(first)
-            parameters = first.fit.parameters if first.fit else None
-            cells.append(Efficiency(row, label, mean(scores), spread(scores), macs, training, parameters))
+            cells.append(
+                Efficiency(
+                    row,
+                    label,
+                    mean(scores),
+                    spread(scores),
+                    inference_macs(label, first),
+                    training_macs(first),
+                    first.fit.parameters if first.fit else None,
+                    _mean([record.fit.seconds / 3600 for record in records if record.fit]),
+                    _mean([seconds for record in records if (seconds := slice_seconds(record)) is not None]),
+                    max(record.peak_memory_bytes for record in records),
+                )
+            )
     return cells
+
+
+def slice_seconds(record: DoneRecord) -> float | None:
+    """Seconds to upscale one HR slice: those of a volume by the slices of the crop; None without a crop."""
+    crop = record.resolved.crop
+    return record.seconds_per_volume / crop[0] if crop else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
 
 
 def _rank(cost: int | None) -> float:
@@ -96,21 +131,46 @@ def pareto_optimal(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
 
 
-def efficiency_caption(table: Table) -> str:
-    """What the figures of `efficiencies` are."""
-    uncounted = list(dict.fromkeys(cell.label for cell in efficiencies(table) if cell.macs is None))
+def efficiency_caption(table: Table) -> list[str]:
+    """What the figures of `efficiencies` are: a title, then statements."""
+    cells = efficiencies(table)
+    uncounted = list(dict.fromkeys(cell.label for cell in cells if cell.macs is None))
     parts = [
-        f"Quality ({table.metrics[0]}) against computation, from the same trainings.",
+        f"Quality ({table.metrics[0]}) against what it costs, from the same trainings.",
         "MACs: multiply-accumulates (two FLOPs each) to upscale one LR patch of 24×24; eight forward passes for a "
         "self-ensemble. Not counted: the extra cost of attention on a whole slice, and pixels that overlapping tiles "
         "compute twice.",
         "Training MACs: an estimate for one seed, 3 forward passes × steps × batch × LR pixels of a patch, without "
         "validation.",
+        f"Training h: hours of one fit, validation included; ms/slice: milliseconds to upscale one HR slice; both are "
+        f"means over seeds, and of the machine as much as of the method: {_machines(table)}.",
+        "Peak memory: of the process of a cell, on a GPU what torch allocated there; the largest of the seeds.",
         "Pareto: yes where no other method in the row is as good with fewer MACs, or better with as many.",
-        *(
-            [f"MACs are not counted for {', '.join(uncounted)}; the Pareto column leaves them out."]
-            if uncounted
-            else []
-        ),
     ]
-    return " ".join(parts)
+    if any(cell.slice_seconds is None for cell in cells):
+        parts.append("ms/slice: – where the protocol has no crop, so that the number of slices is not recorded.")
+    if uncounted:
+        parts.append(f"MACs are not counted for {', '.join(uncounted)}; the Pareto column leaves them out.")
+    return parts
+
+
+def _machines(table: Table) -> str:
+    """The devices and CPU threads of fits and of upscaling, e.g. 'AMD EPYC, 1 thread'; by label where they differ."""
+    texts = {}
+    for label in dict.fromkeys(label for _, label in table.records):
+        records = [record for (_, own), records in table.records.items() if own == label for record in records]
+        texts[label] = " or ".join(dict.fromkeys(map(_machine, records)))
+    return grouped(texts, len(texts)) if texts else "no record"
+
+
+def _machine(record: DoneRecord) -> str:
+    """E.g. 'AMD EPYC, 2 threads', and how many the fit had where that is another number."""
+    environment, fit = record.environment, record.fit
+    text = f"{environment.device}, {_threads(environment.threads)}"
+    if fit and fit.threads and fit.threads != environment.threads:
+        return f"{text}, {fit.threads} in the fit"
+    return text
+
+
+def _threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads"

@@ -68,8 +68,18 @@ class Table:
     """(row, quoted column) → the printed figure."""
     published: bool = False
     """Whether quoted figures were requested."""
-    absent: dict[str, list[str]] = field(default_factory=dict)
-    """Reason → the cells that have no figure here; `METHOD_CHANGED` → cells that have one."""
+    absent: dict[str, dict[str, tuple[Row, str] | None]] = field(default_factory=dict)
+    """Reason → the cells that have no figure here, each with its row and label; `METHOD_CHANGED` → cells that have one.
+
+    What is no cell, a damaged plan, has None.
+    """
+    selected_from: Table | None = None
+    """The table that this is a part of (`selection.select`); None for a whole one."""
+
+    @property
+    def whole(self) -> Table:
+        """The table with all rows and columns: letters, bold figures and all other claims are of it."""
+        return self.selected_from or self
 
     def name(self, row: Row) -> Row:
         """A planned row as the table has it: without the degradation where there is one only."""
@@ -102,7 +112,7 @@ class Table:
     @property
     def gaps(self) -> dict[str, list[str]]:
         """Reason → cells without a figure that another run may fill: `absent` without skipped cells."""
-        return {reason: cells for reason, cells in self.absent.items() if reason not in ("Skipped", METHOD_CHANGED)}
+        return {reason: [*cells] for reason, cells in self.absent.items() if reason not in ("Skipped", METHOD_CHANGED)}
 
     @property
     def columns(self) -> list[Column]:
@@ -131,9 +141,20 @@ class Table:
         records = [] if column.source else self.records.get((row, column.name), [])
         return statistics.spread([record.metrics[metric] for record in records])
 
+    def has_one_seed(self, row: Row, label: str) -> bool:
+        """Whether a figure is of one training of a method that has chance: it says nothing about the method."""
+        return self.seeded.get(label, True) and len(self.records.get((row, label), [])) == 1
+
     def figure_text(self, metric: str, value: float) -> str:
         """A figure with the metric's digits; '–' for NaN."""
         return figure_text(value, self.conventions[metric].decimals)
+
+    def metric_text(self, metric: str) -> str:
+        """A metric's label with its unit, and its direction where lower is better: 'psnr (dB)'."""
+        convention = self.conventions[metric]
+        notes = [convention.unit, "" if convention.higher_is_better else "lower is better"]
+        remark = ", ".join(note for note in notes if note)
+        return f"{metric} ({remark})" if remark else metric
 
     def signature(self, metric: str) -> str:
         """`store.signature.signature` of a metric."""
@@ -160,7 +181,7 @@ def build_table(view: View, metrics: Sequence[str] = (), published: bool = False
     names = {row: table.name(row) for row in view.rows}
     table.rows = list(names.values())
     for problem in view.damaged:
-        table.absent.setdefault("Damaged plans", []).append(problem)
+        table.absent.setdefault("Damaged plans", {})[problem] = None
     for planned in view.cells:
         row = names[planned.cell.row]
         table.seeds.setdefault((row, planned.cell.label), set()).add(planned.cell.seed)
@@ -176,7 +197,7 @@ def build_table(view: View, metrics: Sequence[str] = (), published: bool = False
 def _add_cell(table: Table, row: Row, cell: CellPlan, standing: Standing) -> None:
     """Add the figures of a cell, or the reason why it has none."""
     if standing.state == "changed":
-        table.absent.setdefault(METHOD_CHANGED, []).append(str(cell))
+        table.absent.setdefault(METHOD_CHANGED, {})[str(cell)] = row, cell.label
     if standing.done is not None and standing.scores is not None and set(table.metrics) <= set(standing.scores):
         table.records.setdefault((row, cell.label), []).append(standing.done)
         table.scores.setdefault((row, cell.label), {})[cell.seed] = standing.scores
@@ -185,7 +206,7 @@ def _add_cell(table: Table, row: Row, cell: CellPlan, standing: Standing) -> Non
         state = "stale" if standing.done else standing.state
         why = standing.why if standing.state in ("failed", "timeout", "skipped", "damaged") else ""
         reason = f" ({why.splitlines()[0]})" if why else ""
-        table.absent.setdefault(state.capitalize(), []).append(f"{cell}{reason}")
+        table.absent.setdefault(state.capitalize(), {})[f"{cell}{reason}"] = row, cell.label
 
 
 def _add_quotes(table: Table, degradations: dict[Row, str]) -> None:
@@ -213,5 +234,5 @@ def _demand_same_data(table: Table) -> None:
                 if digest_of(record) and digest_of(record) != max(dated)[1]:
                     table.records[row, label].remove(record)
                     reason = f"Left out, made with other {fold} data than the rest of the row"
-                    table.absent.setdefault(reason, []).append(f"{label} {' '.join(row)}")
+                    table.absent.setdefault(reason, {})[f"{label} {' '.join(row)}"] = row, label
     table.records = {key: records for key, records in table.records.items() if records}

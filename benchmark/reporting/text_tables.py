@@ -1,4 +1,4 @@
-"""Tables whose cells are text, as Markdown or LaTeX."""
+"""Tables whose cells are text, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Literal
 
 from tabulate import tabulate
 
-Format = Literal["markdown", "latex", "csv"]
-_LATEX: dict[int, str] = str.maketrans({
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
-    "|": r"\textbar\allowbreak{}", "†": r"$^\dagger$", "±": r"$\pm$", "−": r"$-$",
-})  # fmt: skip
-"""Letter → LaTeX. pandas' Styler escapes the first ten alone, and neither captions nor the parts of a cell."""
+from .grid import FigureGrid, MarkedText, printed
+
+Format = Literal["markdown", "latex", "csv", "html"]
+_RAISED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ")
+"""Letters of ties as they are printed in Markdown."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,15 @@ def markdown(table: TextTable) -> str:
     return tabulate(table.rows, table.headings, "github", disable_numparse=True) if table.rows else ""
 
 
-def booktabs(table: TextTable, caption: str, label: str) -> str:
-    """A LaTeX table; headings, cells and caption are LaTeX already."""
-    import pandas as pd
+def grid_markdown(grid: FigureGrid) -> str:
+    """A grid of figures in GitHub's form, the metrics of a cell with / between."""
+    rows = [
+        [*map(_marked, line.names), *("/".join(map(_marked, printed(figures))) for figures in line.cells)]
+        for line in grid.lines
+    ]
+    return markdown(TextTable([*grid.name_headings, *map(_marked, grid.headings)], rows))
 
-    cells = pd.DataFrame(table.rows, columns=table.headings)
-    return cells.to_latex(index=False, escape=False, caption=caption, label=label, position="tbp")
 
-
-def latex(text: str) -> str:
-    """Plain text with what LaTeX reads escaped."""
-    return text.translate(_LATEX)
+def _marked(cell: MarkedText) -> str:
+    text = f"**{cell.text}**" if cell.bold else cell.full_text
+    return text + cell.spread + cell.raised.translate(_RAISED)

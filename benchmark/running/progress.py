@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -189,12 +188,6 @@ class LiveListener(Listener):
         self._settled += 1
         self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
         self._progress.update(self._cells, completed=self._settled, note=f"{self._settled}/{self._total}")
-
-
-def default_listener() -> Listener:
-    """Bars on a terminal, lines in a pipe."""
-    console = Console(stderr=False)
-    return LiveListener(console) if sys.stdout.isatty() else Listener()
 
 
 def describe(event: Prepared | Upscaled) -> str:

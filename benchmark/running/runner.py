@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..planning.request import Request
+from .listeners import default_listener
 from .outcomes import Outcome
-from .progress import Listener, default_listener
+from .progress import Listener
 from .settings import RunSettings
 from .unchanged import answer_from_plan
 
