@@ -33,7 +33,7 @@ def test_a_page_names_version_and_digest_and_says_what_its_protocol_is_for_costs
 
 @pytest.mark.parametrize(
     ("name", "tables"),
-    [("ixi_midslice", 1), ("ixi_midslice_rates", 1), ("ixi_midslice_equal", 1), ("poan_ablations", 2)],
+    [("ixi_midslice", 1), ("ixi_midslice_rates", 1), ("ixi_midslice_equal", 3), ("poan_readings", 1)],
 )
 def test_a_page_of_results_holds_what_its_commands_print_today(name: str, tables: int) -> None:
     script = docs_script("make_reference")
