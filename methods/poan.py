@@ -181,8 +181,8 @@ class POAB(nn.Module):
         self.concat = options.merge == "concat" and self.channel is not None
         self.out = conv((1 + self.concat) * features, features, 1)
         if options.zero_start:
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)
+            for parameter in self.out.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         merged = spatial = self.spatial(x)

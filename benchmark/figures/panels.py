@@ -70,7 +70,7 @@ def absences(table: Table) -> list[str]:
         if reason == "Damaged plans":
             notes.append(f"{reason}: {len(entries)}.")
         elif reason != METHOD_CHANGED:
-            notes += left_out(reason, _merged_seeds(entries))
+            notes += left_out(reason, _merged_seeds([*entries]))
     return notes
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..method import TorchMethod
 from ..planning.cells import Training
 from ..store.plan import Plan
 from ..system.cache import cache_folder
@@ -101,5 +102,7 @@ def _macs_per_pixel(training: Training) -> float:
 
     if training.broken or training.unsupported or training.recipe is None:
         return 1.0
-    macs = macs_if_possible(training.make_method(), training.task)
+    method = training.make_method()
+    assert isinstance(method, TorchMethod)
+    macs = macs_if_possible(method, training.task)
     return macs / 24**2 if macs else 1.0
