@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table and draw a figure (15 minutes on 2 cores)
+demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table and draw a figure (6 minutes on 2 cores)
 	$(BIN)/bench run --protocol demo
 	$(BIN)/bench table
 	$(BIN)/bench figure visual -o results/visual.png
