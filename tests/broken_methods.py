@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -178,6 +178,19 @@ class FitsTheFirstBatch(NoisyFit):
 
     def upscale(self, scan: Scan, task: Task) -> Array:
         return super().upscale(scan, task) + np.float32(self.offset)
+
+
+# maps
+
+
+class ShowsOneSlice(Sound):
+    def maps(self, scan: Scan, task: Task) -> Mapping[str, Array]:
+        return {"seen": scan.array[0]}
+
+
+class ShowsNothingFinite(Sound):
+    def maps(self, scan: Scan, task: Task) -> Mapping[str, Array]:
+        return {"seen": np.full_like(scan.array, np.nan)}
 
 
 # constants, homogeneous
@@ -365,6 +378,10 @@ BROKEN: dict[str, list[tuple[type[Method], str]]] = {
         (NoisyBuild, "two fits with seed 0 differ"),
     ],
     "other_seed": [(DrawsFromItsSeed, "the output differs by up to"), (FitsTheFirstBatch, "the output differs")],
+    "maps": [
+        (ShowsOneSlice, "map 'seen' must be (slices, rows, columns)"),
+        (ShowsNothingFinite, "map 'seen' has values that are not finite"),
+    ],
     "constants": [(AddsAnOffset, "of constant 7 differ")],
     "homogeneous": [(Clips, "64 times the input")],
     "gradients": [

@@ -26,6 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN_ELSEWHERE = "mrsr_bench.run("
 """test_start.py runs the example that has this, and compares its figures with the command's."""
+VARIABLE = re.compile(r"\$\w+")
 SHELL = ("", "bash", "console")
 FILES = (".py", ".zip", ".yaml", ".csv", ".svg")
 """Endings of files in a command; a word without one is a folder of the reader's, or no path."""
@@ -144,7 +145,16 @@ def commands(block: Block) -> list[list[str]]:
         lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     if block.language == "":
         lines = [line.partition("  ")[0] for line in lines if line.startswith("bench ")]
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [words for line in lines if (words := plain(shlex.split(VARIABLE.sub("1", line), comments=True)))]
+
+
+def plain(words: list[str]) -> list[str]:
+    """The command that a line of a script runs, here or on another machine; nothing for a line of the shell's own."""
+    if not words or words[0] in ("export", "for", "done", "wait"):
+        return []
+    if words[0] == "ssh":
+        return shlex.split(words[2])
+    return words[1:] if words[0] == "srun" else words
 
 
 def parse(words: list[str], complete: bool = True) -> dict[str, object]:

@@ -46,7 +46,7 @@ def draw(
     found = find_scenes(table, rows, subjects, methods)
     regions = [_region(scene, region) for scene in found.scenes]
     with styled():
-        layout = _Layout.of(table, found.scenes, errors)
+        layout = _PanelLayout.of(table, found.scenes, errors)
         foot = Foot.of(_notes(table, found, regions, region is None), table.view.protocol.licence)
         sheet = Sheet(_TOP + sum(layout.scene_height(scene) + _BETWEEN for scene in found.scenes) + foot.height)
         scale = _error_scale(found.scenes, regions) if errors else None
@@ -62,7 +62,7 @@ def draw(
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _PanelLayout:
     """The grid of panels: the whole slice covers `span` × `deep` of them, in its upper left corner."""
 
     columns: int
@@ -72,7 +72,7 @@ class _Layout:
     errors: bool
 
     @classmethod
-    def of(cls, table: Table, scenes: Sequence[Scene], errors: bool) -> _Layout:
+    def of(cls, table: Table, scenes: Sequence[Scene], errors: bool) -> _PanelLayout:
         """The grid that leaves the fewest places empty; few methods get larger panels."""
         count = 2 + max(len(scene.slices) for scene in scenes)
         if errors:
@@ -130,7 +130,7 @@ def _region(scene: Scene, wanted: tuple[int, int, int] | None) -> Region:
 
 
 def _draw_scene(
-    sheet: Sheet, table: Table, scene: Scene, region: Region, layout: _Layout, top: float, scale: float | None
+    sheet: Sheet, table: Table, scene: Scene, region: Region, layout: _PanelLayout, top: float, scale: float | None
 ) -> None:
     truth, side = scene.truth, layout.side
     width = layout.span * side + (layout.span - 1) * GAP
@@ -203,7 +203,7 @@ def _error_scale(scenes: Sequence[Scene], regions: Sequence[Region]) -> float:
     return math.ceil(high / steps) * steps or 1.0
 
 
-def _draw_error_scale(sheet: Sheet, layout: _Layout, scale: float) -> None:
+def _draw_error_scale(sheet: Sheet, layout: _PanelLayout, scale: float) -> None:
     """Below HR and LR of the first scene, which have no errors."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
