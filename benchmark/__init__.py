@@ -109,19 +109,20 @@ def run(
     save_every: float = 60.0,
     deterministic: bool = False,
     threads: int | None = None,
+    shard: tuple[int, int] | None = None,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
 ) -> Outcomes:
     """Train and evaluate methods under a protocol: every cell that is not done yet.
 
-    Parameters are those of `bench run`, whose help explains each. Done cells are kept, failed ones tried again, killed
-    ones resumed. Returns the outcome of every cell of the request: a list that prints as a table. Warns where some
-    are not done, and names them. Raises UsageError for a request that cannot be carried out.
+    Parameters are those of `bench run`, whose help explains each; `shard` is (part, parts). Done cells are kept, failed
+    ones tried again, killed ones resumed. Returns the outcome of every cell of the request: a list that prints as a
+    table. Warns where some are not done, and names them. Raises UsageError for a request that cannot be carried out.
     """
     from .planning.request import Request
     from .running import runner
     from .running.outcomes import Outcomes
-    from .running.settings import RunSettings
+    from .running.settings import RunSettings, Shard
 
     settings = RunSettings(
         data=None if data is None else Path(data),
@@ -132,6 +133,7 @@ def run(
         save_every=save_every,
         deterministic=deterministic,
         threads=threads,
+        shard=Shard(*shard) if shard else None,
         tracking_uri=tracking_uri,
     )
     request = Request(protocol, methods, seeds, scales, limit, steps, lr=lr or {})

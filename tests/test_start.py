@@ -38,7 +38,7 @@ from mrsr_bench.protocol.data_blocks import DegradationSpec
 from mrsr_bench.running import runner
 from mrsr_bench.running.outcomes import Outcome, Outcomes
 from mrsr_bench.running.progress import Listener
-from mrsr_bench.running.settings import RunSettings
+from mrsr_bench.running.settings import RunSettings, Shard
 from mrsr_bench.system import processes
 from mrsr_bench.system.processes import forkserver
 from mrsr_bench.testing.trial import Flaw, Trial
@@ -444,6 +444,7 @@ def test_run_hands_every_argument_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "run", lambda *arguments: calls.append(arguments) or [])
     request = {"seeds": [1], "scales": ["2"], "lr": {"m": 1e-3}, "limit": 3, "steps": 4}
     settings = {"timeout": 5.0, "redo": True, "keep_volumes": True, "save_every": 6.0, "deterministic": True}
+    settings |= {"shard": Shard(2, 3)}
     listener, more = Silent(), {"tracking_uri": "none", **settings}
     assert mrsr_bench.run("p", ["m"], data="d", results="r", listener=listener, **request, **more) == Outcomes()
     assert calls == [(Request("p", ["m"], **request), RunSettings(Path("d"), Path("r"), **more), listener)]
