@@ -61,7 +61,7 @@ FIGURES = [
     Figure(
         "quality",
         f"bench figure quality --results {PACK}",
-        "The first metric against multiply-accumulates, or parameters (`--against parameters`). The line joins what is "
+        "The first metric against multiply-accumulates, or parameters (`--cost parameters`). The line joins what is "
         "Pareto-optimal.",
     ),
     Figure(

@@ -337,7 +337,7 @@ def test_visual_shows_hr_lr_and_every_method_with_the_subjects_figures(shown: Pl
     np.testing.assert_allclose(drawn[2], upright(exhibit_slice(picture_of("fine")[0, ::2, ::2])).hr, atol=0.01)
     content = words(picture)
     assert "T1 x2, fine, slice 7" in content
-    assert "PSNR (dB) / SSIM" in content
+    assert "psnr / ssim" in content
     for text in ("HR", "LR", *PLAIN, "30.50", "0.9300", "35.52", "0.9350", "A", "P", "L", "R", "10 mm"):
         assert text in [drawn_text.get_text() for drawn_text in texts(picture)], text
     assert len(picture.records) == len(PLAIN)

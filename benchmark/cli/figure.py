@@ -54,8 +54,8 @@ def _write(
 
 @figure.command()
 @_drawing
-@click.option("--against", type=click.Choice(["macs", "parameters"]), default="macs", show_default=True)
-def quality(protocol: str | None, results: Path, output: Path | None, against: Any) -> None:
+@click.option("--cost", type=click.Choice(["macs", "parameters"]), default="macs", show_default=True)
+def quality(protocol: str | None, results: Path, output: Path | None, cost: Any) -> None:
     """Quality against multiply-accumulates or parameters.
 
     A panel a row of the table. A point is the mean of the first metric over seeds, with their standard deviation. The
@@ -65,11 +65,11 @@ def quality(protocol: str | None, results: Path, output: Path | None, against: A
 
     \b
     bench figure quality -o quality.pdf
-    bench figure quality --against parameters --results mine.zip
+    bench figure quality --cost parameters --results mine.zip
     """
     from ..figures.quality import draw
 
-    _write("quality", protocol, results, output, lambda table: draw(table, against))
+    _write("quality", protocol, results, output, lambda table: draw(table, cost))
 
 
 @figure.command()

@@ -74,8 +74,8 @@ def draw(
     `subjects` and `methods` choose as for `visual`. Raises UsageError for an unknown name, and BenchError where no cell
     keeps slices, or none keeps maps.
     """
-    found = find_scenes(table, rows, subjects, methods)
-    strips = [_Strip(scene, label) for scene in found.scenes for label, shown in scene.slices.items() if shown.maps]
+    scenes = find_scenes(table, rows, subjects, methods)
+    strips = [_Strip(scene, label) for scene in scenes.shown for label, shown in scene.slices.items() if shown.maps]
     if not strips:
         raise BenchError(
             f"no method of '{table.view.protocol.folder}' shows maps. A method offers them by Method.maps "
@@ -98,7 +98,7 @@ def draw(
             top += height
         foot.draw(sheet)
     title = f"{'; '.join(strip.title for strip in strips)}: maps"
-    records = [record for record in found.records if record.label in {strip.label for strip in strips}]
+    records = [record for record in scenes.records if record.label in {strip.label for strip in strips}]
     return Picture(sheet.figure, title, table, tuple(records), shows_images=True)
 
 

@@ -10,23 +10,20 @@ import numpy as np
 
 from ..errors import BenchError
 from ..reporting.budget import training_pixels
-from ..reporting.table import Row, Table
+from ..reporting.table import Table
 from ..store.record import DoneRecord, RecipeMark
 from ..store.series import TrainingCurve, read_curve
-from ..system.files import DamagedFile
 from .axes import log_axis, plain_axis
 from .labels import short_names
-from .panels import absences, finish, grid, left_out, shown_cells
+from .panels import absences, finish, grid, left_out, marked_line, read_cells, shown_cells
 from .picture import Picture
 from .style import look, styled
 
-Over = Literal["steps", "pixels"]
-OVER: dict[Over, str] = {"steps": "training step", "pixels": "LR pixels in all batches so far"}
+Position = Literal["steps", "pixels"]
+POSITIONS: dict[Position, str] = {"steps": "training step", "pixels": "LR pixels in all batches so far"}
 """What the curves can be drawn over → the title of the axis."""
 _POINTS = 40
 """Most points of a line of losses: a single row of train.csv is noise."""
-_MARKS = 6
-"""Markers on a line, which tell it beside colour and dashes."""
 _FALL = 2.0
 """A validation that lies below the range of all lines by more than so many times this range is cut off."""
 
@@ -49,7 +46,7 @@ class Line:
         return mean
 
 
-def draw(table: Table, over: Over = "steps") -> Picture:
+def draw(table: Table, over: Position = "steps") -> Picture:
     """Loss and validation PSNR over steps, or over LR pixels (`reporting.budget.training_pixels`).
 
     A line is the mean over seeds, its band reaches from the least to the greatest. There is no line for bicubic or
@@ -57,7 +54,8 @@ def draw(table: Table, over: Over = "steps") -> Picture:
     self-ensemble has the curve of its plain label. Curves that are absent or damaged are left out and named below.
     Raises BenchError where no cell has a curve.
     """
-    curves, problems = _curves(table)
+    networks = (cell for cell in shown_cells(table) if cell.record.resolved.recipe and not cell.label.endswith("+"))
+    curves, problems = read_cells(networks, read_curve)
     if not curves:
         raise BenchError(
             f"no cell of '{table.view.protocol.folder}' has a training curve: only networks that the suite's loop has "
@@ -89,7 +87,7 @@ def draw(table: Table, over: Over = "steps") -> Picture:
             above.set_title(" ".join(rows[number]))
             above.set_ylabel(f"training loss ({', '.join(_losses(own))})")
             below.set_ylabel("validation PSNR (dB)")
-            below.set_xlabel(OVER[over])
+            below.set_xlabel(POSITIONS[over])
             log_axis(above.yaxis, [value for line in losses for value in line.values.flat])
             for axes in (above, below):
                 plain_axis(axes.xaxis)
@@ -98,25 +96,7 @@ def draw(table: Table, over: Over = "steps") -> Picture:
         notes = [*left_out("Falls below the panel", falls), *left_out("No curve", problems), *absences(table)]
         finish(figure, legend, notes)
     shown = tuple(record for seeds in curves.values() for record, _ in seeds)
-    return Picture(figure, f"Training loss and validation PSNR over {OVER[over]}", table, shown)
-
-
-def _curves(table: Table) -> tuple[dict[tuple[Row, str], list[tuple[DoneRecord, TrainingCurve]]], list[str]]:
-    """(row, label) → the curves of its seeds, and the cells whose curve is absent or damaged."""
-    curves: dict[tuple[Row, str], list[tuple[DoneRecord, TrainingCurve]]] = {}
-    problems = []
-    for cell in shown_cells(table):
-        if cell.record.resolved.recipe is None or cell.label.endswith("+"):
-            continue
-        try:
-            curve = read_curve(cell.folder, cell.record)
-        except DamagedFile:
-            curve = None
-        if curve is None:
-            problems.append(f"{cell.label} {' '.join(cell.row)} seed {cell.record.resolved.seed}")
-        else:
-            curves.setdefault((cell.row, cell.label), []).append((cell.record, curve))
-    return curves, problems
+    return Picture(figure, f"Training loss and validation PSNR over {POSITIONS[over]}", table, shown)
 
 
 def loss_line(label: str, seeds: Sequence[TrainingCurve], per_step: float = 1) -> Line:
@@ -152,7 +132,7 @@ def _line(label: str, steps: np.ndarray, values: Sequence[np.ndarray], per_step:
     return Line(label, steps[finite] * per_step, stacked[:, finite])
 
 
-def _per_step(record: DoneRecord, over: Over) -> float:
+def _per_step(record: DoneRecord, over: Position) -> float:
     return training_pixels(record.resolved) / _recipe(record).steps if over == "pixels" else 1
 
 
@@ -167,18 +147,7 @@ def _panel(axes: Any, table: Table, lines: Sequence[Line]) -> dict[str, Any]:
     handles = {}
     for number, line in enumerate(lines):
         own = look(table.labels.index(line.label))
-        points = len(line.positions)
-        apart = max(1, points // _MARKS)
-        (handles[line.label],) = axes.plot(
-            line.positions,
-            line.mean,
-            color=own.colour,
-            linestyle=own.line,
-            marker=own.marker,
-            markersize=3.5,
-            markevery=(number * apart // max(1, len(lines)) % apart, apart),
-            linewidth=1,
-        )
+        handles[line.label] = marked_line(axes, line.positions, line.mean, own, number / max(1, len(lines)))
         low, high = line.values.min(axis=0), line.values.max(axis=0)
         axes.fill_between(line.positions, low, high, color=own.colour, alpha=0.2, linewidth=0)
     return handles

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from ..reporting.table import METHOD_CHANGED, Row, Table
 from ..store.record import DoneRecord
-from ..system.files import Readable
+from ..system.files import DamagedFile, Readable
 from .labels import shortened
 from .lettering import printable
-from .style import COLUMN, PAGE, SMALL
+from .style import COLUMN, PAGE, SMALL, Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_Read = TypeVar("_Read")
+_MARKS = 6
+"""Markers on a line, which tell it beside colour and dashes."""
 _GAP = 0.04
 """Inches between legend, panels, note and the sheet's edge."""
 _NAMED = 6
@@ -45,6 +50,40 @@ def shown_cells(table: Table) -> Iterator[ShownCell]:
             for record in sorted(table.records.get((row, label), []), key=lambda record: record.resolved.seed):
                 if place := places[row, label, record.resolved.seed]:
                     yield ShownCell(row, label, record, place.folder)
+
+
+def read_cells(
+    cells: Iterable[ShownCell], read: Callable[[Readable, DoneRecord], _Read | None]
+) -> tuple[dict[tuple[Row, str], list[tuple[DoneRecord, _Read]]], list[str]]:
+    """(row, label) → what `read` gives of each seed, and the cells of which it is absent or damaged."""
+    contents: dict[tuple[Row, str], list[tuple[DoneRecord, _Read]]] = {}
+    problems = []
+    for cell in cells:
+        try:
+            content = read(cell.folder, cell.record)
+        except DamagedFile:
+            content = None
+        if content is None:
+            problems.append(f"{cell.label} {' '.join(cell.row)} seed {cell.record.resolved.seed}")
+        else:
+            contents.setdefault((cell.row, cell.label), []).append((cell.record, content))
+    return contents, problems
+
+
+def marked_line(axes: Any, x: np.ndarray, y: np.ndarray, own: Look, first: float) -> Any:
+    """A thin line with a few markers, the first of them so far along, in parts of their distance; its handle."""
+    apart = max(1, len(x) // _MARKS)
+    (handle,) = axes.plot(
+        x,
+        y,
+        color=own.colour,
+        linestyle=own.line,
+        marker=own.marker,
+        markersize=3.5,
+        markevery=(int(first * apart) % apart, apart),
+        linewidth=1,
+    )
+    return handle
 
 
 def grid(panels: int) -> tuple[int, int, float]:

@@ -123,12 +123,12 @@ def _chosen(free: Sequence[Sequence[NamePlace]]) -> list[NamePlace] | None:
     for _ in range(_ROUNDS):
         chosen: dict[int, NamePlace] = {}
         for index in order:
-            found = next((place for place in free[index] if _fits(place, chosen.values())), None)
-            if found is None:
+            spot = next((place for place in free[index] if _fits(place, chosen.values())), None)
+            if spot is None:
                 order.remove(index)
                 order.insert(0, index)
                 break
-            chosen[index] = found
+            chosen[index] = spot
         else:
             return [chosen[index] for index in range(len(free))]
     return None

@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import BenchError
-from ..reporting.table import Row, Table
-from ..store.record import DoneRecord
+from ..reporting.table import Table
 from ..store.series import read_radial
-from ..system.files import DamagedFile
 from .axes import log_axis, plain_axis
 from .labels import short_names
-from .panels import absences, finish, grid, left_out, shown_cells
+from .panels import absences, finish, grid, left_out, marked_line, read_cells, shown_cells
 from .picture import Picture
 from .style import look, styled
 
-_MARKS = 7
-"""Markers on a line, which tell it beside colour and dashes."""
 _DRAWN = (1 / 96, 0.5)
 """Cycles per HR pixel: above the first band, which holds the mean intensity; below the spectrum's corners."""
 
@@ -36,20 +32,8 @@ def draw(table: Table) -> Picture:
     above which LR holds only what was folded down. Cells whose radial.csv is absent or damaged are left out and named
     below. Raises BenchError where none is left.
     """
-    records = dict[tuple[Row, str], list[DoneRecord]]()
-    energies = dict[tuple[Row, str], list[np.ndarray]]()
-    problems = []
-    for cell in shown_cells(table):
-        try:
-            radial = read_radial(cell.folder, cell.record)
-        except DamagedFile:
-            radial = None
-        if radial is None:
-            problems.append(f"{cell.label} {' '.join(cell.row)} seed {cell.record.resolved.seed}")
-        else:
-            records.setdefault((cell.row, cell.label), []).append(cell.record)
-            energies.setdefault((cell.row, cell.label), []).append(radial)
-    shares = {key: _share(np.mean(seeds, axis=0)) for key, seeds in energies.items()}
+    spectra, problems = read_cells(shown_cells(table), read_radial)
+    shares = {key: _share(np.mean([energies for _, energies in seeds], axis=0)) for key, seeds in spectra.items()}
     rows = [row for row in table.rows if any(row == known and len(share[0]) for (known, _), share in shares.items())]
     if not rows:
         raise BenchError(
@@ -68,7 +52,7 @@ def draw(table: Table) -> Picture:
         for number, (axes, row) in enumerate(zip(panels, rows, strict=False)):
             own = {label: share for (known, label), share in shares.items() if known == row}
             handles |= _panel(axes, table, own)
-            factors = next(found[0].resolved.factors for (known, _), found in records.items() if known == row)
+            factors = next(seeds[0][0].resolved.factors for (known, _), seeds in spectra.items() if known == row)
             _mark_nyquist(axes, factors)
             axes.set_title(" ".join(row))
             axes.set_xlabel("radial frequency (cycles per HR pixel)")
@@ -76,7 +60,7 @@ def draw(table: Table) -> Picture:
                 axes.set_ylabel("error energy / truth energy")
         legend = {names[label]: handles[label] for label in table.labels if label in handles}
         finish(figure, legend, [*left_out("No error by frequency", problems), *absences(table)])
-    shown = tuple(record for found in records.values() for record in found)
+    shown = tuple(record for seeds in spectra.values() for record, _ in seeds)
     return Picture(figure, "Energy of the error by radial frequency, as a share of the truth's energy", table, shown)
 
 
@@ -92,17 +76,7 @@ def _panel(axes: Any, table: Table, shares: Mapping[str, tuple[np.ndarray, np.nd
     handles = {}
     for number, (label, (frequencies, values)) in enumerate(shares.items()):
         own = look(table.labels.index(label))
-        apart = max(1, len(frequencies) // _MARKS)
-        (handles[label],) = axes.plot(
-            frequencies,
-            values,
-            color=own.colour,
-            linestyle=own.line,
-            marker=own.marker,
-            markersize=3.5,
-            markevery=(number * apart // len(shares), apart),
-            linewidth=1,
-        )
+        handles[label] = marked_line(axes, frequencies, values, own, number / len(shares))
     log_axis(axes.yaxis, [value for _, values in shares.values() for value in values])
     plain_axis(axes.xaxis)
     axes.set_xlim(0, _DRAWN[1])

@@ -53,30 +53,30 @@ def draw(table: Table) -> Picture:
     (`reporting.claims.ties`). Bold: not told from the best. A method without a claim has a hollow marker and no letter.
     Raises BenchError where nothing has a figure.
     """
-    ranks = [found for row in table.rows if (found := _row_ranks(table, row)).figures]
+    ranks = [ranking for row in table.rows if (ranking := _row_ranks(table, row)).figures]
     if not ranks:
         raise BenchError(f"no cell of '{table.view.protocol.folder}' has figures yet. Start with: bench run")
-    most = max(len(found.figures) for found in ranks)
+    longest = max(len(ranking.figures) for ranking in ranks)
     with styled():
         from matplotlib.figure import Figure
 
         lines, columns, width = grid(len(ranks))
-        figure = Figure(figsize=(width, lines * (0.55 + _LINE * most)))
+        figure = Figure(figsize=(width, lines * (0.55 + _LINE * longest)))
         pairs = figure.subplots(lines, 2 * columns, squeeze=False).reshape(-1, 2)
         for axes in pairs[len(ranks) :].flat:
             axes.remove()
-        for number, (pair, found) in enumerate(zip(pairs, ranks, strict=False)):
-            _panel(pair[0], table, found)
+        for number, (pair, ranking) in enumerate(zip(pairs, ranks, strict=False)):
+            _panel(pair[0], table, ranking)
             pair[1].axis("off")
             for axes in pair:
-                axes.set_ylim(most - 0.4, -0.6)
+                axes.set_ylim(longest - 0.4, -0.6)
             if number + columns >= len(ranks):
                 pair[0].set_xlabel(table.conventions[table.metrics[0]].title)
         places = _divide(figure, pairs[: len(ranks)], table, ranks)
-        for pair, found in zip(pairs, ranks, strict=False):
-            _strip(pair[1], table, found, places)
+        for pair, ranking in zip(pairs, ranks, strict=False):
+            _strip(pair[1], table, ranking, places)
         finish(figure, {}, [*_notes(ranks), *absences(table)])
-    rows = [found.row for found in ranks]
+    rows = [ranking.row for ranking in ranks]
     shown = tuple(record for (row, _), records in table.records.items() if row in rows for record in records)
     return Picture(figure, f"Methods by {table.metrics[0]}, and which of them cannot be told apart", table, shown)
 
@@ -99,12 +99,12 @@ def bars(labels: Sequence[str], letters: Mapping[str, str]) -> list[Bar]:
     for place, label in enumerate(labels):
         for letter in _split(letters.get(label, "")):
             groups.setdefault(letter, []).append(place)
-    ends, found = list[int](), list[Bar]()
+    ends, drawn = list[int](), list[Bar]()
     for letter, places in sorted(groups.items(), key=lambda group: (group[1][0], len(group[0]), group[0])):
         column = next((number for number, end in enumerate(ends) if end < places[0]), len(ends))
         ends[column : column + 1] = [places[-1]]
-        found.append(Bar(letter, tuple(places), column))
-    return found
+        drawn.append(Bar(letter, tuple(places), column))
+    return drawn
 
 
 def _split(letters: str) -> list[str]:
@@ -140,11 +140,11 @@ def _divide(figure: Any, pairs: Any, table: Table, ranks: Sequence[RowRanks]) ->
     """Give every strip the width that figures and bars need; returns where its columns are, in points from its left."""
     sample = pairs[0][1].text(0, 0, "", fontsize=SMALL, fontweight="bold")
     text = 0.0
-    for value in {value for found in ranks for value in found.figures.values()}:
+    for value in {value for ranking in ranks for value in ranking.figures.values()}:
         sample.set_text(table.figure_text(table.metrics[0], value))
         text = max(text, sample.get_window_extent().width * 72 / figure.dpi)
     sample.remove()
-    columns = max((bar.column + 1 for found in ranks for bar in found.bars), default=0)
+    columns = max((bar.column + 1 for ranking in ranks for bar in ranking.bars), default=0)
     figure.draw_without_rendering()
     left, right = (axes.get_window_extent() for axes in pairs[0])
     whole = (left.width + right.width) * 72 / figure.dpi
@@ -174,11 +174,11 @@ def _strip(axes: Any, table: Table, ranks: RowRanks, columns: Sequence[float]) -
 
 def _notes(ranks: Sequence[RowRanks]) -> list[str]:
     """How the letters are read, and which rows have none."""
-    without = [" ".join(found.row) for found in ranks if not found.ties.letters]
+    without = [" ".join(ranking.row) for ranking in ranks if not ranking.ties.letters]
     if len(without) == len(ranks):
         return ["No row carries claims about methods: no two can be told apart (docs/statistics.md)."]
     return [
         "Methods of a row that share a letter are not told apart (all pairs, Holm at 5 %).",
-        *(["Hollow: no claim."] if any(len(found.ties.letters) < len(found.figures) for found in ranks) else []),
+        *(["Hollow: no claim."] if any(len(ranking.ties.letters) < len(ranking.figures) for ranking in ranks) else []),
         *([f"Rows without claims: {', '.join(without)}."] if without else []),
     ]

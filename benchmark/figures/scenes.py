@@ -38,9 +38,9 @@ class Scene:
 
 @dataclass
 class Scenes:
-    """What was found for a figure, and what was not."""
+    """What a figure shows, and what it cannot."""
 
-    scenes: list[Scene] = field(default_factory=list)
+    shown: list[Scene] = field(default_factory=list)
     records: list[DoneRecord] = field(default_factory=list)
     """Those of the predictions."""
     absent: dict[str, str] = field(default_factory=dict)
@@ -66,9 +66,9 @@ def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labe
     """
     _check("method", labels, table.labels)
     shown = [label for label in table.labels if not labels or label in labels]
-    found, everything = Scenes(), set[str]()
+    scenes, everything = Scenes(), set[str]()
     for row in chosen_rows(table, rows):
-        kept = [item for label in shown if (item := _kept(table, row, label, found))]
+        kept = [item for label in shown if (item := _kept(table, row, label, scenes))]
         if not kept:
             continue
         truth, _ = Counter(item.exhibit.truth for item in kept).most_common(1)[0]
@@ -79,12 +79,12 @@ def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labe
         everything |= set(by_subject)
         for subject in subjects or [list(by_subject)[len(by_subject) // 2]]:
             if numbers := by_subject.get(subject):
-                _add(found, row, subject, numbers[len(numbers) // 2], kept)
+                _add(scenes, row, subject, numbers[len(numbers) // 2], kept)
     if everything:
         _check("subject with slices", subjects, everything)
-    if not found.scenes:
-        raise BenchError(_nothing(table, found))
-    return found
+    if not scenes.shown:
+        raise BenchError(_nothing(table, scenes))
+    return scenes
 
 
 def chosen_rows(table: Table, names: Sequence[str]) -> list[Row]:
@@ -104,8 +104,8 @@ def _check(kind: str, names: Sequence[str], known: Sequence[str] | set[str]) -> 
             raise UsageError(f"the table has no {kind} '{name}'. {did_you_mean(name, known)}")
 
 
-def _kept(table: Table, row: Row, label: str, found: Scenes) -> _Kept | None:
-    """The exhibit of a label's first seed that has one; None, and the reason in `found`, where none has."""
+def _kept(table: Table, row: Row, label: str, scenes: Scenes) -> _Kept | None:
+    """The exhibit of a label's first seed that has one; None, and the reason in `scenes`, where none has."""
     name = f"{label} {' '.join(row)}"
     why = "it keeps no slices" if (row, label) in table.records else "it has no figures"
     for planned in table.view.cells:
@@ -123,29 +123,29 @@ def _kept(table: Table, row: Row, label: str, found: Scenes) -> _Kept | None:
                     continue
                 if exhibit is not None:
                     return _Kept(label, planned.cell.seed, record, exhibit)
-    found.absent[name] = why
+    scenes.absent[name] = why
     return None
 
 
-def _add(found: Scenes, row: Row, subject: str, number: int, kept: Sequence[_Kept]) -> None:
+def _add(scenes: Scenes, row: Row, subject: str, number: int, kept: Sequence[_Kept]) -> None:
     """Add the scene of a subject's slice, with every label that keeps this very slice."""
     slices, seeds = dict[str, ExhibitSlice](), dict[str, int]()
     for item in kept:
         same = [one for one in item.exhibit.slices if (one.subject, one.number) == (subject, number)]
         if same:
             slices[item.label], seeds[item.label] = upright(same[0]), item.seed
-            found.records.append(item.record)
+            scenes.records.append(item.record)
         else:
-            found.absent[f"{item.label} {' '.join(row)}"] = f"it keeps other slices than slice {number} of {subject}"
-    found.scenes.append(Scene(row, subject, slices, seeds))
+            scenes.absent[f"{item.label} {' '.join(row)}"] = f"it keeps other slices than slice {number} of {subject}"
+    scenes.shown.append(Scene(row, subject, slices, seeds))
 
 
-def _nothing(table: Table, found: Scenes) -> str:
+def _nothing(table: Table, scenes: Scenes) -> str:
     """Why there is nothing to show, and what to do."""
     folder = table.view.protocol.folder
     if not table.records:
         return f"no cell of '{folder}' has figures yet. Make some with: bench run"
-    damaged = [why for why in found.absent.values() if "damaged" in why]
+    damaged = [why for why in scenes.absent.values() if "damaged" in why]
     if damaged:
         advice = f"Damaged: {'; '.join(dict.fromkeys(damaged))}. Make them again with: bench run, then bench score"
     elif isinstance(table.view.folder, Path):

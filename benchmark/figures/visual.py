@@ -43,22 +43,22 @@ def draw(
     methods differ most. `errors` adds |prediction − HR|. Raises UsageError for an unknown name or a region outside the
     slice, and BenchError where no cell keeps slices.
     """
-    found = find_scenes(table, rows, subjects, methods)
-    regions = [_region(scene, region) for scene in found.scenes]
+    scenes = find_scenes(table, rows, subjects, methods)
+    regions = [_region(scene, region) for scene in scenes.shown]
     with styled():
-        layout = _PanelLayout.of(table, found.scenes, errors)
-        foot = Foot.of(_notes(table, found, regions, region is None), table.view.protocol.licence)
-        sheet = Sheet(_TOP + sum(layout.scene_height(scene) + _BETWEEN for scene in found.scenes) + foot.height)
-        scale = _error_scale(found.scenes, regions) if errors else None
+        layout = _PanelLayout.of(table, scenes.shown, errors)
+        foot = Foot.of(_notes(table, scenes, regions, region is None), table.view.protocol.licence)
+        sheet = Sheet(_TOP + sum(layout.scene_height(scene) + _BETWEEN for scene in scenes.shown) + foot.height)
+        scale = _error_scale(scenes.shown, regions) if errors else None
         top = _TOP
-        for scene, place in zip(found.scenes, regions, strict=True):
+        for scene, place in zip(scenes.shown, regions, strict=True):
             _draw_scene(sheet, table, scene, place, layout, top, scale)
             top += layout.scene_height(scene) + _BETWEEN
         if scale is not None:
             _draw_error_scale(sheet, layout, scale)
         foot.draw(sheet)
-    title = f"{', '.join(scene.title for scene in found.scenes)}: predictions of {table.view.protocol.name}"
-    return Picture(sheet.figure, title, table, tuple(found.records), shows_images=True)
+    title = f"{', '.join(scene.title for scene in scenes.shown)}: predictions of {table.view.protocol.name}"
+    return Picture(sheet.figure, title, table, tuple(scenes.records), shows_images=True)
 
 
 @dataclass(frozen=True)
@@ -155,23 +155,13 @@ def _draw_scene(
         show_grey(axes, image, truth, region)
         if number == 0:
             mark_scale(axes, truth)
-            sheet.row_of_text(centre, under + 0.02, [(_heading(table, metrics, side), False)])
+            sheet.row_of_text(centre, under + 0.02, [(fitted(" / ".join(metrics), side / POINT), False)])
         if number < len(images):
             continue
         sheet.row_of_text(centre, under + 0.02, _figures(table, scene, label, best))
         if scale is not None:
             axes = sheet.axes(left, under + 1.2 * LINE, side, side)
             show(axes, _error(scene, label), truth, region, cmap="inferno", vmin=0, vmax=scale)
-
-
-def _heading(table: Table, metrics: Sequence[str], side: float) -> str:
-    """What the figures below the panels are, as short as the panel is."""
-    titles = [table.conventions[metric].title for metric in metrics]
-    for words in (titles, [title.split(" (")[0].split(",")[0] for title in titles], metrics):
-        text = " / ".join(words)
-        if fitted(text, side / POINT).endswith(text):
-            return text
-    return fitted(" / ".join(metrics), side / POINT)
 
 
 def _figures(table: Table, scene: Scene, label: str, best: dict[str, frozenset[str]]) -> list[tuple[str, bool]]:
@@ -220,15 +210,15 @@ def _draw_error_scale(sheet: Sheet, layout: _PanelLayout, scale: float) -> None:
     bar.set_label("|prediction − HR|\nof the subject's range of intensities", fontsize=SMALL, labelpad=1)
 
 
-def _notes(table: Table, found: Scenes, regions: Sequence[Region], chosen: bool) -> list[str]:
+def _notes(table: Table, scenes: Scenes, regions: Sequence[Region], chosen: bool) -> list[str]:
     """What a reader must know of the figure."""
     metrics = table.metrics[:2]
-    seeds = sorted({seed for scene in found.scenes for seed in scene.seeds.values()})
+    seeds = sorted({seed for scene in scenes.shown for seed in scene.seeds.values()})
     notes = [
         f"Below each prediction: {' / '.join(metrics)} of the subject's whole test volume, seed "
         f"{', '.join(map(str, seeds))}."
     ]
-    groups = [ties(table, scene.row, metric).best for scene in found.scenes for metric in metrics]
+    groups = [ties(table, scene.row, metric).best for scene in scenes.shown for metric in metrics]
     if any(groups):
         notes.append(
             "Bold: not told apart from the best figure of the row (its tie group, over all subjects and seeds); that "
@@ -239,6 +229,6 @@ def _notes(table: Table, found: Scenes, regions: Sequence[Region], chosen: bool)
     places = "; ".join(dict.fromkeys(region.text for region in regions))
     how = "where the methods differ most" if chosen else "as given"
     notes.append(f"Box: {how} (row, column, size in HR pixels: {places}). LR: nearest neighbour.")
-    if found.absent:
-        notes.append(f"Without an image: {', '.join(found.absent)}.")
+    if scenes.absent:
+        notes.append(f"Without an image: {', '.join(scenes.absent)}.")
     return notes

@@ -15,7 +15,7 @@ from .budget import grouped
 from .statistics import mean, spread
 from .table import Row, Table
 
-Against = Literal["macs", "parameters"]
+CostKind = Literal["macs", "parameters"]
 """What quality may cost: a field of `Efficiency`."""
 _ENSEMBLE = 8
 """Forward passes of a self-ensemble (`self_ensemble`)."""
@@ -47,9 +47,9 @@ class Efficiency:
     optimal: bool | None = None
     """Pareto-optimal: nothing in its row is as good at a lower cost, or better at the same. None without a cost."""
 
-    def cost(self, against: Against) -> int | None:
+    def cost(self, kind: CostKind) -> int | None:
         """The MACs or the parameters; None where they are not known."""
-        return self.macs if against == "macs" else self.parameters
+        return self.macs if kind == "macs" else self.parameters
 
 
 def inference_macs(label: str, record: DoneRecord) -> int | None:
@@ -68,14 +68,14 @@ def training_macs(record: DoneRecord) -> float | None:
     return float(3 * counted * recipe.steps * recipe.batch * recipe.lr_patch**2 / _LR_SIDE**2)
 
 
-def efficiencies(table: Table, against: Against = "macs") -> list[Efficiency]:
+def efficiencies(table: Table, kind: CostKind = "macs") -> list[Efficiency]:
     """Every figure of ours that is shown: rows in the table's order, in a row by cost, those without one last.
 
     What is Pareto-optimal is so among all columns of the row, shown or not.
     """
-    cells = [cell for row in table.rows for cell in _with_optimal(table, _row_efficiencies(table.whole, row), against)]
+    cells = [cell for row in table.rows for cell in _with_optimal(table, _row_efficiencies(table.whole, row), kind)]
     shown = [cell for cell in cells if cell.label in table.labels]
-    return sorted(shown, key=lambda cell: (table.rows.index(cell.row), _rank(cell.cost(against))))
+    return sorted(shown, key=lambda cell: (table.rows.index(cell.row), _rank(cell.cost(kind))))
 
 
 def _row_efficiencies(table: Table, row: Row) -> list[Efficiency]:
@@ -114,13 +114,13 @@ def _rank(cost: int | None) -> float:
     return math.inf if cost is None else cost
 
 
-def _with_optimal(table: Table, cells: Sequence[Efficiency], against: Against) -> list[Efficiency]:
+def _with_optimal(table: Table, cells: Sequence[Efficiency], kind: CostKind) -> list[Efficiency]:
     """The cells of a row, those with a cost told whether they are Pareto-optimal."""
     sign = -1 if table.conventions[table.metrics[0]].higher_is_better else 1
     points = {
         cell.label: (cost, sign * cell.quality)
         for cell in cells
-        if (cost := cell.cost(against)) is not None and not math.isnan(cell.quality)
+        if (cost := cell.cost(kind)) is not None and not math.isnan(cell.quality)
     }
     optimal = dict(zip(points, pareto_optimal(list(points.values())), strict=True))
     return [replace(cell, optimal=optimal.get(cell.label)) for cell in cells]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from ..system.files import DamagedFile, Readable, read_bytes
 from ..system.training_states import CURVE
 from .cell_files import RADIAL
 from .record import DoneRecord
+
+_Series = TypeVar("_Series")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +36,7 @@ def read_curve(folder: Readable, record: DoneRecord) -> TrainingCurve | None:
 
     Raises DamagedFile where the file is not the one that the record names.
     """
-    path = folder / CURVE
-    rows = _read_rows(path, record.checksums.curve)
-    if rows is None:
-        return None
-    try:
-        steps = np.array([int(row["step"]) for row in rows])
-        losses, psnr = (np.array([_number(row.get(name)) for row in rows]) for name in ("loss", "val_psnr"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(path, f"it is no training curve ({error})") from None
-    return TrainingCurve(steps, losses, psnr)
+    return _read(folder / CURVE, record.checksums.curve, _curve)
 
 
 def read_radial(folder: Readable, record: DoneRecord) -> np.ndarray | None:
@@ -51,18 +45,23 @@ def read_radial(folder: Readable, record: DoneRecord) -> np.ndarray | None:
     `scoring.score.radial_errors`, mean over the test subjects. None where the record names none or the file is absent.
     Raises DamagedFile where the file is not the one that the record names.
     """
-    path = folder / RADIAL
-    rows = _read_rows(path, record.checksums.radial)
-    if rows is None:
-        return None
-    try:
-        return np.array([[float(row[name]) for name in ("frequency", "error", "truth")] for row in rows]).reshape(-1, 3)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(path, f"it holds no radial energies ({error})") from None
+    return _read(folder / RADIAL, record.checksums.radial, _energies)
 
 
-def _read_rows(path: Readable, checksum: str | None) -> list[Mapping[str, str]] | None:
-    """The rows of a CSV file below its heading; None where it is absent or has no checksum."""
+Rows = list[dict[str, str]]
+
+
+def _curve(rows: Rows) -> TrainingCurve:
+    losses, psnr = (np.array([_number(row.get(name)) for row in rows]) for name in ("loss", "val_psnr"))
+    return TrainingCurve(np.array([int(row["step"]) for row in rows]), losses, psnr)
+
+
+def _energies(rows: Rows) -> np.ndarray:
+    return np.array([[float(row[name]) for name in ("frequency", "error", "truth")] for row in rows]).reshape(-1, 3)
+
+
+def _read(path: Readable, checksum: str | None, parse: Callable[[Rows], _Series]) -> _Series | None:
+    """What `parse` makes of the rows of a CSV file; None where it is absent or has no checksum. Raises DamagedFile."""
     if checksum is None:
         return None
     try:
@@ -72,9 +71,9 @@ def _read_rows(path: Readable, checksum: str | None) -> list[Mapping[str, str]] 
     if hashlib.sha256(content).hexdigest() != checksum:
         raise DamagedFile(path, "it is not the file that the record names")
     try:
-        return [*csv.DictReader(content.decode("utf-8").splitlines())]
-    except (ValueError, csv.Error) as error:
-        raise DamagedFile(path, str(error)) from None
+        return parse([*csv.DictReader(content.decode("utf-8").splitlines())])
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(path, f"it holds something else ({error})") from None
 
 
 def _number(text: str | None) -> float:
