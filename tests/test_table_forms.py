@@ -317,7 +317,7 @@ def test_no_text_becomes_a_tag(title: str, heading: str, cell: str) -> None:
     page = document(title, text_html(TextTable([heading, "x"], [[cell, cell]]), f"c{title}"))
     outline = Outline(page)
     assert [tag for tag, _ in outline.tags] == [
-        *("html", "head", "meta", "title", "body", "table", "caption", "thead", "tr", "th", "th"),
+        *("html", "head", "meta", "meta", "title", "style", "body", "table", "caption", "thead", "tr", "th", "th"),
         *("tbody", "tr", "th", "td"),
     ]
 

@@ -8,11 +8,26 @@ from html import escape
 from .grid import ONE_SEED, FigureGrid, MarkedText, printed
 from .text_tables import TextTable
 
+_STYLE = """\
+:root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
+body { max-width: 80rem; margin: 2rem auto; padding: 0 1rem }
+table { display: block; overflow-x: auto; margin: 2rem 0 0.6rem; border-collapse: collapse }
+caption { padding-bottom: 0.5rem; font-weight: 600; white-space: nowrap }
+th, td { padding: 0.2rem 0.8rem 0.2rem 0; white-space: nowrap; font-variant-numeric: tabular-nums }
+thead th { border-bottom: 1px solid }
+tbody th { font-weight: normal }
+tbody tr + tr > * { border-top: 1px solid color-mix(in srgb, currentColor 12%, transparent) }
+sup { line-height: 0 }
+ul { max-width: 60rem; padding-left: 1.2rem; font-size: 13px; overflow-wrap: anywhere }
+"""
+
 
 def document(title: str, body: str) -> str:
-    """A whole page."""
+    """A whole page, readable in light and dark and as wide as its reader's window: a wide table scrolls by itself."""
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n</head>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n"
         f"<body>\n{body}</body>\n</html>\n"
     )
 
