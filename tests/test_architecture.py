@@ -33,13 +33,13 @@ FLOORS = {
     "replication": 4,
     "training": 5,
     "reporting": 5,
-    "running": 6,
+    "estimating": 6,
     "figures": 6,
     "testing": 6,
-    "estimating": 7,
-    "__init__": 7,
-    "cli": 8,
-    "__main__": 9,
+    "running": 7,
+    "__init__": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 """Room, which is a folder or a file at the door → its floor. What a room imports lies on floors below its own."""
 LIGHT = [

@@ -18,9 +18,9 @@ from test_estimate import CROPPED, planned, rows
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError
 from mrsr_bench.estimating.costs import Cost, Costs
-from mrsr_bench.estimating.estimate import report
 from mrsr_bench.estimating.probe import probe
 from mrsr_bench.planning.cells import Training
+from mrsr_bench.running.dry_run import report
 from mrsr_bench.store.results import Store
 from mrsr_bench.system.environment import environment
 

@@ -24,13 +24,13 @@ from mrsr_bench.data.folders import open_dataset
 from mrsr_bench.data.preparation import prepare, prepare_protocol
 from mrsr_bench.errors import UsageError
 from mrsr_bench.estimating.costs import Costs
-from mrsr_bench.estimating.estimate import group, report
 from mrsr_bench.planning.cells import Cell, plan_trainings
 from mrsr_bench.planning.planner import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.protocol.data_blocks import DegradationSpec
 from mrsr_bench.protocol.loading import load
 from mrsr_bench.running.decisions import Decision, decide
+from mrsr_bench.running.dry_run import group, report
 from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.scoring.score import score as score_volume
 from mrsr_bench.store.cell_files import SCORES, WEIGHTS, Standing, inspect_cell

@@ -19,13 +19,13 @@ from mrsr_bench import registry
 from mrsr_bench.cli import main
 from mrsr_bench.data.preparation import prepare_protocol
 from mrsr_bench.estimating.costs import RATE, Costs
-from mrsr_bench.estimating.estimate import report
 from mrsr_bench.estimating.needs import DataNeeds
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.planning.cells import Training
 from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.decisions import Decision, decide
+from mrsr_bench.running.dry_run import report
 from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.results import Store
 from mrsr_bench.system.units import size_text

@@ -13,8 +13,7 @@ from plugins import NETWORK, write
 from mrsr_bench import registry
 from mrsr_bench.cli import listing
 from mrsr_bench.method import Task, TorchMethod
-from mrsr_bench.running.worker import macs_if_possible
-from mrsr_bench.training.complexity import count_macs, count_parameters
+from mrsr_bench.training.complexity import count_macs, count_parameters, macs_if_possible
 
 EDSR_40X64 = {"blocks": 40, "features": 64, "res_scale": 1.0}
 RDN_A = {"blocks": 20, "layers": 6, "growth": 32}

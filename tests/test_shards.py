@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from plugins import NETWORK, write
 
 from mrsr_bench.cli import main
+from mrsr_bench.estimating.plan_costs import plan_costs
 from mrsr_bench.planning.planner import make_plan, plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.settings import Shard
-from mrsr_bench.running.shards import dealt, own_trainings, plan_costs, share_of
+from mrsr_bench.running.shards import dealt, own_trainings, share_of
 from mrsr_bench.store.plan import view_of
 
 Write = Callable[..., Path]

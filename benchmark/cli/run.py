@@ -188,9 +188,9 @@ def _carry_out(request: Request, settings: RunSettings, dry_run: bool, probe: bo
 def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
     """What a run of the request would do and take, for people."""
     from ..estimating.costs import Costs
-    from ..estimating.estimate import report
     from ..planning.planner import make_plan, plan_request
     from ..running.decisions import decide
+    from ..running.dry_run import report
     from ..running.shards import own_trainings
     from ..store.results import Store
 

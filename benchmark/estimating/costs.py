@@ -16,13 +16,12 @@ from ..store.record import DoneRecord, Resolved, Tiles
 from ..store.results import Store
 from ..system.cores import threads_to_take
 from ..system.environment import Environment, environment
+from .plan_costs import STEP_PASSES
 from .probe import STEPS, Probe, probe
 
 RATE = 10e12
 """FLOP/s that a GPU is taken to sustain: half of the 19.5 TFLOP/s that NVIDIA states for an A100 in float32, the
 precision of inference and of attention here. Large convolutions, trained in TF32, can be several times faster."""
-_TRAINING = 3
-"""A training step over its forward pass: the gradients of inputs and of weights cost as much again, each."""
 
 Shape = tuple[int, int, int]
 
@@ -210,7 +209,7 @@ def _count(training: Training, shape: Shape | None) -> Cost | None:
     samples = len(training.loaded.split["test"]) * slices // method.slices_per_sample
     try:
         macs, memory = count_training(method, task, recipe, (side, side))
-        train = _TRAINING * recipe.steps * recipe.batch * macs
+        train = STEP_PASSES * recipe.steps * recipe.batch * macs
         test = 2 * samples * count_macs(method, task, (rows, columns)) / RATE / 3600 if shape else None
     except Exception:  # a plugin's network, which may need values
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from ..data.pairs import Pair
 from ..degradation import DEGRADATIONS
 from ..errors import BenchError
-from ..method import Method, Task, TorchMethod
+from ..method import Method, Task
 from ..planning.cells import Cell
 from ..protocol.data_blocks import DegradationSpec
 from ..scoring.score import Case, radial_errors, score
@@ -24,7 +23,6 @@ from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, WEIGHTS, write_record,
 from ..store.record import Checksums, Fit, Part
 from ..system.environment import environment, peak_memory
 from ..system.files import DamagedFile, digest, read_sealed, set_aside, sha256_of
-from ..training.complexity import count_macs
 from ..volumes import nifti_bytes, read_prediction
 from .events import Recorded, Upscaled
 from .exhibits import Exhibits
@@ -201,17 +199,6 @@ def _write_results(
 def means_of(scores: Mapping[str, Mapping[str, float]], metrics: Iterable[str]) -> dict[str, float]:
     """Metric → its mean over the subjects of subject → metric → value."""
     return {name: float(np.mean([values[name] for values in scores.values()])) for name in metrics}
-
-
-def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
-    """`count_macs`; where the network needs values, with real zeros; None where it cannot take such a sample at all.
-
-    No score depends on this figure, so nothing that a network does here may end its run.
-    """
-    for device in ("meta", "cpu"):
-        with contextlib.suppress(Exception):
-            return count_macs(method, task, device=device)
-    return None
 
 
 def _identity(held: HeldJob, cell: Cell, pairs: Sequence[Pair]) -> str:

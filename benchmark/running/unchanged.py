@@ -46,7 +46,8 @@ def _cells(view: View, shard: Shard | None) -> Sequence[PlannedCell] | None:
     """The cells of a plan, or of a shard of it; None where it is not known yet which these are."""
     if shard is None:
         return view.cells
-    from .shards import known_costs, share_of
+    from ..estimating.plan_costs import known_costs
+    from .shards import share_of
 
     costs = known_costs(view.last)
     if costs is None:

@@ -23,9 +23,10 @@ from ..store.record import AnyRecord, DoneRecord
 from ..store.weights import read_weights
 from ..system.files import DamagedFile, remove_leftovers, set_aside
 from ..system.memory import keep_freed_memory
+from ..training.complexity import macs_if_possible
 from .cross_testing import make_test
 from .decisions import Decision, decide, is_stale
-from .evaluation import Predictor, Provenance, evaluate, find_kept_volumes, macs_if_possible
+from .evaluation import Predictor, Provenance, evaluate, find_kept_volumes
 from .events import Event, Prepared
 from .fitting import fit, take_threads
 from .job import HeldJob, Job

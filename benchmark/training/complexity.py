@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -36,6 +37,17 @@ def count_macs(method: TorchMethod, task: Task, lr: Sequence[int] = (24, 24), de
     depends on no weights; a network that needs values in building or running raises there, and may count on "cpu".
     """
     return _macs(method, _build(method, task, device), lr, device)
+
+
+def macs_if_possible(method: TorchMethod, task: Task) -> int | None:
+    """`count_macs`; where the network needs values, with real zeros; None where it cannot take such a sample at all.
+
+    No score depends on this figure, so nothing that a network does here may end its run.
+    """
+    for device in ("meta", "cpu"):
+        with contextlib.suppress(Exception):
+            return count_macs(method, task, device=device)
+    return None
 
 
 def _parameters(network: nn.Module) -> int:

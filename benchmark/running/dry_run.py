@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..estimating.costs import RATE, Cost, Costs
+from ..estimating.needs import DataNeeds, Folds
 from ..planning.cells import Cell, Training
 from ..protocol.loading import Loaded
-from ..running.decisions import ACTING, Decision
 from ..system.units import size_text
-from .costs import RATE, Cost, Costs
-from .needs import DataNeeds, Folds
+from .decisions import ACTING, Decision
 
 _ENSEMBLE = 8
 
