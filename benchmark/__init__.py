@@ -109,6 +109,8 @@ def run(
     save_every: float = 60.0,
     deterministic: bool = False,
     threads: int | None = None,
+    parallel: int = 1,
+    gpus_per_cell: float = 1.0,
     shard: tuple[int, int] | None = None,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
@@ -133,6 +135,8 @@ def run(
         save_every=save_every,
         deterministic=deterministic,
         threads=threads,
+        parallel=parallel,
+        gpus_per_cell=gpus_per_cell,
         shard=Shard(*shard) if shard else None,
         tracking_uri=tracking_uri,
     )

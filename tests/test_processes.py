@@ -128,9 +128,8 @@ def test_an_error_drops_what_has_not_begun() -> None:
 
 
 def test_threads_are_no_more_than_the_usable_cores_and_share_no_core_with_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrsr_bench.system import parallel
 
-    monkeypatch.setattr(parallel, "usable_cores", lambda: {0, 3, 5})
+    monkeypatch.setattr(cores, "usable_cores", lambda: {0, 3, 5})
     for most, expected in ((None, 3), (2, 2), (8, 3)):
         with thread_pool(most, one_blas_thread=True) as pool:
             assert pool._max_workers == expected  # type: ignore[attr-defined]

@@ -18,7 +18,8 @@ from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Ended, Event, Progressed, Started, Upscaled
 from mrsr_bench.running.outcomes import Outcome
-from mrsr_bench.running.progress import Listener, LiveListener, RecentPace, position, readings
+from mrsr_bench.running.pace import RecentPace
+from mrsr_bench.running.progress import Listener, LiveListener, position, readings
 
 STARTED = Started()
 STEP = Progressed(step=50, steps=200, loss=0.0125, seconds=10.0)
@@ -50,7 +51,7 @@ def lines(
 
     def tell(*events: Event) -> list[str]:
         listener = Listener()
-        listener.planned([training.base], [])
+        listener.planned([training.base], [], {})
         for event in events:
             listener.event(training, event)
         return capsys.readouterr().out.splitlines()
@@ -106,7 +107,7 @@ def shown_by(training: Training, *events: Event, width: int = 100) -> list[str]:
     """The lines of a terminal that a run of one cell writes, without colours."""
     text = io.StringIO()
     with LiveListener(Console(file=text, force_terminal=True, width=width)) as listener:
-        listener.planned([training.base], [Outcome(training.base, "skipped", "only by 3")])
+        listener.planned([training.base], [Outcome(training.base, "skipped", "only by 3")], {})
         for event in events:
             listener.event(training, event)
             listener._progress.refresh()
@@ -118,7 +119,13 @@ def shown_by(training: Training, *events: Event, width: int = 100) -> list[str]:
 
 def test_a_terminal_shows_all_cells_and_the_running_one(training: Training) -> None:
     shown = "\n".join(shown_by(training, STARTED, STEP))
-    for part in ("skipped: only by 3", "0/1", "step 50/200\n  loss 0.0125\n", "1/1", "done  psnr 30.0000"):
+    for part in (
+        "skipped: only by 3",
+        " 0 done  1 to do",
+        "step 50/200\n  loss 0.0125\n",
+        " 1 done  0 to do",
+        "done  psnr 30.0000",
+    ):
         assert part in shown
 
 

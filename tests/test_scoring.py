@@ -25,7 +25,6 @@ from mrsr_bench.scoring.metrics.null_space import range_part
 from mrsr_bench.scoring.metrics.ssim import ssim_map
 from mrsr_bench.scoring.protocol_metrics import METRICS, make_metric, metric_class
 from mrsr_bench.scoring.score import Case, radial_errors, score
-from mrsr_bench.system import parallel
 from mrsr_bench.volumes import Grid
 
 MODEST = settings(max_examples=30, deadline=None)
@@ -156,7 +155,7 @@ def test_the_number_of_cores_changes_no_bit(unit: str, monkeypatch: pytest.Monke
         chosen["ssim3"] = {"metric": "ssim", "dims": 3, **SSIM}
     found = []
     for cores in (1, 2, 7):
-        monkeypatch.setattr(parallel, "usable_cores", lambda cores=cores: set(range(cores)))
+        monkeypatch.setattr("mrsr_bench.system.cores.usable_cores", lambda cores=cores: set(range(cores)))
         found.append(score(prediction, case(truth, WHOLE), convened(chosen, unit, rounding="stored")))
     assert found[0] == found[1] == found[2]
 

@@ -59,6 +59,23 @@ _RUNNING = (
         "free cores at its start. A resumed training takes as many as before.",
     ),
     click.option(
+        "--parallel",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Trainings that run side by side, each with an N-th part of the cores. One waits where memory does not "
+        "suffice, or a GPU is not free.",
+    ),
+    click.option(
+        "--gpus-per-cell",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="With --parallel on a machine with GPUs: the part of a GPU that a training counts as, e.g. 0.5 for two "
+        "on each.",
+    ),
+    click.option(
         "--shard",
         callback=parse_shard,
         metavar="PART/PARTS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,11 @@ from .probe import STEPS, Probe, probe
 RATE = 10e12
 """FLOP/s that a GPU is taken to sustain: half of the 19.5 TFLOP/s that NVIDIA states for an A100 in float32, the
 precision of inference and of attention here. Large convolutions, trained in TF32, can be several times faster."""
+
+PROCESS_BYTES = 600_000_000
+"""A process that evaluates bicubic on single slices peaks at 490 MB, and small networks at 560 to 690 MB."""
+VOXEL_BYTES = 80
+"""Scoring a volume of 96 × 240 × 240 voxels by all metrics of `ixi_all` takes 74 bytes a voxel."""
 
 Shape = tuple[int, int, int]
 
@@ -75,6 +81,16 @@ class Costs:
             self._counts[key] = _count(training, shape)
         counted = self._counts[key]
         return self._recorded(training, counted) or self._probed(training, shape, counted) or counted
+
+    def host_memory(self, training: Training, shape: Shape | None) -> int:
+        """Bytes of the machine's memory that a training's process takes at its peak, by a record, else roughly.
+
+        Roughly: a process that does nothing, the scoring of a volume, and on a CPU what the training keeps.
+        """
+        cost, voxels = self.of(training, shape), math.prod(shape or (0,))
+        if cost and cost.source == "records" and not self._on_gpu:
+            return cost.memory
+        return PROCESS_BYTES + VOXEL_BYTES * voxels + (cost.memory if cost and not self._on_gpu else 0)
 
     @cached_property
     def machine(self) -> str:

@@ -15,7 +15,7 @@ from ..system.files import DamagedFile, digest, read_sealed, remove_leftovers, w
 
 COSTS = "costs"
 STEP_PASSES = 3
-"""Forward passes that a training step costs: one, and as much again for the gradients of inputs and for those of weights."""
+"""Forward passes that a training step costs: its own, and as much again for each kind of gradient (inputs, weights)."""
 
 
 def known_costs(plan: Plan) -> dict[str, float] | None:

@@ -6,7 +6,7 @@ run holds is left to it, and looked at once more when all else is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from ..store.locks import Held, Hold, LeaseLost, hold, lock_problem
 from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.record import DoneRecord, UndoneRecord
 from ..store.results import Store
+from .admission import make_admission
 from .decisions import Decision, decide
 from .events import Ended, Progressed
 from .job import Job
@@ -33,9 +34,15 @@ class Driver:
     """Carries out one command: its jobs, one after another."""
 
     def __init__(
-        self, loaded: Loaded, trainings: Sequence[Training], settings: RunSettings, listener: Listener
+        self,
+        loaded: Loaded,
+        trainings: Sequence[Training],
+        settings: RunSettings,
+        listener: Listener,
+        costs: Mapping[str, float] | None = None,
     ) -> None:
-        self._loaded, self._settings, self._listener = loaded, settings, listener
+        """`costs`: folder of each training's plain cell → its cost, in any one unit; None: all cost the same."""
+        self._loaded, self._settings, self._listener, self._costs = loaded, settings, listener, costs
         self._store = Store(settings.results)
         self._jobs = [Job(training, settings) for training in trainings]
         self._planned: dict[Cell, Decision] = {}
@@ -47,13 +54,18 @@ class Driver:
         ready, held = self._plan()
         listener, tracking_uri = self._listener, self._settings.tracking_uri
         with listener, Mirror(self._store.results, tracking_uri, listener.warn) as mirror:
-            listener.planned(self._open_cells(*ready, *held), list(self._settled.values()))
+            open_jobs = [*ready, *held]
+            costs = {job.training.base: self._cost(job) for job in open_jobs}
+            listener.planned(self._open_cells(*open_jobs), list(self._settled.values()), costs)
             if ready and (reason := lock_problem(self._store.runs)):
                 listener.warn(f"{self._store.runs} has no locks ({reason}): leases keep runs apart")
             mirror.sync(cell for job in self._jobs for cell in self._mirrored_cells(job))
             held += self._work(ready, mirror)
             self._leave(self._work_on_held(held, mirror))
         return [self._settled[cell] for job in self._jobs for cell in job.training.cells]
+
+    def _cost(self, job: Job) -> float:
+        return 1.0 if self._costs is None else self._costs[job.training.base.folder.as_posix()]
 
     def _plan(self) -> tuple[list[Job], list[Job]]:
         """The jobs that need a process, and those that another run works on; the other cells are settled."""
@@ -89,7 +101,9 @@ class Driver:
         from .executors.local import LocalExecutor
 
         held = []
-        for job, event in LocalExecutor(self._settings.timeout).run(jobs):
+        admission = make_admission(self._loaded, self._settings, self._listener.say)
+        executor = LocalExecutor(admission, self._settings.parallel, self._settings.timeout)
+        for job, event in executor.run(jobs):
             if isinstance(event, Progressed):
                 mirror.follow(self._mirrored_cells(job)[0])
             elif isinstance(event, Ended):

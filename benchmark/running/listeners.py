@@ -12,25 +12,25 @@ from .events import Event, Prepared, Progressed, Upscaled
 from .progress import Listener, LiveListener
 
 if TYPE_CHECKING:
-    from ..planning.cells import Training
-    from .outcomes import Outcome
+    from ..planning.cells import Cell, Training
 
 _DRAW_SECONDS = 0.5
 """At least so long between two drawings of a notebook's output that only say how far a cell is."""
 
 
 class NotebookListener(Listener):
-    """The same in a notebook: one output, whose last line says what the running cell does and changes as it goes."""
+    """The same in a notebook: one output, whose last lines say what the running cells do and change as they go."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[str] = []
-        self._running = ""
+        self._work: dict[Cell, str] = {}
+        """What each training that runs does now."""
         self._handle: Any = None
         self._shown = 0.0
 
     def __exit__(self, *_: Any) -> None:
-        self._running = ""
+        self._work.clear()
         self._show()
 
     def say(self, text: str) -> None:
@@ -40,23 +40,20 @@ class NotebookListener(Listener):
     def event(self, training: Training, event: Event) -> None:
         match event:
             case Prepared() | Progressed() | Upscaled():
-                self._running = f"    {self._progress_text(event)}"
+                self._follow(training, event)
+                self._work[training.base] = f"    {self._progress_text(training, event)}"
                 if time.monotonic() - self._shown > _DRAW_SECONDS:
                     self._show()
             case _:
-                self._running = ""
+                self._work.pop(training.base, None)
                 super().event(training, event)
-
-    def settled(self, outcome: Outcome) -> None:
-        self._running = ""
-        super().settled(outcome)
 
     def _show(self) -> None:
         """Draw the output anew; the first call makes it."""
         from IPython.display import display
 
         self._shown = time.monotonic()
-        content = {"text/plain": "\n".join([*self._lines, *([self._running] if self._running else [])])}
+        content = {"text/plain": "\n".join([*self._lines, *self._work.values()])}
         if self._handle is None:
             self._handle = display(content, raw=True, display_id=True)
         else:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
@@ -15,23 +14,24 @@ from rich.text import Text
 
 from ..system.units import duration_text, figure_text, size_text, with_prefix
 from .events import Ended, Event, Prepared, Progressed, Recorded, Started, Upscaled, Warned
+from .pace import RecentPace, RunPace
 
 if TYPE_CHECKING:
-    from ..planning.cells import Training
-    from .outcomes import LabelledCell, Outcome
+    from ..planning.cells import Cell, Training
+    from .outcomes import Outcome
 
 _LINE_SECONDS = 10.0
-_PACE_ROWS = 40
-"""Rows of a training, of about 200, whose pace tells the time left: enough to even out validations."""
 
 
 class Listener:
     """Is told everything that happens in a run; prints plain lines."""
 
     def __init__(self) -> None:
-        self._total = self._settled = 0
-        self._last_line = 0.0
-        self._pace = RecentPace()
+        self._total = self._good = self._bad = 0
+        self._pace = RunPace({})
+        self._running: dict[Cell, RecentPace] = {}
+        """The plain cell of each training that runs."""
+        self._last_lines: dict[Cell, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +49,9 @@ class Listener:
         """Something that costs no result."""
         self.say(f"warning: {text}")
 
-    def planned(self, cells: Sequence[LabelledCell], settled: Sequence[Outcome]) -> None:
-        """The cells that will run, and those that need not."""
-        self._total = len(cells)
+    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome], costs: Mapping[Cell, float]) -> None:
+        """The cells that will run, those that need not, and the cost of each training by its plain cell."""
+        self._total, self._pace = len(cells), RunPace(costs)
         done = [outcome for outcome in settled if outcome.state == "done"]
         if done:
             self.say(f"{len(done)} cells are done and kept")
@@ -60,17 +60,19 @@ class Listener:
                 self.say(f"{outcome.cell}: {outcome.state}: {outcome.message}")
 
     def event(self, training: Training, event: Event) -> None:
-        """An event of the running training."""
+        """An event of a training that runs."""
+        self._follow(training, event)
         match event:
             case Started():
-                self._pace = RecentPace()
-                self.say(f"[{self._settled + 1}/{self._total}] {training.base}")
+                number = self._good + self._bad + len(self._running)
+                note = self._note(", ", "failed", "left")
+                self.say(f"[{number}/{self._total}] {training.base}{f'  ({note})' if note else ''}")
             case Warned():
-                self.warn(event.message)
+                self.warn(f"{self._name(training)}{event.message}")
             case Prepared() | Progressed() | Upscaled():
-                text = self._progress_text(event)
-                if time.monotonic() - self._last_line > _LINE_SECONDS:
-                    self._last_line = time.monotonic()
+                text = self._progress_text(training, event)
+                if time.monotonic() - self._last_lines.get(training.base, 0.0) > _LINE_SECONDS:
+                    self._last_lines[training.base] = time.monotonic()
                     self.say(f"    {text}")
             case Ended(state="held"):
                 self.say(f"    {event.message}; it is left for later")
@@ -79,38 +81,44 @@ class Listener:
             case _:
                 assert_never(event)
 
-    def _progress_text(self, event: Prepared | Progressed | Upscaled) -> str:
-        if not isinstance(event, Progressed):
-            return describe(event)
-        return "  ".join([position(event), *readings(*self._pace.complete(event))])
-
     def settled(self, outcome: Outcome) -> None:
-        """A cell has its record."""
-        self._settled += 1
-        self.say(f"    {outcome.cell.label}: {outcome.state}  {figures(outcome)}")
+        """A cell has its record, or is left."""
+        self._count(outcome)
+        name = str(outcome.cell) if len(self._running) > 1 else outcome.cell.label
+        self.say(f"    {name}: {outcome.state}  {figures(outcome)}")
 
+    def _follow(self, training: Training, event: Event) -> None:
+        """Keep what later lines need."""
+        self._pace.follow(training, event)
+        if isinstance(event, Started):
+            self._running[training.base] = RecentPace()
+        elif isinstance(event, Ended):
+            self._pace.end(training)
+            self._running.pop(training.base, None)
 
-class RecentPace:
-    """What a single event of a training lacks: the last validation, and the time left at the recent pace."""
+    def _count(self, outcome: Outcome) -> None:
+        self._good, self._bad = self._good + outcome.good, self._bad + (not outcome.good)
 
-    def __init__(self) -> None:
-        self._val_psnr: float | None = None
-        self._rows: deque[tuple[int, float]] = deque(maxlen=_PACE_ROWS)
+    def _note(self, separator: str, *parts: str) -> str:
+        """What is known of the whole run, of: cells done, failed (and the like), to do; time left."""
+        seconds = self._pace.seconds_left
+        texts = {
+            "done": f"{self._good} done",
+            "failed": f"{self._bad} failed" if self._bad else "",
+            "to do": f"{self._total - self._good - self._bad} to do",
+            "left": f"{duration_text(seconds)} left" if seconds is not None else "",
+        }
+        return separator.join(texts[part] for part in parts if texts[part])
 
-    def complete(self, event: Progressed) -> tuple[Progressed, float | None]:
-        """The event with the last `val_psnr`, and the seconds left, where they are known.
+    def _name(self, training: Training) -> str:
+        """'poan T1 x2 bicubic seed 0: ' where several trainings run, else ''."""
+        return f"{training.base}: " if len(self._running) > 1 else ""
 
-        The pace is that of this process, validations included. `seconds` of a resumed training also counts those of
-        an earlier process, which may have been faster or slower.
-        """
-        self._val_psnr = event.val_psnr if event.val_psnr is not None else self._val_psnr
-        seconds_left = None
-        if event.steps and event.seconds is not None:
-            self._rows.append((event.step, event.seconds))
-            (first_step, start), (last_step, end) = self._rows[0], self._rows[-1]
-            if last_step > first_step:
-                seconds_left = (end - start) / (last_step - first_step) * (event.steps - last_step)
-        return event.model_copy(update={"val_psnr": self._val_psnr}), seconds_left
+    def _progress_text(self, training: Training, event: Prepared | Progressed | Upscaled) -> str:
+        if not isinstance(event, Progressed):
+            return f"{self._name(training)}{describe(event)}"
+        pace = self._running.setdefault(training.base, RecentPace())
+        return self._name(training) + "  ".join([position(event), *readings(*pace.complete(event))])
 
 
 class _TaskColumn(TextColumn):
@@ -137,13 +145,14 @@ class _Bars(Progress):
 
 
 class LiveListener(Listener):
-    """The same on a terminal: bars for all cells and for the running one."""
+    """The same on a terminal: a bar for all cells and one for each that runs."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         columns = (_TaskColumn(), BarColumn(bar_width=16), TextColumn("{task.fields[note]}"))
         self._progress = _Bars(*columns, console=console)
-        self._cells = self._running = TaskID(0)
+        self._all: TaskID | None = None
+        self._bars: dict[Cell, TaskID] = {}
 
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
@@ -151,43 +160,54 @@ class LiveListener(Listener):
     def say(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)
 
-    def planned(self, cells: Sequence[LabelledCell], settled: Sequence[Outcome]) -> None:
-        super().planned(cells, settled)
+    def planned(self, cells: Sequence[Cell], settled: Sequence[Outcome], costs: Mapping[Cell, float]) -> None:
+        super().planned(cells, settled, costs)
         if cells:
             self._progress.start()
-            self._cells = self._progress.add_task("all cells", total=len(cells), note=f"0/{len(cells)}")
+            self._all = self._progress.add_task("all cells", total=len(cells), note="")
+            self._show_all()
 
     def event(self, training: Training, event: Event) -> None:
+        self._follow(training, event)
         self._progress.figures = ""
         match event:
             case Started():
-                self._pace = RecentPace()
-                self._running = self._progress.add_task(str(training.base), total=None, note="")
+                self._bars[training.base] = self._progress.add_task(str(training.base), total=None, note="")
             case Progressed():
-                self._progress.figures = "  ".join(readings(*self._pace.complete(event)))
-                self._advance(event.step, event.steps, position(event))
+                figures, note = readings(*self._running[training.base].complete(event)), position(event)
+                if len(self._running) == 1:
+                    self._progress.figures = "  ".join(figures)
+                elif figures and figures[-1].endswith(" left"):
+                    note = f"{note}  {figures[-1]}"
+                self._advance(training, event.step, event.steps, note)
             case Upscaled():
-                self._advance(event.subject, event.subjects, describe(event))
+                self._advance(training, event.subject, event.subjects, describe(event))
             case Prepared():
-                self._advance(event.done, event.total, describe(event))
+                self._advance(training, event.done, event.total, describe(event))
             case Warned():
-                self.warn(event.message)
+                self.warn(f"{self._name(training)}{event.message}")
             case Recorded():
                 pass
             case Ended():
-                self._progress.remove_task(self._running)
+                self._progress.remove_task(self._bars.pop(training.base))
                 if event.state == "held":
                     self.say(f"{event.message}; it is left for later")
             case _:
                 assert_never(event)
+        self._show_all()
 
-    def _advance(self, done: int, total: int, note: str) -> None:
-        self._progress.update(self._running, completed=done, total=total or None, note=note)
+    def _advance(self, training: Training, done: int, total: int, note: str) -> None:
+        self._progress.update(self._bars[training.base], completed=done, total=total or None, note=note)
+
+    def _show_all(self) -> None:
+        if self._all is not None:
+            note = self._note("  ", "done", "failed", "to do", "left")
+            self._progress.update(self._all, completed=self._good + self._bad, note=note)
 
     def settled(self, outcome: Outcome) -> None:
-        self._settled += 1
+        self._count(outcome)
         self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
-        self._progress.update(self._cells, completed=self._settled, note=f"{self._settled}/{self._total}")
+        self._show_all()
 
 
 def describe(event: Prepared | Upscaled) -> str:

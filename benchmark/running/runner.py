@@ -23,6 +23,7 @@ def run(request: Request, settings: RunSettings | None = None, listener: Listene
     if (outcomes := answer_from_plan(request, settings, listener)) is not None:
         return outcomes
     from ..data.folders import open_dataset
+    from ..estimating.plan_costs import plan_costs
     from ..planning.planner import make_plan, plan_request
     from ..store.method_sources import keep_source
     from ..store.plan import add_plan
@@ -38,11 +39,13 @@ def run(request: Request, settings: RunSettings | None = None, listener: Listene
     add_plan(store.runs / loaded.folder, plan)
     for source in {training.source for training in trainings}:
         keep_source(store.runs / loaded.folder, source.digest, source.contents)
+    several_networks = sum(training.recipe is not None for training in trainings) > 1
+    costs = plan_costs(plan, trainings) if several_networks else None
     if settings.shard:
         own = own_trainings(plan, trainings, settings.shard)
         listener.say(f"shard {settings.shard}: {len(own)} of {len(trainings)} trainings")
         trainings = own
-    return Driver(loaded, trainings, settings, listener).run()
+    return Driver(loaded, trainings, settings, listener, costs).run()
 
 
 def score(

@@ -36,6 +36,10 @@ class RunSettings:
     """On a GPU, use only operations that give the same bits each time; a job that needs another one fails."""
     threads: int | None = None
     """CPU threads of a training that begins; None: see `system.cores.threads_to_take`."""
+    parallel: int = 1
+    """How many trainings run side by side, each with such a part of the cores."""
+    gpus_per_cell: float = 1.0
+    """Side by side: the part of a GPU, up to 1, that a training counts as."""
     tracking_uri: str | None = None
     """MLflow tracker; 'none': no mirror; None: mlflow.db in the results folder."""
     shard: Shard | None = None

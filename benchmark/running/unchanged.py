@@ -37,7 +37,7 @@ def answer_from_plan(request: Request, settings: RunSettings, listener: Listener
     except OSError:  # whoever does the work will say why nothing can be written
         return None
     with listener, Mirror(settings.results, settings.tracking_uri, listener.warn) as mirror:
-        listener.planned([], outcomes)
+        listener.planned([], outcomes, {})
         mirror.sync(cell for cell in mirrored if cell)
     return outcomes
 

@@ -12,11 +12,39 @@ _LOOK_SECONDS = 1.0
 _KINDS = 8
 """Columns of /proc/stat that count: user, nice, system, idle, iowait, irq, softirq, steal. Guests are in user."""
 _IDLE = (3, 4)
+_sharers = 1
+"""How many processes share the usable cores, this one included."""
 
 
 def usable_cores() -> set[int]:
     """The numbers of the cores that this process may use."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def core_share(sharers: int | None = None) -> int:
+    """How many cores a process may keep busy, of `sharers`; by default of those that `share_cores` has named."""
+    return max(1, len(usable_cores()) // (sharers or _sharers))
+
+
+def share_cores(sharers: int) -> None:
+    """Take one of `sharers` parts of the usable cores from now on: torch, BLAS, numba and our pools of threads.
+
+    Fewer threads that the environment asks for stay fewer.
+    """
+    global _sharers
+    _sharers = sharers
+    if sharers == 1:
+        return
+    import torch
+    from threadpoolctl import ThreadpoolController
+
+    share = core_share()
+    for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # for libraries that are not loaded yet
+        earlier = os.environ.get(variable, "")
+        os.environ[variable] = str(min(share, int(earlier)) if earlier.isdecimal() else share)
+    torch.set_num_threads(min(share, torch.get_num_threads()))
+    for library in ThreadpoolController().lib_controllers:
+        library.set_num_threads(min(share, library.num_threads))
 
 
 def free_cores() -> int:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from .cores import usable_cores
+from .cores import core_share
 from .processes import forkserver
 
 T = TypeVar("T")
@@ -20,12 +20,12 @@ R = TypeVar("R")
 
 @contextmanager
 def thread_pool(most: int | None = None, *, one_blas_thread: bool = False) -> Iterator[Executor]:
-    """A thread for each usable core, at most `most`; for work that leaves Python's lock alone most of the time.
+    """A thread for each core of ours, at most `most`; for work that leaves Python's lock alone most of the time.
 
     When the block ends, by an error or Ctrl-C too, work that has not begun is dropped and the rest is waited for.
     `one_blas_thread`: matrix products take one thread each meanwhile, or the threads would wait for one another.
     """
-    cores = len(usable_cores())
+    cores = core_share()
     limit = threadpool_limits(1, "blas") if one_blas_thread else contextlib.nullcontext()
     with limit, _dropping(ThreadPoolExecutor(min(cores, most or cores))) as pool:
         yield pool
@@ -33,13 +33,13 @@ def thread_pool(most: int | None = None, *, one_blas_thread: bool = False) -> It
 
 @contextmanager
 def process_pool(most: int, module: str) -> Iterator[Executor]:
-    """A process for each usable core, at most `most`, each with `module` imported; for work that holds Python's lock.
+    """A process for each core of ours, at most `most`, each with `module` imported; for work that holds Python's lock.
 
     When the block ends, work that has not begun is dropped and the rest is waited for; Ctrl-C ends the processes at
     once. A process that is killed raises `concurrent.futures.process.BrokenProcessPool` where results are taken.
     """
     pool = ProcessPoolExecutor(
-        min(len(usable_cores()), most),
+        min(core_share(), most),
         mp_context=forkserver(module),
         initializer=_end_on_ctrl_c,
     )

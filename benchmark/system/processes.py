@@ -51,33 +51,98 @@ class Child:
     """A child process at work, which sends messages."""
 
     def __init__(self, process: BaseProcess, messages: connection.Connection, seconds: float | None) -> None:
-        self._process, self._messages = process, messages
+        self._process, self.messages = process, messages
         self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its messages are too late; None for no bound."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
 
     def receive(self) -> Any:
         """Its next message. Raises TimeoutError once its seconds are over, ChildDied where it exits before."""
-        left = None if self._deadline is None else self._deadline - time.monotonic()
-        if (left is not None and left <= 0) or not self._messages.poll(left):
+        left = self.seconds_left
+        if (left is not None and left <= 0) or not self.messages.poll(left):
             raise TimeoutError
         try:
-            return self._messages.recv()
+            return self.messages.recv()
         except (EOFError, OSError):  # at the end of a message, or in the middle of one
             self._process.join()
             raise ChildDied(f"its process {_death(self._process.exitcode)}") from None
 
-    def join(self, seconds: float) -> None:
-        """Give it so many seconds to end by itself."""
-        self._process.join(seconds)
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that it holds now; 0 once it has ended."""
+        import psutil
 
-    def stop(self, grace: float) -> None:
-        """End it: by SIGTERM, then, where it is still alive after `grace` seconds or at once, by SIGKILL."""
-        if grace and self._process.is_alive():
-            self._process.terminate()
-            self._process.join(grace)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._messages.close()
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+
+class Children:
+    """Processes of a block, at work side by side."""
+
+    def __init__(self, preload: Sequence[str]) -> None:
+        self._context = forkserver(*preload)
+        self._children: list[Child] = []
+
+    def start(self, function: Callable[..., None], *arguments: Any, seconds: float | None = None) -> Child:
+        """Run `function(connection, *arguments)` in a process of its own.
+
+        What the function sends over the connection, `receive` gives. `seconds`: how long messages may take, counted
+        from the start; None for no bound.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=function, args=(theirs, *arguments))
+        process.start()
+        theirs.close()
+        child = Child(process, ours, seconds)
+        self._children.append(child)
+        return child
+
+    def ready(self, seconds: float | None = None) -> list[Child]:
+        """The children whose `receive` returns or raises at once, in order; waits for one, at most so many seconds."""
+        bounds = [child.seconds_left for child in self._children]
+        left = [bound for bound in (seconds, *bounds) if bound is not None]
+        messages = connection.wait([child.messages for child in self._children], max(0.0, min(left)) if left else None)
+        return [
+            child
+            for child in self._children
+            if child.messages in messages or (child.seconds_left is not None and child.seconds_left <= 0)
+        ]
+
+    def stop(self, *chosen: Child, grace: float) -> None:
+        """End some: by SIGTERM to each, then, by SIGKILL, those that are alive after `grace` seconds, or at once."""
+        alive = [child._process for child in chosen if child._process.is_alive()]
+        if grace:
+            for process in alive:
+                process.terminate()
+            end = time.monotonic() + grace
+            for process in alive:
+                process.join(max(0.0, end - time.monotonic()))
+        for process in alive:
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for child in chosen:
+            child.messages.close()
+            self._children.remove(child)
+
+
+@contextmanager
+def children(*, preload: Sequence[str] = (), grace: float = 0.0) -> Iterator[Children]:
+    """Processes that end with the block at the latest, all at once.
+
+    `preload`: modules that the forkserver should hold. `grace`: seconds that they may take to end once they got
+    SIGTERM; 0 for SIGKILL at once.
+    """
+    group = Children(preload)
+    try:
+        yield group
+    finally:
+        group.stop(*group._children, grace=grace)
 
 
 @contextmanager
@@ -88,22 +153,9 @@ def child(
     seconds: float | None = None,
     grace: float = 0.0,
 ) -> Iterator[Child]:
-    """Run `function(connection, *arguments)` in a process of its own, which ends with the block at the latest.
-
-    What the function sends over the connection, `receive` gives. `preload`: modules that the forkserver should hold.
-    `seconds`: how long messages may take, counted from the start; None for no bound. `grace`: seconds that the process
-    may take to end once it got SIGTERM; 0 for SIGKILL at once.
-    """
-    context = forkserver(*preload)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=function, args=(theirs, *arguments))
-    process.start()
-    theirs.close()
-    running = Child(process, ours, seconds)
-    try:
-        yield running
-    finally:
-        running.stop(grace)
+    """One process of `children`, which ends with the block at the latest."""
+    with children(preload=preload, grace=grace) as group:
+        yield group.start(function, *arguments, seconds=seconds)
 
 
 def _death(code: int | None) -> str:

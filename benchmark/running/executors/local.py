@@ -1,4 +1,4 @@
-"""One training after another on this machine, each in a process of its own.
+"""Trainings on this machine, each in a process of its own: one after another, or side by side.
 
 Processes are children of a forkserver that has imported torch once and never touches CUDA: a child starts in
 hundredths of a second, and a segfault, a hang or an out-of-memory kill costs that child only.
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,7 +23,10 @@ from pathlib import Path
 from ...errors import BenchError
 from ...store.cell_files import LOG
 from ...store.locks import Held, LeaseLost, hold
-from ...system.processes import ChildDied, child
+from ...system.cores import share_cores
+from ...system.gpus import VISIBLE
+from ...system.processes import Child, ChildDied, children
+from ..admission import Admission, Slot
 from ..events import Ended, Event, Started
 from ..job import Job
 
@@ -30,49 +34,60 @@ _PRELOAD = ("torch", __name__, "mrsr_bench.running.worker")
 """What every child needs, imported once."""
 _PRELOAD_OF_NETWORKS = ("timm", "lightning_fabric", "mrsr_bench.training.loop")
 """What a child needs that trains a network: some seconds of imports, which a run without networks does without."""
+_LOOK_SECONDS = 1.0
+"""Between two looks whether a job that waits has a slot now."""
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
 
 
 class LocalExecutor:
-    """Runs jobs in order. `timeout`: seconds that one job may take, None for no bound."""
+    """Runs jobs in order, side by side as far as they are admitted.
 
-    def __init__(self, timeout: float | None = None) -> None:
-        self._timeout = timeout
+    `timeout`: seconds that one job may take, None for no bound; `sharers`: how many parts the cores are shared in.
+    """
+
+    def __init__(self, admission: Admission, sharers: int = 1, timeout: float | None = None) -> None:
+        self._admission, self._sharers, self._timeout = admission, sharers, timeout
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event]]:
-        """Yield every job's events, first Started, last Ended.
+        """Yield every job's events, first Started, last Ended; those of jobs that run at once are mixed.
 
-        Leaving the iterator, by Ctrl-C or an exception, ends the running job; its state stays.
+        Leaving the iterator, by Ctrl-C or an exception, ends the running jobs; their states stay.
         """
         networks = any(job.training.recipe for job in jobs)
         preload = (*_PRELOAD, *(_PRELOAD_OF_NETWORKS if networks else ()))
-        for job in jobs:
-            yield job, Started()
-            for event in self._run(job, preload):
-                yield job, event
-
-    def _run(self, job: Job, preload: Sequence[str]) -> Iterator[Event]:
-        end: Ended | None = None
-        with child(_run_in_child, job, preload=preload, seconds=self._timeout, grace=_GRACE_SECONDS) as running:
-            while end is None:
-                try:
-                    event = running.receive()
-                except TimeoutError:
-                    end = Ended(state="timeout", message=f"took over {self._timeout:g} s")
-                except ChildDied as error:
-                    end = Ended(state="failed", message=str(error))
-                else:
+        waiting, running = deque(jobs), dict[Child, tuple[Job, Slot]]()
+        with children(preload=preload, grace=_GRACE_SECONDS) as group:
+            while waiting or running:
+                taken = [(slot, child) for child, (_, slot) in running.items()]
+                if waiting and (slot := self._admission.slot_for(waiting[0], taken)):
+                    job = waiting.popleft()
+                    yield job, Started()
+                    child = group.start(_run_in_child, job, self._sharers, slot.gpu, seconds=self._timeout)
+                    running[child] = job, slot
+                    continue
+                for child in group.ready(_LOOK_SECONDS if waiting else None):
+                    job, event = running[child][0], self._receive(child)
                     if isinstance(event, Ended):
-                        end = event
-                        running.join(_GRACE_SECONDS)
-                    else:
-                        yield event
-        yield end
+                        del running[child]
+                        group.stop(child, grace=_GRACE_SECONDS)
+                    yield job, event
+
+    def _receive(self, child: Child) -> Event:
+        """A child's next event; its end, where it sends none any more."""
+        try:
+            event: Event = child.receive()
+        except TimeoutError:
+            return Ended(state="timeout", message=f"took over {self._timeout:g} s")
+        except ChildDied as error:
+            return Ended(state="failed", message=str(error))
+        return event
 
 
-def _run_in_child(connection: Connection, job: Job) -> None:
+def _run_in_child(connection: Connection, job: Job, sharers: int, gpu: str | None) -> None:
     """The process of one job. What it prints goes to the cell's log."""
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu  # before CUDA starts, which happens in this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -81,6 +96,7 @@ def _run_in_child(connection: Connection, job: Job) -> None:
     try:
         from ..worker import run_job  # with torch and more, which the forkserver holds and the driver never needs
 
+        share_cores(sharers)
         with hold(folder, patient=job.patient) as held:
             _redirect(folder / LOG)
             run_job(job, held, connection.send, lambda: stop.is_set() or held.lost.is_set())
