@@ -21,7 +21,7 @@ from mrsr_bench.system import cores
 from mrsr_bench.system.cores import count_free, free_cores, threads_to_take, usable_cores
 from mrsr_bench.system.liveness import start_of
 from mrsr_bench.system.parallel import as_done, process_pool, thread_pool
-from mrsr_bench.system.processes import ChildDied, child
+from mrsr_bench.system.processes import ChildDied, child, children
 
 pytestmark = pytest.mark.long
 
@@ -96,6 +96,34 @@ def test_a_child_has_its_seconds_from_the_start_for_all_its_messages() -> None:
             running.receive()
     with started(counts, 5, seconds=0) as running, pytest.raises(TimeoutError):
         running.receive()
+
+
+def test_children_that_do_not_end_by_themselves_share_one_grace() -> None:
+    began = time.monotonic()
+    with children(preload=PRELOAD, grace=1.0) as group:
+        for _ in range(4):
+            group.start(says_its_number_and_stays, False)
+        pids = [child.receive() for child in list(group.ready())]
+        while len(pids) < 4:
+            pids += [child.receive() for child in group.ready()]
+    assert time.monotonic() - began < 30
+    assert [start_of(pid) for pid in pids] == [None] * 4
+
+
+def test_whoever_has_a_message_or_is_late_is_ready() -> None:
+    with children(preload=PRELOAD) as group:
+        silent, late, quick = (
+            group.start(says_its_number_and_stays, True), group.start(says_its_number_and_stays, True, seconds=600),
+            group.start(counts, 1),
+        )  # fmt: skip
+        for child in (silent, late, quick):
+            child.receive()
+        assert group.ready() == [quick], "it has exited, which receive tells"
+        group.stop(quick, grace=0)
+        assert group.ready(0.05) == []
+        assert (silent.resident_bytes > 10**6, quick.resident_bytes) == (True, 0)
+        late._deadline = time.monotonic()
+        assert group.ready() == [late]
 
 
 # --- Pools -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Ended, Event, Progressed, Started, Upscaled
 from mrsr_bench.running.outcomes import Outcome
-from mrsr_bench.running.pace import RecentPace
+from mrsr_bench.running.pace import RecentPace, RunPace
 from mrsr_bench.running.progress import Listener, LiveListener, position, readings
 
 STARTED = Started()
@@ -150,3 +151,121 @@ def test_eighty_columns_hold_every_figure_of_a_long_training(write_protocol: Cal
     assert shown[shown.index(bar) + 1] == (
         "  loss 1.23e-05  val PSNR 31.23 dB  999 k LR px/s  123 GB  9 h 59 min left"
     )  # fmt: skip
+
+
+# Several trainings at once, and the whole run
+
+
+@pytest.fixture
+def pair(write_protocol: Callable[..., Path]) -> list[Training]:
+    return plan_request(Request(str(write_protocol(methods={"bicubic": {}, "linear": {}}))))[1]
+
+
+def test_lines_of_trainings_that_run_at_once_name_them(
+    pair: list[Training], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrsr_bench.running.progress._LINE_SECONDS", -1.0)
+    first, second = pair
+    listener = Listener()
+    listener.planned([first.base, second.base], [], {})
+    for training, event in (
+        (first, STARTED),
+        (first, STEP),
+        (second, STARTED),
+        (second, but(STEP, step=20)),
+        (first, STEP),
+    ):
+        listener.event(training, event)
+    listener.settled(Outcome(first.base, "failed", "no such luck"))
+    listener.event(first, Ended(state="failed"))
+    listener.event(second, but(STEP, step=30, seconds=None))
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] bicubic T1 x2 bicubic seed 0",
+        "    step 50/200  loss 0.0125",
+        "[2/2] linear T1 x2 bicubic seed 0",
+        "    linear T1 x2 bicubic seed 0: step 20/200  loss 0.0125",
+        "    bicubic T1 x2 bicubic seed 0: step 50/200  loss 0.0125",
+        "    bicubic T1 x2 bicubic seed 0: failed  no such luck",
+        "    step 30/200  loss 0.0125",
+    ]
+
+
+def test_a_training_that_starts_is_told_with_what_failed_and_the_time_left(
+    pair: list[Training], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    now = 0.0
+    monkeypatch.setattr("mrsr_bench.running.pace.time.monotonic", lambda: now)
+    listener = Listener()
+    listener.planned([first.base, second.base], [], {first.base: 1.0, second.base: 3.0})
+    listener._pace._clock = lambda: now
+    listener.event(first, STARTED)
+    listener.event(first, but(STEP, step=0))
+    now = 60.0
+    listener.event(first, but(STEP, step=200))
+    listener.settled(Outcome(first.base, "failed", "no such luck"))
+    listener.event(first, Ended(state="failed"))
+    listener.event(second, STARTED)
+    assert capsys.readouterr().out.splitlines()[-1] == "[2/2] linear T1 x2 bicubic seed 0  (1 failed, 3 min left)"
+
+
+def test_a_terminal_has_a_bar_for_each_training_and_one_for_the_run(pair: list[Training]) -> None:
+    text = io.StringIO()
+    first, second = pair
+    with LiveListener(Console(file=text, force_terminal=True, width=110)) as listener:
+        listener.planned([first.base, second.base], [], {})
+        for training in pair:
+            listener.event(training, STARTED)
+        for step in (10, 20):
+            listener.event(first, but(STEP, step=step, seconds=float(step)))
+            listener.event(second, but(STEP, step=2 * step, seconds=float(step)))
+        listener._progress.refresh()
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+        assert re.search(r"all cells +\S+ 0 done  2 to do", shown)
+        assert re.search(r"bicubic T1 x2 bicubic seed 0 +\S+ step 20/200  3 min left", shown)
+        assert re.search(r"linear T1 x2 bicubic seed 0 +\S+ step 40/200  1 min left", shown)
+        for training in pair:
+            listener.settled(Outcome(training.base, "done", "", {"psnr": 30.0}))
+            listener.event(training, Ended(state="done"))
+    assert "2 done  0 to do" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+
+
+@given(costs=st.lists(st.floats(1, 10), min_size=1, max_size=6), pace=st.floats(1e-3, 1e3))
+def test_at_an_even_pace_a_run_ends_when_it_was_said(costs: list[float], pace: float) -> None:
+    """One training after another, which take the same time for a unit of cost."""
+    trainings = [Mock(base=f"cell {number}", recipe=object()) for number in range(len(costs))]
+    now, done, total = 0.0, 0.0, sum(costs)
+    run = RunPace({training.base: cost for training, cost in zip(trainings, costs, strict=True)}, lambda: now)
+    for training, cost in zip(trainings, costs, strict=True):
+        for step in range(5):
+            run.follow(training, but(STEP, step=step, steps=4))
+            left = run.seconds_left
+            assert (left is None) == (done < 0.01 * total)
+            assert left is None or left == pytest.approx((total - done) * pace, rel=1e-6, abs=1e-9)
+            if step < 4:
+                now, done = now + pace * cost / 4, done + cost / 4
+        run.end(training)
+    assert run.seconds_left == 0
+
+
+def test_a_resumed_training_counts_from_where_it_was_taken_up() -> None:
+    training, now = Mock(base="cell", recipe=object()), 0.0
+    run = RunPace({training.base: 7.0}, lambda: now)
+    run.follow(training, but(STEP, step=100))
+    now = 10.0
+    run.follow(training, but(STEP, step=150))
+    assert run.seconds_left == pytest.approx(10.0)
+
+
+def test_small_jobs_before_say_nothing_of_the_pace() -> None:
+    """A classical method of 30 s, which costs next to nothing beside networks."""
+    small, large, now = Mock(base="nlm", recipe=None), Mock(base="edsr", recipe=object()), 0.0
+    run = RunPace({small.base: 1.0, large.base: 1e6}, lambda: now)
+    run.follow(small, Upscaled(label="nlm", subject=1, subjects=1))
+    run.end(small)
+    now = 30.0
+    run.follow(large, but(STEP, step=0))
+    assert run.seconds_left is None
+    now = 40.0
+    run.follow(large, but(STEP, step=100))
+    assert run.seconds_left == pytest.approx(10.0)
