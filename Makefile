@@ -37,7 +37,7 @@ test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)
 	PYTHONPATH=tests $(BIN)/python -m faults --trials 12 --faults 200 --lockless 40 --seed $(or $(SEED),0)
 
-bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring and starts into results/bench/ (30 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring, starts, pairs of trainings and many cells into results/bench/ (50 minutes, on an idle machine)
 	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv
 	$(BIN)/python tests/bench_outside.py --csv results/bench/outside.csv
 	$(BIN)/python tests/bench_precision.py --csv results/bench/precision.csv
@@ -46,6 +46,8 @@ bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring and 
 	$(BIN)/python tests/bench_sampling.py --csv results/bench/sampling.csv
 	$(BIN)/python tests/bench_scoring.py --csv results/bench/scoring.csv
 	$(BIN)/python tests/bench_start.py --csv results/bench/start.csv
+	$(BIN)/python tests/bench_parallel.py --csv results/bench/parallel.csv
+	$(BIN)/python tests/bench_many.py --csv results/bench/many.csv
 
 gpu-pack: $(INSTALLED)  ## Fill gpu-pack/ with what a GPU machine without network lacks (Python 3.12, PyTorch there)
 	$(BIN)/python tests/gpu_pack.py fill $(PACK)

@@ -64,7 +64,7 @@ class Cell:
         """'x2', or 'x4x1x1' where the factors are not those of in-plane upscaling."""
         return f"x{scale_name(self.factors)}"
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Relative to the protocol's folder."""
         return Path(self.degradation.title, f"{self.contrast}-{self.scale}", self.label, f"seed{self.seed}")

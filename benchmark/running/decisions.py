@@ -79,14 +79,14 @@ def _running_action(
     if standing.done is not None:
         if settings.keep_volumes and not (training.folder(store, cell) / VOLUMES / VOLUMES_MANIFEST).is_file():
             return "score", "its volumes were not kept"
+        if not standing.open_tests:
+            return "keep", standing.why
         return _testing_action(training.folder(store, training.base) / WEIGHTS, standing)
     return _repeating_action(training.folder(store, training.base) / WEIGHTS, base, standing)
 
 
 def _testing_action(weights: Path, standing: Standing) -> tuple[Action, str]:
-    """The action for a cell with figures: its tests on other LR may be missing. Nothing is trained for them."""
-    if not standing.open_tests:
-        return "keep", standing.why
+    """The action for a cell with figures that lacks tests on other LR. Nothing is trained for them."""
     why = f"not tested on {', '.join(standing.open_tests)}"
     if standing.done and standing.done.fit and not weights.exists():
         return "keep", f"{why}, since its weights are not here"

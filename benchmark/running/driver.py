@@ -6,7 +6,7 @@ run holds is left to it, and looked at once more when all else is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -39,10 +39,10 @@ class Driver:
         trainings: Sequence[Training],
         settings: RunSettings,
         listener: Listener,
-        costs: Mapping[str, float] | None = None,
+        count_costs: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
-        """`costs`: folder of each training's plain cell → its cost, in any one unit; None: all cost the same."""
-        self._loaded, self._settings, self._listener, self._costs = loaded, settings, listener, costs
+        """`count_costs` gives the folder of each training's plain cell → its cost; it may take seconds."""
+        self._loaded, self._settings, self._listener, self._count_costs = loaded, settings, listener, count_costs
         self._store = Store(settings.results)
         self._jobs = [Job(training, settings) for training in trainings]
         self._planned: dict[Cell, Decision] = {}
@@ -54,9 +54,9 @@ class Driver:
         ready, held = self._plan()
         listener, tracking_uri = self._listener, self._settings.tracking_uri
         with listener, Mirror(self._store.results, tracking_uri, listener.warn) as mirror:
-            open_jobs = [*ready, *held]
-            costs = {job.training.base: self._cost(job) for job in open_jobs}
-            listener.planned(self._open_cells(*open_jobs), list(self._settled.values()), costs)
+            listener.planned(
+                self._open_cells(*ready, *held), list(self._settled.values()), self._costs([*ready, *held])
+            )
             if ready and (reason := lock_problem(self._store.runs)):
                 listener.warn(f"{self._store.runs} has no locks ({reason}): leases keep runs apart")
             mirror.sync(cell for job in self._jobs for cell in self._mirrored_cells(job))
@@ -64,8 +64,12 @@ class Driver:
             self._leave(self._work_on_held(held, mirror))
         return [self._settled[cell] for job in self._jobs for cell in job.training.cells]
 
-    def _cost(self, job: Job) -> float:
-        return 1.0 if self._costs is None else self._costs[job.training.base.folder.as_posix()]
+    def _costs(self, jobs: Sequence[Job]) -> dict[Cell, float]:
+        """The plain cell of each job → its cost; {} where no two networks are trained: one tells its own time."""
+        if self._count_costs is None or sum(job.training.recipe is not None for job in jobs) < 2:
+            return {}
+        costs = self._count_costs()
+        return {job.training.base: costs[job.training.base.folder.as_posix()] for job in jobs}
 
     def _plan(self) -> tuple[list[Job], list[Job]]:
         """The jobs that need a process, and those that another run works on; the other cells are settled."""

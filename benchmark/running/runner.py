@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from ..planning.request import Request
 from .listeners import default_listener
@@ -39,13 +40,12 @@ def run(request: Request, settings: RunSettings | None = None, listener: Listene
     add_plan(store.runs / loaded.folder, plan)
     for source in {training.source for training in trainings}:
         keep_source(store.runs / loaded.folder, source.digest, source.contents)
-    several_networks = sum(training.recipe is not None for training in trainings) > 1
-    costs = plan_costs(plan, trainings) if several_networks else None
+    count_costs = partial(plan_costs, plan, trainings)
     if settings.shard:
         own = own_trainings(plan, trainings, settings.shard)
         listener.say(f"shard {settings.shard}: {len(own)} of {len(trainings)} trainings")
         trainings = own
-    return Driver(loaded, trainings, settings, listener, costs).run()
+    return Driver(loaded, trainings, settings, listener, count_costs).run()
 
 
 def score(

@@ -98,11 +98,11 @@ def inspect_cell(place: Place[Readable], *, held: bool = False) -> Standing:
     cell.
     """
     for _ in range(1 if held else 2):  # a second time, since a file that is being replaced looks damaged
-        holder = None if held else holder_of(place.base)
         standing = _standing_by_record(place)
-        holder = holder or (None if held else holder_of(place.base))
-        if holder is not None and standing.done is None:
-            return Standing("running", standing.record, why=f"{holder} is working on it")
+        if standing.done is None and not held:
+            if holder := holder_of(place.base):
+                return Standing("running", standing.record, why=f"{holder} is working on it")
+            standing = _standing_by_record(place)  # its holder may have ended since the first look
         if not standing.damaged and not any(test.state == "damaged" for test in standing.tests.values()):
             break
     return standing

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from ..system.files import DamagedFile, Readable, read_bytes
 from .record import CrossScores, DoneRecord
@@ -51,6 +50,11 @@ def read_scores(path: Readable, checksum: str, record: DoneRecord | CrossScores)
         raise DamagedFile(path, str(error)) from None
     for metric, mean in record.metrics.items():
         values = list(scores.get(metric, {}).values())
-        if len(values) != record.n or not np.isclose(np.mean(values), mean, rtol=1e-9, atol=0, equal_nan=True):
+        if len(values) != record.n or not _equal(sum(values) / record.n, mean):
             raise DamagedFile(path, f"its mean or number of subjects of {metric} differs from the record")
     return scores
+
+
+def _equal(mean: float, recorded: float) -> bool:
+    """To rounding; means that are not numbers are equal."""
+    return math.isclose(mean, recorded, rel_tol=1e-9) or (math.isnan(mean) and math.isnan(recorded))
