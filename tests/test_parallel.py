@@ -24,6 +24,7 @@ from mrsr_bench.planning.request import Request
 from mrsr_bench.running import admission, runner
 from mrsr_bench.running.admission import Admission, Slot
 from mrsr_bench.running.events import Ended, Event, Started
+from mrsr_bench.running.executors.local import LocalExecutor
 from mrsr_bench.running.progress import Listener
 from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.cell_files import LOG
@@ -263,6 +264,15 @@ def test_jobs_wait_for_memory_and_say_so(
     monkeypatch.setattr(admission, "free_memory", lambda: 7_000_000_000)
     ear, _ = run(write_protocol(name="roomy"), methods, images, parallel=3)
     assert ear.most == 3
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [([], "timeout"), ([Started()], "timeout"), ([Started(), Ended(state="done")], "done")],
+)
+def test_an_end_that_arrived_in_time_counts_though_it_is_looked_at_late(events: list[Event], state: str) -> None:
+    child = Mock(receive=Mock(side_effect=TimeoutError), pending=Mock(return_value=iter(events)))
+    assert LocalExecutor(Admission(2, lambda _: 0), timeout=3.0)._receive(child).state == state
 
 
 @pytest.mark.long

@@ -110,6 +110,17 @@ def test_children_that_do_not_end_by_themselves_share_one_grace() -> None:
     assert [start_of(pid) for pid in pids] == [None] * 4
 
 
+def test_what_has_arrived_can_be_taken_late() -> None:
+    with started(counts, 3, seconds=60) as running:
+        assert running.receive() == 0
+        running._process.join()
+        running._deadline = time.monotonic()
+        with pytest.raises(TimeoutError):
+            running.receive()
+        assert list(running.pending()) == [1, 2]
+        assert list(running.pending()) == []
+
+
 def test_whoever_has_a_message_or_is_late_is_ready() -> None:
     with children(preload=PRELOAD) as group:
         silent, late, quick = (

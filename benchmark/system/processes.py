@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker, spawn, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
@@ -69,6 +69,12 @@ class Child:
         except (EOFError, OSError):  # at the end of a message, or in the middle of one
             self._process.join()
             raise ChildDied(f"its process {_death(self._process.exitcode)}") from None
+
+    def pending(self) -> Iterator[Any]:
+        """The messages that have arrived, late or not."""
+        with suppress(EOFError, OSError):
+            while self.messages.poll():
+                yield self.messages.recv()
 
     @property
     def resident_bytes(self) -> int:

@@ -77,8 +77,9 @@ class LocalExecutor:
         """A child's next event; its end, where it sends none any more."""
         try:
             event: Event = child.receive()
-        except TimeoutError:
-            return Ended(state="timeout", message=f"took over {self._timeout:g} s")
+        except TimeoutError:  # its end may have arrived in time, while another job was being ended
+            late = Ended(state="timeout", message=f"took over {self._timeout:g} s")
+            return next((event for event in child.pending() if isinstance(event, Ended)), late)
         except ChildDied as error:
             return Ended(state="failed", message=str(error))
         return event
