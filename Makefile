@@ -17,7 +17,7 @@ help:  ## Say what there is to make
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	touch $@
 
 demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table and draw a figure (6 minutes on 2 cores)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from plugins import NETWORK, write
-from recorded import write_done
+from recorded import FIT, MACHINE, write_done
 from timm.optim import create_optimizer_v2
 from torch import nn
 
 from mrsr_bench import registry
 from mrsr_bench.cli import main
 from mrsr_bench.data.preparation import prepare_protocol
-from mrsr_bench.estimating.costs import RATE, Costs
+from mrsr_bench.estimating.costs import PROCESS_BYTES, RATE, VOXEL_BYTES, Costs
 from mrsr_bench.estimating.needs import DataNeeds
 from mrsr_bench.method import Recipe, Task, TorchMethod
 from mrsr_bench.planning.cells import Training
@@ -28,6 +28,7 @@ from mrsr_bench.running.decisions import Decision, decide
 from mrsr_bench.running.dry_run import report
 from mrsr_bench.running.settings import RunSettings
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.environment import environment
 from mrsr_bench.system.units import size_text
 from mrsr_bench.training.complexity import count_macs, count_training
 
@@ -142,6 +143,25 @@ def test_hours_are_those_of_the_multiply_accumulates_at_the_stated_rate(protocol
     assert f"sustains {RATE / 1e12:g} TFLOP/s" in text
 
 
+def test_the_machines_memory_for_a_training_is_a_records_peak_or_else_counted_with_an_allowance(
+    protocol: Path, tmp_path: Path
+) -> None:
+    store, volume = Store(tmp_path / "results"), (4, 36, 48)
+    _, trainings, _ = planned(protocol, store)
+    bicubic, edsr = (next(t for t in trainings if t.base.label == label) for label in ("bicubic", "edsr"))
+    costs = Costs(store, threads=2)
+    allowance = PROCESS_BYTES + VOXEL_BYTES * 4 * 36 * 48
+    counted = costs.of(edsr, volume)
+    assert counted is not None
+    assert costs.host_memory(bicubic, volume) == allowance
+    assert costs.host_memory(bicubic, None) == PROCESS_BYTES
+    assert costs.host_memory(edsr, volume) == allowance + counted.memory
+    here = MACHINE.model_copy(update={"device": environment("cpu").device})
+    fit = {**FIT, "threads": 2, "steps": 10}
+    record(store, edsr, environment=here, fit=fit, peak_memory_bytes=3_210_000_000)
+    assert Costs(store, threads=2).host_memory(edsr, volume) == 3_210_000_000
+
+
 def test_memory_is_said_for_what_trains(protocol: Path, tmp_path: Path) -> None:
     _, trainings, _ = planned(protocol, Store(tmp_path / "results"))
     [training] = [t for t in trainings if (t.base.label, t.base.contrast, t.base.scale) == ("edsr", "T1", "x2")]
@@ -220,6 +240,9 @@ def test_a_dry_run_leaves_no_trace(
     done = CliRunner().invoke(main, ["run", *asked], catch_exceptions=False)
     assert done.exit_code == 0
     assert "16 cells of 12 trainings" in done.output
+    assert "side by side" not in done.output
+    pairs = CliRunner().invoke(main, ["run", *asked, "--parallel", "2"], catch_exceptions=False)
+    assert pairs.output.endswith("2 trainings side by side take at best 1/2 of these hours.\n")
     assert sorted(tmp_path.rglob("*")) == before
 
 

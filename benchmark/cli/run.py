@@ -216,8 +216,9 @@ def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
         trainings = own_trainings(make_plan(request, loaded, trainings), trainings, settings.shard)
     store = Store(settings.results)
     decisions = [decide(store, training, settings) for training in trainings]
-    costs = Costs(store, probe, functools.partial(click.echo, err=True), settings.threads)
-    return report(loaded, decisions, settings.data, costs)
+    costs = Costs(store, probe, functools.partial(click.echo, err=True), settings.known_threads)
+    text, number = report(loaded, decisions, settings.data, costs), settings.parallel
+    return f"{text}\n\n{number} trainings side by side take at best 1/{number} of these hours." if number > 1 else text
 
 
 @click.command()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ..protocol.loading import Loaded
 from ..store.results import Store
-from ..system.cores import core_share
 from ..system.gpus import visible_gpus
 from ..system.machine_memory import free_memory
 from ..system.processes import Child
@@ -78,7 +77,7 @@ def make_admission(loaded: Loaded, settings: RunSettings, say: Callable[[str], N
     from ..estimating.costs import Costs
     from ..estimating.needs import DataNeeds
 
-    costs = Costs(Store(settings.results), threads=settings.threads or core_share(settings.parallel))
+    costs = Costs(Store(settings.results), threads=settings.known_threads)
     data = DataNeeds(loaded, settings.data)
     needs = dict[tuple[object, ...], int]()
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..system.cores import core_share
+
 
 class Shard(NamedTuple):
     """Part `part` of `parts`, from 1 to `parts`."""
@@ -46,3 +48,8 @@ class RunSettings:
     """The part of the request's trainings that is done here; None: all."""
     score_only: bool = False
     """Score recorded cells again from kept volumes or weights; train nothing."""
+
+    @property
+    def known_threads(self) -> int | None:
+        """The CPU threads of each training, where they follow from the settings alone."""
+        return self.threads or (core_share(self.parallel) if self.parallel > 1 else None)
