@@ -42,7 +42,9 @@ def _programs() -> Path | None:
     folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if found := shutil.which("initdb"):
         folders.append(Path(found).resolve().parent)
-    return max(folders, key=lambda path: [int(part) for part in path.parent.name.split(".") if part.isdecimal()], default=None)
+    return max(
+        folders, key=lambda path: [int(part) for part in path.parent.name.split(".") if part.isdecimal()], default=None
+    )
 
 
 def free_port() -> int:
@@ -84,7 +86,8 @@ def cluster() -> Iterator[str]:
             )
         try:
             wait_until(lambda: _listens(port), 60, "PostgreSQL")
-            yield f"postgresql://bench:{password}@{HOST}:{port}/postgres"
+            # SQLAlchemy 2.1 takes the bare name `postgresql` for psycopg 3.
+            yield f"postgresql+psycopg2://bench:{password}@{HOST}:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # ends at once, connections too
             server.wait(60)
@@ -105,7 +108,8 @@ class MlflowServer:
         self.port = free_port()
         self.uri = f"http://{HOST}:{self.port}"
         self._database, self._folder = database, folder
-        self._environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **(environment or {})}
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._environment = {**os.environ, **quiet, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:

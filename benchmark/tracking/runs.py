@@ -124,25 +124,23 @@ class Runs:
         runs = self.client.search_runs([self.experiment(cell.experiment)], f"tags.`{ID}` = '{cell.identity}'")
         return sorted(runs, key=lambda run: str(run.info.run_id))
 
-    def open(self, cell: MirroredCell, started: int | None = None) -> Any:
-        """The one run of a cell; a new one, started at that time (Unix, in ms), where there is none."""
-        runs = self.find(cell)
+    def open(self, cell: MirroredCell, started: int | None = None, **tags: str) -> tuple[Any, bool]:
+        """The one run of a cell, and whether it is a new one.
+
+        A new run gets these tags too, and starts at `started` (Unix time in ms; by default now).
+        """
+        runs, new = self.find(cell), None
         if not runs:
-            self.client.create_run(
+            new = self.client.create_run(
                 self.experiment(cell.experiment),
                 start_time=int(time.time() * 1000) if started is None else started,
                 run_name=cell.name,
-                tags=cell.tags,
+                tags={**cell.tags, **tags},
             )
             runs = self.find(cell)
         for double in runs[1:]:
             self.delete(double)
-        return runs[0]
-
-    def replace(self, run: Any, cell: MirroredCell, started: int | None = None) -> Any:
-        """A new run in place of one whose content is of another record; MLflow keeps the old one among the deleted."""
-        self.delete(run)
-        return self.open(cell, started)
+        return runs[0], new is not None and runs[0].info.run_id == new.info.run_id
 
     def delete(self, run: Any) -> None:
         """Delete a run, unless someone else has done so."""

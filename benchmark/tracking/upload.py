@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..store.cell_files import LOG, RADIAL, RECORD, SCORES, WEIGHTS
 from ..store.cross_tests import cross_scores_name
@@ -27,8 +26,7 @@ LAYOUT = 2
 IMAGE = "slice.png"
 """HR, the prediction, and their difference."""
 _MOST = 100
-"""Parameters or tags in one call."""
-T = TypeVar("T")
+"""Parameters, figures or tags in one call."""
 
 
 def record_tag(folder: Path) -> str:
@@ -62,13 +60,16 @@ class Upload:
 
     def _begin(self, cell: MirroredCell, rows: Sequence[Row]) -> tuple[Any, int]:
         """The run of a cell that trains, and the last step that it has."""
-        run = self.runs.open(cell)
-        try:
-            if RECORD_TAG in run.data.tags or SENDING in run.data.tags:  # of an earlier training
-                raise OtherCurve
-            last = last_step(self.runs.client, run.info.run_id, rows, whole=False)
-        except OtherCurve:
-            run, last = self.runs.replace(run, cell), 0
+        run, is_new = self.runs.open(cell)
+        last = 0
+        if not is_new:
+            try:
+                if RECORD_TAG in run.data.tags or SENDING in run.data.tags:  # of an earlier training
+                    raise OtherCurve
+                last = last_step(self.runs.client, run.info.run_id, rows, whole=False)
+            except OtherCurve:
+                self.runs.delete(run)
+                run, _ = self.runs.open(cell)
         if run.info.status != "RUNNING":
             self.runs.client.update_run(run.info.run_id, status="RUNNING")
             self.runs.client.set_tag(run.info.run_id, STATE, "running")
@@ -92,60 +93,69 @@ class Upload:
             return self.send(cell, record, plan)
 
     def send(self, cell: MirroredCell, record: AnyRecord, plan: PlanFile | None) -> bool:
-        """Send a record with all that belongs to it; False where the run has it already."""
+        """Send a record with all that belongs to it; False where the run has it already.
+
+        A run whose content is that of another record is replaced: MLflow keeps the old one among the deleted ones.
+        """
         tag, trained = record_tag(cell.place.folder), cell.place.folder == cell.place.base
         started = started_ms(record, trained=trained)
-        run = self.runs.open(cell, started)
+        rows = read_rows(cell.place.base / CURVE) if trained and isinstance(record, DoneRecord) else []
+        run, is_new = self.runs.open(cell, started, **{SENDING: tag})
         if run.data.tags.get(RECORD_TAG) == tag:
-            self._send_plan(run, record, plan)
+            if plan is not None and run.data.tags.get(PLAN_TAG) != plan.digest:
+                self._send_plan(run.info.run_id, record, plan)
+                self.runs.client.set_tag(run.info.run_id, PLAN_TAG, plan.digest)
             if run.info.status == "RUNNING":
                 self._end(run, record)
             return False
-        if RECORD_TAG in run.data.tags or run.data.tags.get(SENDING, tag) != tag:
-            run = self.runs.replace(run, cell, started)
-        client, run_id = self.runs.client, run.info.run_id
+        last = 0 if is_new else self._last_step_or_none(run, tag, rows)
+        if last is None:
+            self.runs.delete(run)
+            run, last = self.runs.open(cell, started, **{SENDING: tag})[0], 0
+        run_id = run.info.run_id
         self.unfinished.add(run_id)
-        client.set_tag(run_id, SENDING, tag)
-        if isinstance(record, DoneRecord) and trained:
-            run = self._send_curve(run, cell, tag, started)
-            run_id = run.info.run_id
+        if run.data.tags.get(SENDING) != tag:
+            self.runs.client.set_tag(run_id, SENDING, tag)
+        send_rows(self.runs.client, run, rows, last)
         self._send_content(run_id, record)
         self._send_files(run_id, cell, record, plan)
-        self._send_plan(run, record, plan)
+        if plan is not None:
+            self._send_plan(run_id, record, plan)
         self._end(run, record)
-        client.set_tag(run_id, RECORD_TAG, tag)
+        self._set_tags(run_id, {RECORD_TAG: tag, **({PLAN_TAG: plan.digest} if plan else {})})
         self.unfinished.discard(run_id)
         self._followed.pop(cell.folder, None)
         return True
+
+    def _last_step_or_none(self, run: Any, tag: str, rows: Sequence[Row]) -> int | None:
+        """The last step that a run has of a record's curve; None where it has content of another record."""
+        if RECORD_TAG in run.data.tags or run.data.tags.get(SENDING, tag) != tag:
+            return None
+        try:
+            return last_step(self.runs.client, run.info.run_id, rows, whole=True)
+        except OtherCurve:
+            return None
 
     def _end(self, run: Any, record: AnyRecord) -> None:
         status = "FINISHED" if record.state in ("done", "skipped") else "FAILED"
         end = max(written_ms(record), int(run.info.start_time))
         self.runs.client.set_terminated(run.info.run_id, status, end)
 
-    def _send_curve(self, run: Any, cell: MirroredCell, tag: str, started: int) -> Any:
-        """Send the rest of a curve; returns its run, which is a new one where the old one has another curve."""
-        client, rows = self.runs.client, read_rows(cell.place.base / CURVE)
-        try:
-            last = last_step(client, run.info.run_id, rows, whole=True)
-        except OtherCurve:
-            self.unfinished.discard(run.info.run_id)
-            run, last = self.runs.replace(run, cell, started), 0
-            self.unfinished.add(run.info.run_id)
-            client.set_tag(run.info.run_id, SENDING, tag)
-        send_rows(client, run, rows, last)
-        return run
-
     def _send_content(self, run_id: str, record: AnyRecord) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        client, now = self.runs.client, written_ms(record)
-        for pairs in _parts(parameters(record).items(), _MOST):
-            client.log_batch(run_id, params=[Param(*pair) for pair in pairs])
-        for values in _parts(figures(record).items(), 10 * _MOST):
-            client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in values])
-        for pairs in _parts(tags(record).items(), _MOST):
-            client.log_batch(run_id, tags=[RunTag(*pair) for pair in pairs])
+        written = written_ms(record)
+        params = [Param(name, value) for name, value in parameters(record).items()]
+        metrics = [Metric(name, value, written, 0) for name, value in figures(record).items()]
+        labels = [RunTag(name, value) for name, value in tags(record).items()]
+        for start in range(0, max(map(len, (params, metrics, labels))), _MOST):
+            parts = (part[start : start + _MOST] for part in (metrics, params, labels))
+            self.runs.client.log_batch(run_id, *parts)
+
+    def _set_tags(self, run_id: str, content: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.runs.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in content.items()])
 
     def _send_files(self, run_id: str, cell: MirroredCell, record: AnyRecord, plan: PlanFile | None) -> None:
         """Send the files of a cell that a results folder needs, its log, and an image where that may be shown."""
@@ -168,19 +178,10 @@ class Upload:
         if exhibit is not None:
             self.runs.client.log_image(run_id, slice_image(exhibit.slices[0]), IMAGE)
 
-    def _send_plan(self, run: Any, record: AnyRecord, plan: PlanFile | None) -> None:
-        """Send the plan that gives the cell's keys, with the methods' files, unless they are there."""
-        if plan is None or run.data.tags.get(PLAN_TAG) == plan.digest:
-            return
+    def _send_plan(self, run_id: str, record: AnyRecord, plan: PlanFile) -> None:
+        """Send the plan that gives the cell's keys, with the methods' files."""
         for digest in plan.sources(record):
             source = plan.path.parent.parent / SOURCES / f"{digest}.zip"
             if source.is_file():
-                self.runs.client.log_artifact(run.info.run_id, str(source), SOURCES)
-        self.runs.client.log_artifact(run.info.run_id, str(plan.path), PLANS)
-        self.runs.client.set_tag(run.info.run_id, PLAN_TAG, plan.digest)
-
-
-def _parts(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while part := list(islice(iterator, most)):
-        yield part
+                self.runs.client.log_artifact(run_id, str(source), SOURCES)
+        self.runs.client.log_artifact(run_id, str(plan.path), PLANS)
