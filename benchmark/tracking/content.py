@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from ..store.record import AnyRecord, DoneRecord
-from .runs import NOTE, WRITTEN
+from .page import NOTE
+from .runs import WRITTEN
 
 _LONGEST = 5000
 """Letters of a parameter or a tag; MLflow takes a few more."""

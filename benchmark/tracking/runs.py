@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..store.cell_files import Place
-from ..store.plan import ProtocolPlan
 from ..system.files import digest
+from .page import page_tags
 from .plan_files import PlanFile
 from .tracker import DeletedExperiment, Tracker
 
@@ -25,7 +25,6 @@ RECORD_TAG, SENDING, PLAN_TAG, WRITTEN = "mrsr.record", "mrsr.sending", "mrsr.pl
 PROTOCOL_TAG = "mrsr.protocol"
 """Of an experiment: the digest of its protocol."""
 STATE = "state"
-NOTE = "mlflow.note.content"
 PLAN_TIME = "mrsr.plan."
 """Of an experiment, with a plan's digest: when it was requested last."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -110,11 +109,10 @@ class Runs:
         if not plans:
             return
         number = self.experiment(name)
-        protocol = plans[0].plan.protocol
         wanted = {f"{PLAN_TIME}{plan.digest}": plan.time for plan in plans}
         there = self.client.get_experiment(number).tags
         if plans[0].time >= there.get(f"{PLAN_TIME}{plans[0].digest}", ""):
-            wanted |= {PROTOCOL_TAG: protocol.digest, NOTE: _note(name, protocol)}
+            wanted |= {PROTOCOL_TAG: plans[0].plan.protocol.digest, **page_tags(number, name, plans[0].plan)}
         for tag, value in wanted.items():
             if there.get(tag) != value and (not tag.startswith(PLAN_TIME) or there.get(tag, "") < value):
                 self.client.set_experiment_tag(number, tag, value)
@@ -172,17 +170,3 @@ class Runs:
             token = page.token
             if not token:
                 return
-
-
-def _note(name: str, protocol: ProtocolPlan) -> str:
-    """What the page says above the runs, as Markdown."""
-    return (
-        f"{protocol.description}\n\n"
-        f"Protocol `{protocol.name}`, version {protocol.version}, digest `{protocol.digest[:12]}`, data set "
-        f"`{protocol.dataset}`, scored with border {protocol.border}, {protocol.rounding}. One run is one cell: "
-        "method, contrast, scale, degradation, seed. Filter: `tags.contrast = 'T1' AND tags.scale = 'x2' AND "
-        "tags.method = 'edsr' AND tags.seed = '0'`.\n\n"
-        "These are copies; the records are the truth. Get them, with their table:\n\n"
-        f"    bench mlflow pull --tracking-uri ADDRESS --protocol '{name}' results\n"
-        f"    bench table --protocol '{name}'\n"
-    )
