@@ -14,48 +14,15 @@ import pytest
 from plugins import NEAREST, NETWORK, RAISES, write
 from recorded import fill
 from test_runs import Ear, bench, cell_folder
+from tracked import default_uri, mirrored_cells
 
-from mrsr_bench.planning.cells import Training
 from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Progressed
 from mrsr_bench.store.results import Store
-from mrsr_bench.tracking.address import address_of
 from mrsr_bench.tracking.mirror import Mirror
-from mrsr_bench.tracking.runs import MirroredCell
 
 pytestmark = pytest.mark.long
-
-
-def default_uri(results: Path) -> str:
-    return address_of(None, results).uri
-
-
-def mirrored_cells(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:
-    """The cells of trainings, as the mirror takes them."""
-    store = Store(tmp_path / "results")
-    return [
-        MirroredCell(loaded.folder, str(cell), cell.folder.as_posix(), training.place(store.runs, cell))
-        for training in trainings
-        for cell in training.cells
-    ]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MLflow makes of a fresh file, which takes it many seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path
-
-
-@pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> None:
-    """An empty database where the results will be."""
-    (tmp_path / "results").mkdir()
-    shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")
 
 
 @pytest.fixture

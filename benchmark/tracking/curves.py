@@ -68,7 +68,7 @@ def _points(rows: Sequence[Row], started: int) -> Iterator[Any]:
     from mlflow.entities import Metric
 
     for row in rows:
-        time = started + round(1000 * float(row["seconds"]))
+        time = started + round(1000 * float(row.get("seconds") or 0))
         for name in _COLUMNS:
             if row.get(name) and not math.isinf(figure := float(row[name])):
                 yield Metric(name, figure, time, int(row["step"]))

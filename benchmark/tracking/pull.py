@@ -6,6 +6,8 @@ larger than in a pack, nothing of them is run, and all checksums count.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -44,15 +46,18 @@ def pull(uri: str, results: Path, protocol: str | None, say: Say) -> Merged:
     with tempfile.TemporaryDirectory(dir=results, prefix=".pull~") as folder:
         try:
             with tracker.turn():
-                _download(tracker, Path(folder), protocol, say)
+                lost = _download(tracker, Path(folder), protocol, say)
         except BenchError:
             raise
         except Exception as error:
             raise BenchError(f"MLflow at {tracker.address}: {tracker.explain(error)}") from None
-        return merge([Path(folder)], results, say)
+        merged = merge([Path(folder)], results, say)
+        merged.damaged += lost
+        return merged
 
 
-def _download(tracker: Tracker, folder: Path, protocol: str | None, say: Say) -> None:
+def _download(tracker: Tracker, folder: Path, protocol: str | None, say: Say) -> list[str]:
+    """Lay out what there is as a results folder; the cells that cannot be had."""
     experiments = list(_experiments(tracker, protocol))
     if not experiments:
         subject = f"no experiment '{protocol}'" if protocol else "no experiment of this suite"
@@ -61,7 +66,8 @@ def _download(tracker: Tracker, folder: Path, protocol: str | None, say: Say) ->
     for experiment in experiments:
         download.experiment(experiment)
     if not download.cells:
-        raise BenchError(f"MLflow at {tracker.address} has no records there yet")
+        raise BenchError(f"MLflow at {tracker.address} has no records there that can be had")
+    return download.lost
 
 
 def _experiments(tracker: Tracker, protocol: str | None) -> Iterator[Any]:
@@ -89,6 +95,7 @@ class _Download:
         self._runs = Runs(tracker, folder)
         self._bytes = 0
         self.cells = 0
+        self.lost: list[str] = []
 
     def experiment(self, experiment: Any) -> None:
         name = str(experiment.name)
@@ -100,6 +107,7 @@ class _Download:
                 continue
             if not is_member_name(f"runs/{name}/{cell}/{RECORD}"):
                 self._say(f"not taken: run {run.info.run_id}: {name}/{cell} cannot be the folder of a cell")
+                self.lost.append(f"{name}/{cell}")
             elif cell not in newest or newest[cell].data.tags.get(WRITTEN, "") < tags.get(WRITTEN, ""):
                 newest[cell] = run
         for cell, run in sorted(newest.items()):
@@ -108,6 +116,8 @@ class _Download:
                 self.cells += 1
             except DamagedFile as error:
                 self._say(f"not taken: {name}/{cell}: {self._tracker.address.hide(error.reason)}")
+                self.lost.append(f"{name}/{cell}")
+                (self._folder / "runs" / name / cell / RECORD).unlink(missing_ok=True)
         self._renew_times(self._folder / "runs" / name, experiment.tags)
 
     def _cell(self, run: Any, protocol: str, cell: str) -> None:
@@ -155,7 +165,9 @@ class _Download:
             except Exception as error:
                 if not self._tracker.answers():
                     raise
-                raise DamagedFile(path, f"{artifact} cannot be had: {self._tracker.explain(error)}") from None
+                is_large = os.strerror(errno.EFBIG) in str(error)
+                why = f"has more than {most} bytes" if is_large else f"cannot be had: {self._tracker.explain(error)}"
+                raise DamagedFile(path, f"{artifact} {why}") from None
             if not found.is_file() or found.is_symlink():
                 raise DamagedFile(path, f"{artifact} is no file there")
             self._bytes += found.stat().st_size
