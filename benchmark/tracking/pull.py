@@ -6,8 +6,6 @@ larger than in a pack, nothing of them is run, and all checksums count.
 
 from __future__ import annotations
 
-import errno
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -129,7 +127,7 @@ class _Download:
             raise DamagedFile(Path(cell, RECORD), "it is empty")
         for name in _files_of(record):
             if name in there:
-                self._file(run_id, name, f"{protocol}/{cell}/{name}")
+                self._file(run_id, name, f"{protocol}/{cell}/{name}", there[name].file_size or 0)
         plan = f"{PLANS}/{run.data.tags.get(PLAN_TAG, '')}.json"
         sources = [f"{SOURCES}/{digest}.zip" for digest in sources_of(record)]
         if self._shared(run_id, protocol, plan):
@@ -151,12 +149,17 @@ class _Download:
             self._file(run_id, name, target)
         return True
 
-    def _file(self, run_id: str, artifact: str, target: str) -> None:
-        """Download a file to its place. Raises DamagedFile for a name or a size that a pack cannot have."""
+    def _file(self, run_id: str, artifact: str, target: str, size: int = 0) -> None:
+        """Download a file to its place. Raises DamagedFile for a name or a size that a pack cannot have.
+
+        `size`: what the tracker states, which is not trusted: no more is written than a pack may have.
+        """
         path = self._folder / target
         if not is_member_name(target):
             raise DamagedFile(path, f"a results folder cannot have a file {target!r}")
         most = max(0, min(max_bytes(target), MAX_TOTAL - self._bytes))
+        if size > most:
+            raise DamagedFile(path, f"{artifact} has {size} bytes, more than {most}")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
             try:
@@ -165,9 +168,7 @@ class _Download:
             except Exception as error:
                 if not self._tracker.answers():
                     raise
-                is_large = os.strerror(errno.EFBIG) in str(error)
-                why = f"has more than {most} bytes" if is_large else f"cannot be had: {self._tracker.explain(error)}"
-                raise DamagedFile(path, f"{artifact} {why}") from None
+                raise DamagedFile(path, f"{artifact} cannot be had: {self._tracker.explain(error)}") from None
             if not found.is_file() or found.is_symlink():
                 raise DamagedFile(path, f"{artifact} is no file there")
             self._bytes += found.stat().st_size
