@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -203,7 +207,7 @@ def test_a_deleted_experiment_is_named_with_the_way_out(plan: Plan, tmp_path: Pa
     client = client_of(results)
     number = client.get_experiment_by_name("small").experiment_id
     client.delete_experiment(number)
-    way_out = f"mlflow experiments restore --experiment-id {number}"
+    way_out = f"MLFLOW_TRACKING_URI=sqlite:///{results}/mlflow.db mlflow experiments restore --experiment-id {number}"
     with pytest.raises(BenchError, match=f"the experiment 'small' was deleted there.*{way_out}"):
         synchronise(results, None, None, pytest.fail)
     for mark in results.rglob("mirrored-*"):
@@ -213,7 +217,9 @@ def test_a_deleted_experiment_is_named_with_the_way_out(plan: Plan, tmp_path: Pa
             mirror.sync([cell])
     [warning] = said
     assert way_out in warning
-    client.restore_experiment(number)
+    command = [sys.executable, "-m", "mlflow", *way_out.split()[2:]]
+    uri = {"MLFLOW_TRACKING_URI": way_out.split()[0].partition("=")[2]}
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **uri}, timeout=200)
     assert synchronise(results, None, None, pytest.fail).present == 2
 
 
@@ -371,8 +377,6 @@ def test_the_beginning_of_a_curve_is_continued_and_another_curve_is_not(losses: 
 @given(st.integers(0, 60))
 def test_a_row_that_is_half_written_is_no_row(cut: int) -> None:
     text = "step,loss,val_psnr,lr,seconds\n1,0.5,,0.1,2.25\n2,0.25,31.5,0.1,4.5\n"
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.csv")
         path.write_text(text[: len(text) - cut], encoding="utf-8")

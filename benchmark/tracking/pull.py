@@ -73,7 +73,7 @@ def _experiments(tracker: Tracker, protocol: str | None) -> Iterator[Any]:
     if protocol:
         experiment = tracker.client.get_experiment_by_name(protocol)
         if experiment is not None and experiment.lifecycle_stage != "active":
-            raise DeletedExperiment(protocol, str(experiment.experiment_id))
+            raise DeletedExperiment(protocol, str(experiment.experiment_id), tracker.address)
         yield from [experiment] if experiment is not None else []
         return
     token = None

@@ -101,7 +101,7 @@ class Runs:
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage != "active":
-            raise DeletedExperiment(name, str(experiment.experiment_id))
+            raise DeletedExperiment(name, str(experiment.experiment_id), self.tracker.address)
         return str(experiment.experiment_id)
 
     def describe(self, name: str, plans: Sequence[PlanFile]) -> None:

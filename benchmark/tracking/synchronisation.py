@@ -45,7 +45,7 @@ class Synchronised:
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class _Wanted:
     """A cell with the record that its plan wants."""
 
     cell: MirroredCell
@@ -64,7 +64,7 @@ def synchronise(results: Path, protocol: str | None, uri: str | None, say: Calla
     try:
         with tracker.turn():
             for name in names:
-                _Protocol(tracker, results, store.view(name), total, say).run()
+                _Synchronisation(tracker, results, store.view(name), total, say).run()
     except DeletedExperiment as error:
         raise BenchError(f"MLflow at {tracker.address}: {error}") from None
     except BenchError:
@@ -79,7 +79,7 @@ def synchronise(results: Path, protocol: str | None, uri: str | None, say: Calla
     return total
 
 
-class _Protocol:
+class _Synchronisation:
     """The records of one protocol's folder."""
 
     def __init__(
@@ -106,9 +106,9 @@ class _Protocol:
         self._end_stopped([run for same in runs.values() for run in same])
         self._verify(experiment, recorded)
 
-    def _recorded(self) -> list[_Recorded]:
+    def _recorded(self) -> list[_Wanted]:
         """The cells that have a record under their keys; damaged ones are said, and missing."""
-        recorded = list[_Recorded]()
+        recorded = list[_Wanted]()
         for planned in self._view.cells:
             place = self._view.place(planned)
             if place is None:
@@ -118,7 +118,7 @@ class _Protocol:
             if standing.state == "damaged":
                 self._miss(cell.name, standing.why)
             elif standing.record is not None and standing.state not in ("stale", "missing"):
-                recorded.append(_Recorded(cell, standing.record))
+                recorded.append(_Wanted(cell, standing.record))
         self._total.records += len(recorded)
         return recorded
 
@@ -134,7 +134,7 @@ class _Protocol:
                 runs.setdefault(identity, []).append(run)
         return runs
 
-    def _send(self, entry: _Recorded, run: Any) -> None:
+    def _send(self, entry: _Wanted, run: Any) -> None:
         cell, plan = entry.cell, self._plan_of.get(entry.cell.folder)
         if run is not None and run.info.status != "RUNNING" and _is_there(run, cell, plan):
             self._total.present += 1
@@ -160,7 +160,7 @@ class _Protocol:
                 self._runs.stop(run.info.run_id)
                 self._total.ended += 1
 
-    def _verify(self, experiment: str, recorded: Sequence[_Recorded]) -> None:
+    def _verify(self, experiment: str, recorded: Sequence[_Wanted]) -> None:
         """Look again: every record is there, and once. Then marks are written."""
         runs = self._runs_by_cell(experiment)
         for entry in recorded:

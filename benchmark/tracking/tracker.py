@@ -48,11 +48,10 @@ _WORDS = {
 class DeletedExperiment(BenchError):
     """An experiment that someone deleted on the server: its name is taken, and nothing can be written there."""
 
-    def __init__(self, name: str, number: str) -> None:
+    def __init__(self, name: str, number: str, address: Address) -> None:
         super().__init__(
-            f"the experiment '{name}' was deleted there. "
-            f"Get it back with: mlflow experiments restore --experiment-id {number}; "
-            f"or delete it for good with: mlflow gc --experiment-ids {number}"
+            f"the experiment '{name}' was deleted there, and its name is taken. Get it back with: "
+            f"MLFLOW_TRACKING_URI={address} mlflow experiments restore --experiment-id {number}"
         )
 
 
