@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 WRITERS, CELLS, ROWS = 8, 30, 40
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from mrsr_bench.store.results import Store
 from mrsr_bench.tracking import mirror
@@ -44,6 +44,10 @@ with mirror.Mirror(results, uri, print) as sender:
         if at % 5 == 0:
             sender.follow(cell)
         sender.sync([cell])
+        for _ in range(5):  # the next cell takes its time
+            if sender._waiting:
+                time.sleep(1)
+                sender.sync([])
 """
 
 
@@ -135,14 +139,18 @@ def test_eight_writers_and_a_server_that_is_stopped_and_killed_then_sync_makes_i
         )
         for number in range(WRITERS)
     ]
-    for share, end in ((0.2, signal.SIGTERM), (0.5, signal.SIGKILL)):
-        wait_until(lambda share=share: query(database, ARRIVED)[0][0] >= share * total, 240, "the writers' records")
-        server.stop(end)
-        if end == signal.SIGKILL:
-            writers[0].kill()  # its cells are left, one perhaps in the middle
-        time.sleep(1)
-        server.start()
-    said = [writer.communicate(timeout=300)[0] for writer in writers]
+    try:
+        for share, end in ((0.2, signal.SIGTERM), (0.5, signal.SIGKILL)):
+            wait_until(lambda share=share: query(database, ARRIVED)[0][0] >= share * total, 200, f"{share} of all")
+            if end == signal.SIGKILL:
+                writers[0].kill()  # its cells are left, one perhaps in the middle
+            server.stop(end)
+            time.sleep(1)
+            server.start()
+        said = [writer.communicate(timeout=200)[0] for writer in writers]
+    finally:
+        for writer in writers:
+            writer.kill()
     assert [writer.returncode for writer in writers] == [-signal.SIGKILL, *[0] * (WRITERS - 1)], said
     warnings = [line for text in said for line in text.splitlines()]
     assert warnings, "nobody noticed that the server was gone"
