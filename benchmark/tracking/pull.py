@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ..errors import BenchError, UsageError
@@ -30,6 +32,10 @@ from .runs import CELL, PLAN_TAG, PLAN_TIME, PROTOCOL_TAG, RECORD_TAG, WRITTEN, 
 from .tracker import DeletedExperiment, Tracker
 
 Say = Callable[[str], None]
+_AT_ONCE = 8
+"""Cells that are downloaded at once: a request waits more than it works."""
+_MOST = 2**30
+"""Bytes of any file, whatever the tracker states; what a file of its name may have is looked at when it is there."""
 
 
 def pull(uri: str, results: Path, protocol: str | None, say: Say) -> Merged:
@@ -43,7 +49,7 @@ def pull(uri: str, results: Path, protocol: str | None, say: Say) -> Merged:
     tracker = Tracker(Address(uri))
     with tempfile.TemporaryDirectory(dir=results, prefix=".pull~") as folder:
         try:
-            with tracker.turn():
+            with tracker.turn(), file_size_limit(_MOST):
                 lost = _download(tracker, Path(folder), protocol, say)
         except BenchError:
             raise
@@ -92,6 +98,7 @@ class _Download:
         self._tracker, self._folder, self._say = tracker, folder, say
         self._runs = Runs(tracker, folder)
         self._bytes = 0
+        self._sharing = Lock()
         self.cells = 0
         self.lost: list[str] = []
 
@@ -108,15 +115,26 @@ class _Download:
                 self.lost.append(f"{name}/{cell}")
             elif cell not in newest or newest[cell].data.tags.get(WRITTEN, "") < tags.get(WRITTEN, ""):
                 newest[cell] = run
-        for cell, run in sorted(newest.items()):
-            try:
-                self._cell(run, f"runs/{name}", cell)
-                self.cells += 1
-            except DamagedFile as error:
-                self._say(f"not taken: {name}/{cell}: {self._tracker.address.hide(error.reason)}")
-                self.lost.append(f"{name}/{cell}")
-                (self._folder / "runs" / name / cell / RECORD).unlink(missing_ok=True)
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            for cell, why in pool.map(lambda pair: self._cell_or_why(name, *pair), sorted(newest.items())):
+                if why is None:
+                    self.cells += 1
+                else:
+                    self._say(f"not taken: {name}/{cell}: {self._tracker.address.hide(why)}")
+                    self.lost.append(f"{name}/{cell}")
+        finally:
+            pool.shutdown(cancel_futures=True)
         self._renew_times(self._folder / "runs" / name, experiment.tags)
+
+    def _cell_or_why(self, experiment: str, cell: str, run: Any) -> tuple[str, str | None]:
+        """Get a cell; returns it with the reason where it cannot be had."""
+        try:
+            self._cell(run, f"runs/{experiment}", cell)
+        except DamagedFile as error:
+            (self._folder / "runs" / experiment / cell / RECORD).unlink(missing_ok=True)
+            return cell, error.reason
+        return cell, None
 
     def _cell(self, run: Any, protocol: str, cell: str) -> None:
         run_id = run.info.run_id
@@ -145,14 +163,15 @@ class _Download:
         target = f"{protocol}/{name}"
         if not is_member_name(target):
             return False
-        if not (self._folder / target).exists():
-            self._file(run_id, name, target)
+        with self._sharing:
+            if not (self._folder / target).exists():
+                self._file(run_id, name, target)
         return True
 
     def _file(self, run_id: str, artifact: str, target: str, size: int = 0) -> None:
         """Download a file to its place. Raises DamagedFile for a name or a size that a pack cannot have.
 
-        `size`: what the tracker states, which is not trusted: no more is written than a pack may have.
+        `size`: what the tracker states, which is not trusted.
         """
         path = self._folder / target
         if not is_member_name(target):
@@ -163,15 +182,16 @@ class _Download:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
             try:
-                with file_size_limit(most):
-                    found = Path(self._tracker.client.download_artifacts(run_id, artifact, temporary))
+                found = Path(self._tracker.client.download_artifacts(run_id, artifact, temporary))
             except Exception as error:
                 if not self._tracker.answers():
                     raise
                 raise DamagedFile(path, f"{artifact} cannot be had: {self._tracker.explain(error)}") from None
             if not found.is_file() or found.is_symlink():
                 raise DamagedFile(path, f"{artifact} is no file there")
-            self._bytes += found.stat().st_size
+            if (size := found.stat().st_size) > most:
+                raise DamagedFile(path, f"{artifact} has {size} bytes, more than {most}")
+            self._bytes += size
             found.rename(path)
 
     def _renew_times(self, folder: Path, tags: dict[str, str]) -> None:
