@@ -31,7 +31,7 @@ test: $(INSTALLED)  ## Run the fast tests, on all cores
 test-long: $(INSTALLED)  ## Run the other tests that CI runs: whole programs, killed and interrupted, and longer trainings
 	$(BIN)/pytest -n auto --dist worksteal -m 'long and not slow and not gpu'
 
-test-servers: $(INSTALLED)  ## Run the tests on an MLflow server on PostgreSQL (apt-get install postgresql; 3 minutes)
+test-servers: $(INSTALLED)  ## Run the tests on an MLflow server on PostgreSQL (apt-get install postgresql; some minutes)
 	$(BIN)/pytest -m servers -rs tests/test_servers.py
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
