@@ -10,7 +10,7 @@ GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site 
 unexport PYTHONDONTWRITEBYTECODE
 GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
-.PHONY: help demo test test-long test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
+.PHONY: help demo test test-long test-servers test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: $(INSTALLED)  ## Run the fast tests, on all cores
 
 test-long: $(INSTALLED)  ## Run the other tests that CI runs: whole programs, killed and interrupted, and longer trainings
 	$(BIN)/pytest -n auto --dist worksteal -m 'long and not slow and not gpu'
+
+test-servers: $(INSTALLED)  ## Run the tests on an MLflow server on PostgreSQL (apt-get install postgresql; some minutes)
+	$(BIN)/pytest -m servers -rs tests/test_servers.py
 
 test-all: $(INSTALLED)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -n auto --dist worksteal -m ''

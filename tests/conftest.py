@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -179,3 +180,20 @@ def write_protocol(tmp_path: Path) -> Callable[..., Path]:
     """Write a small protocol with its split and give its path."""
 
     return partial(write_small_protocol, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MLflow makes of a fresh file, which takes it many seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> None:
+    """An empty database where the results will be."""
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")

@@ -31,6 +31,7 @@ FLOORS = {
     "data": 4,
     "planning": 4,
     "replication": 4,
+    "tracking": 5,
     "training": 5,
     "reporting": 5,
     "estimating": 6,
@@ -66,6 +67,9 @@ LIGHT = [
     "store.pack_writer",
     "store.results",
     "store.weights",
+    "tracking.mirror",
+    "tracking.pull",
+    "tracking.synchronisation",
 ]
 """Modules that bring no torch with them, nor any other large library."""
 
@@ -169,6 +173,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         ("training", {"store"}),
         ("reporting", {"planning", "running", "data"}),
         ("store", {"planning", "method", "registry", "data"}),
+        ("tracking", {"planning", "method", "registry", "data", "training", "scoring"}),
         ("scoring", {"data", "store"}),
     ],
 )

@@ -14,42 +14,15 @@ import pytest
 from plugins import NEAREST, NETWORK, RAISES, write
 from recorded import fill
 from test_runs import Ear, bench, cell_folder
+from tracked import default_uri, mirrored_cells
 
-from mrsr_bench.planning.cells import Training
 from mrsr_bench.planning.planner import plan_request
 from mrsr_bench.planning.request import Request
 from mrsr_bench.running.events import Progressed
-from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell, default_uri
 from mrsr_bench.store.results import Store
+from mrsr_bench.tracking.mirror import Mirror
 
 pytestmark = pytest.mark.long
-
-
-def mirrored_cells(tmp_path: Path, loaded: Any, trainings: list[Training]) -> list[MirroredCell]:
-    """The cells of trainings, as the mirror takes them."""
-    store = Store(tmp_path / "results")
-    return [
-        MirroredCell(loaded.folder, str(cell), cell.folder.as_posix(), training.place(store.runs, cell))
-        for training in trainings
-        for cell in training.cells
-    ]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MLflow makes of a fresh file, which takes it many seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path
-
-
-@pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> None:
-    """An empty database where the results will be."""
-    (tmp_path / "results").mkdir()
-    shutil.copy(empty_database, tmp_path / "results" / "mlflow.db")
 
 
 @pytest.fixture
@@ -89,12 +62,21 @@ def test_a_run_arrives_in_mlflow_once_with_all_that_belongs_to_it(
     assert artifacts == {
         "record.json",
         "scores.csv",
+        "radial.csv",
         "train.csv",
         "weights.safetensors",
         "log.txt",
-        "environment.json",
         "slice.png",
+        "plans",
+        "sources",
     }
+    [plan] = (tmp_path / "results" / "runs" / "small" / "plans").iterdir()
+    assert [artifact.path for artifact in client.list_artifacts(run.info.run_id, "plans")] == [f"plans/{plan.name}"]
+    [source] = client.list_artifacts(run.info.run_id, "sources")
+    assert (tmp_path / "results" / "runs" / "small" / source.path).is_file()
+    filters = {"label": "network", "method": "network", "contrast": "T1", "scale": "x2", "degradation": "bicubic"}
+    assert {**filters, "seed": "0", "state": "done"}.items() <= run.data.tags.items()
+    assert "bench mlflow pull" in experiment.tags["mlflow.note.content"]
     failed = runs["raises T1 x2 bicubic seed 0"]
     assert failed.info.status == "FAILED"
     assert "no such luck" in failed.data.tags["mrsr.error"]
@@ -147,8 +129,10 @@ def test_an_infinite_figure_and_one_that_does_not_apply_arrive(
 
     client = MlflowClient(default_uri(tmp_path / "results"))
     [run] = client.search_runs([client.get_experiment_by_name("small").experiment_id])
-    assert run.data.metrics["psnr"] > 1e300, "MLflow stores the largest number"
+    assert "psnr" not in run.data.metrics, "MLflow would show the largest number that there is"
     assert math.isnan(run.data.metrics["ssim"])
+    assert run.data.tags["not_finite"] == "psnr is infinite, ssim does not apply (NaN)"
+    assert "psnr is infinite" in run.data.tags["mlflow.note.content"]
 
 
 @pytest.mark.usefixtures("database")
@@ -156,19 +140,20 @@ def test_a_curve_follows_its_training_row_by_row_and_nothing_arrives_twice(
     write_protocol: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row of an earlier version lacks the later columns, and one that is half written waits."""
-    monkeypatch.setattr("mrsr_bench.store.mlflow_mirror._FOLLOW_SECONDS", -1.0)
+    monkeypatch.setattr("mrsr_bench.tracking.mirror._FOLLOW_SECONDS", 0.0)
     store = Store(tmp_path / "results")
     [training] = plan_request(Request(str(write_protocol(methods={"edsr": {"preset": "tiny"}}))))[1]
     folder = training.folder(store, training.base)
     folder.mkdir(parents=True)
     mirror, curve = Mirror(store.results, None, pytest.fail), folder / "train.csv"
     [cell] = mirrored_cells(tmp_path, training.loaded, [training])
-    curve.write_text("step,loss,val_psnr,lr,seconds\n1,0.5,,0.1,2.0\n2,0.4", encoding="utf-8")
+    curve.write_text("step,loss,val_psnr,lr,seconds\n1,1.0,,0.1,2.0\n2,0.4", encoding="utf-8")
     mirror.follow(cell)
     header = "step,loss,val_psnr,lr,seconds,pixels_per_second,memory_bytes"
     rows = [f"{step},{1 / step},,0.1,{step},{100 * step},7" for step in range(1, 451)]
     curve.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     for _ in range(2):
+        mirror._next_look.clear()
         mirror.follow(cell)
 
     from mlflow import MlflowClient
@@ -212,14 +197,14 @@ def test_a_record_that_mlflow_refuses_costs_its_own_mirror(
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    log_param, refusing = MlflowClient.log_param, [True]
+    log_batch, refusing = MlflowClient.log_batch, [True]
 
-    def picky(self: Any, run_id: str, name: str, value: str) -> Any:
-        if refusing and (name, value) == ("label", "linear"):
+    def picky(self: Any, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> Any:
+        if refusing and ("label", "linear") in [(param.key, param.value) for param in params]:
             raise MlflowException("no such label here")
-        return log_param(self, run_id, name, value)
+        return log_batch(self, run_id, metrics, params, tags)
 
-    monkeypatch.setattr(MlflowClient, "log_param", picky)
+    monkeypatch.setattr(MlflowClient, "log_batch", picky)
     protocol, ear = write_protocol(methods={"bicubic": {}, "linear": {}, "nlm": {}}), Ear()
     outcomes = bench(protocol, [], images, tracking_uri=None, listener=ear)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
@@ -258,7 +243,8 @@ SYNC = """
 import sys
 from pathlib import Path
 from mrsr_bench.store.results import Store
-from mrsr_bench.store.mlflow_mirror import Mirror, MirroredCell
+from mrsr_bench.tracking.mirror import Mirror
+from mrsr_bench.tracking.runs import MirroredCell
 
 results, database = map(Path, sys.argv[1:])
 view = Store(results).view("small")

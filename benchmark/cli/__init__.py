@@ -10,6 +10,7 @@ from ..errors import BenchError, UsageError
 from .compare import compare
 from .data import data
 from .figure import figure
+from .mlflow import mlflow
 from .packs import pack, unpack
 from .run import rates, run, score
 from .show import check, list_, protocol, status
@@ -44,5 +45,5 @@ def main() -> None:
     """
 
 
-for command in (list_, protocol, check, data, run, rates, score, status, table, figure, compare, pack, unpack):
+for command in (list_, protocol, check, data, run, rates, score, status, table, figure, compare, pack, unpack, mlflow):
     main.add_command(command)

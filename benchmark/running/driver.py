@@ -15,9 +15,10 @@ from ..planning.cells import Cell, Training
 from ..protocol.loading import Loaded
 from ..store.cell_files import Standing, clear_damage, write_record
 from ..store.locks import Held, Hold, LeaseLost, hold, lock_problem
-from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.record import DoneRecord, UndoneRecord
 from ..store.results import Store
+from ..tracking.mirror import Mirror
+from ..tracking.runs import MirroredCell
 from .admission import make_admission
 from .decisions import Decision, decide
 from .events import Ended, Progressed

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ..planning.request import Request, is_unchanged, request_in_full
 from ..store.cell_files import VOLUMES, VOLUMES_MANIFEST, standing_of
-from ..store.mlflow_mirror import Mirror, MirroredCell
 from ..store.plan import PlannedCell, View, add_plan, view_of
+from ..tracking.mirror import Mirror
+from ..tracking.runs import MirroredCell
 from .outcomes import Outcome
 from .progress import Listener
 from .settings import RunSettings, Shard
