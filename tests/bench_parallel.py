@@ -1,6 +1,6 @@
 """Trainings side by side: python tests/bench_parallel.py [--csv PATH].
 
-Cells per hour of edsr tiny, eight seeds, on one thread each: one after another, and two at once (`--parallel 2`), in
+Cells per hour of edsr tiny, twelve seeds, on one thread each: one after another, and two at once (`--parallel 2`), in
 whole `bench run` commands. Then the seconds of a cell that has nothing to do: what a cell takes beyond its own work.
 """
 
@@ -18,7 +18,7 @@ from bench_many import NOTHING, write_protocol
 from benching import report
 from conftest import small_protocol, textured, write_image
 
-SEEDS = 8
+SEEDS = 12
 STEPS = 120
 TRAINING = {"steps": STEPS, "batch": 8, "lr_patch": 24}
 NOTHINGS = 20

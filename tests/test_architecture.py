@@ -138,7 +138,7 @@ def test_the_parser_sees_what_there_is() -> None:
     assert {"planning.cells", "methods.bicubic", "methods._blocks", "running.executors.local", "__main__"} <= set(
         MODULES
     )
-    assert ("running.driver", "running.executors.local") in pairs, "in a function"
+    assert ("running.fitting", "training.loop") in pairs, "in a function"
     assert ("running.executors.local", "running.worker") in pairs, "by its name, for the forkserver"
     assert ("running.progress", "running.outcomes") in pairs, "for type checking only"
     assert {"errors", "store.plan", "protocol.loading"} <= {

@@ -22,6 +22,7 @@ from ..tracking.runs import MirroredCell
 from .admission import make_admission
 from .decisions import Decision, decide
 from .events import Ended, Progressed
+from .executors import local
 from .job import Job
 from .outcomes import LabelledCell, Outcome
 from .progress import Listener
@@ -53,6 +54,7 @@ class Driver:
     def run(self) -> list[Outcome]:
         """Do what there is to do; the outcome of every cell, in the order of the trainings."""
         ready, held = self._plan()
+        local.prepare([*ready, *held])
         listener, tracking_uri = self._listener, self._settings.tracking_uri
         with listener, Mirror(self._store.results, tracking_uri, listener.warn) as mirror:
             listener.planned(
@@ -103,11 +105,9 @@ class Driver:
 
     def _work(self, jobs: Sequence[Job], mirror: Mirror) -> list[Job]:
         """Run jobs; returns those that another run works on."""
-        from .executors.local import LocalExecutor
-
         held = []
         admission = make_admission(self._loaded, self._settings, self._listener.say)
-        executor = LocalExecutor(admission, self._settings.parallel, self._settings.timeout)
+        executor = local.LocalExecutor(admission, self._settings.parallel, self._settings.timeout)
         for job, event in executor.run(jobs):
             if isinstance(event, Progressed):
                 mirror.follow(self._mirrored_cells(job)[0])

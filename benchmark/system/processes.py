@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, resource_tracker, spawn, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
@@ -172,6 +173,26 @@ def _death(code: int | None) -> str:
     return f"was killed by {name}" + ("; the system may have run out of memory" if name == "SIGKILL" else "")
 
 
+def warm_up(*modules: str) -> None:
+    """Start the forkserver, which imports `modules` while the caller goes on; else the first child waits for that."""
+    forkserver(*modules)
+    with _our_way():
+        ensure_running()
+
+
+@contextmanager
+def _our_way() -> Iterator[None]:
+    """Processes that are started meanwhile are started in our way."""
+    resource_tracker.ensure_running()  # which would unblock SIGINT, were it started below
+    with (
+        _starting,
+        _blocked(signal.SIGINT),
+        _changed(spawn, "get_preparation_data", _without_main),
+        _changed(connection, "arbitrary_address", _short_enough),
+    ):
+        yield
+
+
 class _QuietProcess(ForkServerProcess):
     """A process that is started in our way; the first one starts the forkserver too.
 
@@ -180,13 +201,7 @@ class _QuietProcess(ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
-        resource_tracker.ensure_running()  # which would unblock SIGINT, were it started below
-        with (
-            _starting,
-            _blocked(signal.SIGINT),
-            _changed(spawn, "get_preparation_data", _without_main),
-            _changed(connection, "arbitrary_address", _short_enough),
-        ):
+        with _our_way():
             return ForkServerProcess._Popen(process_obj)
 
 

@@ -25,7 +25,7 @@ from ...store.cell_files import LOG
 from ...store.locks import Held, LeaseLost, hold
 from ...system.cores import share_cores
 from ...system.gpus import VISIBLE
-from ...system.processes import Child, ChildDied, children
+from ...system.processes import Child, ChildDied, children, warm_up
 from ..admission import Admission, Slot
 from ..events import Ended, Event, Started
 from ..job import Job
@@ -38,6 +38,17 @@ _LOOK_SECONDS = 1.0
 """Between two looks whether a job that waits has a slot now."""
 _GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
+
+
+def prepare(jobs: Sequence[Job]) -> None:
+    """Import what the processes of these jobs need, while the caller goes on."""
+    if jobs:
+        warm_up(*_preload(jobs))
+
+
+def _preload(jobs: Sequence[Job]) -> list[str]:
+    networks = any(job.training.recipe for job in jobs)
+    return [*_PRELOAD, *(_PRELOAD_OF_NETWORKS if networks else ())]
 
 
 class LocalExecutor:
@@ -54,10 +65,8 @@ class LocalExecutor:
 
         Leaving the iterator, by Ctrl-C or an exception, ends the running jobs; their states stay.
         """
-        networks = any(job.training.recipe for job in jobs)
-        preload = (*_PRELOAD, *(_PRELOAD_OF_NETWORKS if networks else ()))
         waiting, running = deque(jobs), dict[Child, tuple[Job, Slot]]()
-        with children(preload=preload, grace=_GRACE_SECONDS) as group:
+        with children(preload=_preload(jobs), grace=_GRACE_SECONDS) as group:
             while waiting or running:
                 taken = [(slot, child) for child, (_, slot) in running.items()]
                 if waiting and (slot := self._admission.slot_for(waiting[0], taken)):
