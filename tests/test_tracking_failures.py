@@ -309,6 +309,25 @@ def test_a_driver_whose_run_another_one_deletes_meanwhile_goes_on_with_the_run_t
 
 @long
 @pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole run is there", "only copies are there"])
+def test_a_copy_of_a_runs_tags_is_no_record_whatever_its_id(plan: Plan, tmp_path: Path, whole: bool) -> None:
+    """Of many random ids one is the smallest."""
+    results = tmp_path / "results"
+    synchronise(results, None, None, pytest.fail)
+    client, runs = client_of(results), runs_of(results)
+    linear = next(run for run in runs if run.data.tags["label"] == "linear")
+    copies = [client.create_run(linear.info.experiment_id, tags=linear.data.tags) for _ in range(12)]
+    if not whole:
+        client.delete_run(linear.info.run_id)
+    done = synchronise(results, None, None, pytest.fail)
+    assert (done.sent, done.doubles) == ((0, 12) if whole else (1, 11))
+    [left] = [run for run in runs_of(results) if run.data.tags["label"] == "linear"]
+    assert (left.info.run_id == linear.info.run_id) is whole
+    assert "psnr" in left.data.metrics
+
+
+@long
+@pytest.mark.usefixtures("database")
 def test_a_record_that_changed_gets_a_new_run_and_the_old_one_is_deleted(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "results"
     synchronise(results, None, None, pytest.fail)

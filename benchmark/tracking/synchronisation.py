@@ -18,9 +18,9 @@ from ..store.whole_cell import base_of, protocol_folders
 from ..system.files import sha256_of, write_text
 from .address import address_of
 from .plan_files import PlanFile, by_cell, plan_files
-from .runs import CELL, ID, PLAN_TAG, RECORD_TAG, MirroredCell, Runs
+from .runs import CELL, ID, PLAN_TAG, MirroredCell, Runs
 from .tracker import DeletedExperiment, Tracker
-from .upload import Upload, record_tag
+from .upload import Upload, has_record, record_tag
 
 
 @dataclass
@@ -98,7 +98,8 @@ class _Synchronisation:
         self._runs.describe(self._view.folder.name, self._plans)
         runs = self._runs_by_cell(experiment)
         for entry in recorded:
-            same = runs.pop(entry.cell.identity, [])
+            tag = record_tag(entry.cell.place.folder)
+            same = sorted(runs.pop(entry.cell.identity, []), key=lambda run, tag=tag: not has_record(run, tag))
             for double in same[1:]:
                 self._runs.delete(double)
                 self._total.doubles += 1
@@ -136,7 +137,7 @@ class _Synchronisation:
 
     def _send(self, entry: _Wanted, run: Any) -> None:
         cell, plan = entry.cell, self._plan_of.get(entry.cell.folder)
-        if run is not None and run.info.status != "RUNNING" and _is_there(run, cell, plan):
+        if run is not None and _is_there(run, cell, plan):
             self._total.present += 1
         else:
             try:
@@ -173,5 +174,5 @@ class _Synchronisation:
 
 def _is_there(run: Any, cell: MirroredCell, plan: PlanFile | None) -> bool:
     """Whether a run has the record of its cell and its plan."""
-    tags = run.data.tags
-    return tags.get(RECORD_TAG) == record_tag(cell.place.folder) and (plan is None or tags.get(PLAN_TAG) == plan.digest)
+    has_plan = plan is None or run.data.tags.get(PLAN_TAG) == plan.digest
+    return has_plan and has_record(run, record_tag(cell.place.folder))

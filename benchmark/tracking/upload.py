@@ -34,6 +34,11 @@ def record_tag(folder: Path) -> str:
     return f"{LAYOUT}-{sha256_of(folder / RECORD)}"
 
 
+def has_record(run: Any, tag: str) -> bool:
+    """Whether a run has a whole record: the tag is set last, after the run's end. A copy of its tags is none."""
+    return run.data.tags.get(RECORD_TAG) == tag and run.info.status != "RUNNING"
+
+
 class Upload:
     """Sends cells to the runs of a tracker."""
 
@@ -101,12 +106,10 @@ class Upload:
         started = started_ms(record, trained=trained)
         rows = read_rows(cell.place.base / CURVE) if trained and isinstance(record, DoneRecord) else []
         run, is_new = self.runs.open(cell, started, **{SENDING: tag})
-        if run.data.tags.get(RECORD_TAG) == tag:
+        if has_record(run, tag):
             if plan is not None and run.data.tags.get(PLAN_TAG) != plan.digest:
                 self._send_plan(run.info.run_id, record, plan)
                 self.runs.client.set_tag(run.info.run_id, PLAN_TAG, plan.digest)
-            if run.info.status == "RUNNING":
-                self._end(run, record)
             return False
         last = 0 if is_new else self._last_step_or_none(run, tag, rows)
         if last is None:
