@@ -49,6 +49,7 @@ CARRIED = (
     "packaging",
     "platformdirs",
     "pluggy",
+    "psutil",
     "pydantic",
     "pydantic-core",
     "pygments",

@@ -29,7 +29,7 @@ def scores(setting: Setting) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("scores*.csv")}
 
 
-@pytest.mark.parametrize("locks", [True, False], ids=["locks", "leases"])
+@pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["locks", "leases"])
 def test_shards_that_are_ended_and_queued_again_give_the_figures_of_one_run(tmp_path: Path, locks: bool) -> None:
     environment = {}
     if not locks:
@@ -62,6 +62,7 @@ def test_shards_that_are_ended_and_queued_again_give_the_figures_of_one_run(tmp_
         assert last.wait(20) == 0, last.output
 
 
+@pytest.mark.slow
 def test_results_of_nodes_are_brought_together(tmp_path: Path) -> None:
     setting = make_setting(tmp_path, methods=("bicubic", "linear", "network.py"), seeds=(0,), steps=6)
     for part in (1, 2):

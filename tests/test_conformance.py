@@ -31,7 +31,7 @@ BY_NAME = {check.name: check for check in CHECKS}
 AT_EVERY_SCALE = ("output", "sizes")
 """What `make test` checks at ×3 and ×4 too; the rest there is for `make test-all`."""
 IN_FULL = ("edsr", "srcnn")
-"""The networks that `make test` checks in full at ×2; `make test-long` does so with all of them."""
+"""The networks that `make test` checks in full at ×2; `make test-all` does so with all of them."""
 LONG = ("overfits", "no_shift", "real_slice")
 """Checks that train a network until it knows a sample, or run it on a whole slice."""
 
@@ -46,8 +46,9 @@ def method_class(name: str) -> type[Method]:
 def marks(name: str, scale: int, check: str) -> list[pytest.MarkDecorator]:
     if scale != 2 and check not in AT_EVERY_SCALE:
         return [pytest.mark.slow]
-    takes_long = check in LONG and name not in IN_FULL and issubclass(method_class(name), TorchMethod)
-    return [pytest.mark.long] if takes_long else []
+    if check not in LONG or name in IN_FULL or not issubclass(method_class(name), TorchMethod):
+        return []
+    return [pytest.mark.slow if check == "overfits" else pytest.mark.long]
 
 
 def contract() -> list[Any]:

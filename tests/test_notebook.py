@@ -69,7 +69,7 @@ def test_what_is_computed_from_a_frame_is_a_plain_frame_and_a_changed_one_shows_
 def test_a_notebook_runs_and_shows_progress_and_table(
     write_protocol: Callable[..., Path], images: Path, tmp_path: Path
 ) -> None:
-    training = {"track": "equal", "steps": 300, "batch": 2, "lr_patch": 8, "augment": "dihedral", "lr": 1e-3}
+    training = {"track": "equal", "steps": 150, "batch": 2, "lr_patch": 8, "augment": "dihedral", "lr": 1e-3}
     write_protocol(methods={"bicubic": {}, "edsr": {"preset": "tiny"}}, training=training)
     outputs, updates = run_notebook([cell.format(data=str(images)) for cell in CELLS], tmp_path)
     assert [output["output_type"] for output in outputs[1]] == ["display_data"], "one output, no stream, no warning"

@@ -173,6 +173,8 @@ def test_threads_are_no_more_than_the_usable_cores_and_share_no_core_with_blas(m
         with thread_pool(most, one_blas_thread=True) as pool:
             assert pool._max_workers == expected  # type: ignore[attr-defined]
             assert {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"} <= {1}
+    with thread_pool(8, waiting=True) as pool:
+        assert pool._max_workers == 8  # type: ignore[attr-defined]
 
 
 def negative(number: int) -> int:

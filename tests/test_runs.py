@@ -75,7 +75,7 @@ def record(protocol: Path, label: str, folder: str = "small") -> dict[str, Any]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_a_training_killed_with_sigkill_resumes_to_bit_identical_weights(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:

@@ -67,13 +67,12 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.stop()
 
 
-def fill_results(write_protocol: Callable[..., Path], folder: Path) -> Store:
-    """A results folder with a record for each of the writers' cells: networks with curves, three scales, seeds."""
+def fill_results(write_protocol: Callable[..., Path], folder: Path, seeds: int = WRITERS, **changes: Any) -> Store:
+    """A results folder with a record for each of `CELLS` cells of each seed: networks with curves, three scales."""
     loose = folder / "loose.py"
     loose.write_text(LOOSE, encoding="utf-8")
     labels = {f"net{number}": {"method": "edsr", "preset": "tiny"} for number in range(9)}
-    seeds = list(range(WRITERS))
-    path = write_protocol(methods=labels, seeds=seeds, scales=[2, 3, 4])
+    path = write_protocol(methods=labels, seeds=list(range(seeds)), scales=[2, 3, 4], **changes)
     methods = [*labels, str(loose)]
     loaded, trainings = plan_request(Request(str(path), methods))
     plan: Plan = Store(folder / "results"), loaded, trainings
@@ -180,16 +179,23 @@ def test_eight_writers_and_a_server_that_is_stopped_and_killed_then_sync_makes_i
     again = bench("mlflow", "sync", "--results", str(results), "--tracking-uri", server.uri)
     assert (again.returncode, again.stdout) == (0, f"{total} records, 0 sent, {total} were there, 0 doubles removed\n")
 
-    pulled = bench("mlflow", "pull", "--tracking-uri", server.uri, str(tmp_path / "pulled"))
+
+def test_what_is_pulled_from_a_server_gives_the_same_table(
+    server: MlflowServer, write_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
+    results = fill_results(write_protocol, tmp_path, seeds=1, name="few").results
+    sent = bench("mlflow", "sync", "--results", str(results), "--tracking-uri", server.uri)
+    assert (sent.returncode, sent.stdout) == (0, f"{CELLS} records, {CELLS} sent, 0 were there, 0 doubles removed\n")
+    pulled = bench("mlflow", "pull", "--tracking-uri", server.uri, "--protocol", "few", str(tmp_path / "pulled"))
     assert (pulled.returncode, pulled.stderr) == (0, "")
-    assert f"cells: {total} taken" in pulled.stdout
+    assert f"cells: {CELLS} taken" in pulled.stdout
     tables = [bench("table", "--results", str(folder)) for folder in (results, tmp_path / "pulled")]
     assert tables[0].returncode == 0
     assert tables[0].stdout == tables[1].stdout
-    for folder in folders:
-        other = tmp_path / "pulled" / folder.relative_to(results)
+    for record in results.rglob("record.json"):
+        other = tmp_path / "pulled" / record.parent.relative_to(results)
         for name in ("record.json", "scores.csv", CURVE):
-            assert (other / name).read_bytes() == (folder / name).read_bytes()
+            assert (other / name).read_bytes() == (record.parent / name).read_bytes()
 
 
 def check_content(database: str, results: Path) -> None:

@@ -316,7 +316,8 @@ def test_a_copy_of_a_runs_tags_is_no_record_whatever_its_id(plan: Plan, tmp_path
     synchronise(results, None, None, pytest.fail)
     client, runs = client_of(results), runs_of(results)
     linear = next(run for run in runs if run.data.tags["label"] == "linear")
-    copies = [client.create_run(linear.info.experiment_id, tags=linear.data.tags) for _ in range(12)]
+    for _ in range(12):
+        client.create_run(linear.info.experiment_id, tags=linear.data.tags)
     if not whole:
         client.delete_run(linear.info.run_id)
     done = synchronise(results, None, None, pytest.fail)

@@ -19,15 +19,18 @@ R = TypeVar("R")
 
 
 @contextmanager
-def thread_pool(most: int | None = None, *, one_blas_thread: bool = False) -> Iterator[Executor]:
+def thread_pool(most: int | None = None, *, one_blas_thread: bool = False, waiting: bool = False) -> Iterator[Executor]:
     """A thread for each core of ours, at most `most`; for work that leaves Python's lock alone most of the time.
+
+    `waiting`: the work waits more than it computes, as for a server, so there are `most` threads whatever the cores.
 
     When the block ends, by an error or Ctrl-C too, work that has not begun is dropped and the rest is waited for.
     `one_blas_thread`: matrix products take one thread each meanwhile, or the threads would wait for one another.
     """
     cores = core_share()
     limit = threadpool_limits(1, "blas") if one_blas_thread else contextlib.nullcontext()
-    with limit, _dropping(ThreadPoolExecutor(min(cores, most or cores))) as pool:
+    threads = most if waiting else min(cores, most or cores)
+    with limit, _dropping(ThreadPoolExecutor(threads)) as pool:
         yield pool
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -25,6 +24,7 @@ from ..store.record import AnyRecord, DoneRecord
 from ..store.results import Store, check_folder
 from ..system.files import DamagedFile, read_sealed, write_sealed
 from ..system.limits import file_size_limit
+from ..system.parallel import thread_pool
 from ..system.training_states import CURVE
 from .address import Address
 from .plan_files import PlanFile, sources_of
@@ -115,16 +115,13 @@ class _Download:
                 self.lost.append(f"{name}/{cell}")
             elif cell not in newest or newest[cell].data.tags.get(WRITTEN, "") < tags.get(WRITTEN, ""):
                 newest[cell] = run
-        pool = ThreadPoolExecutor(_AT_ONCE)
-        try:
+        with thread_pool(_AT_ONCE, waiting=True) as pool:
             for cell, why in pool.map(lambda pair: self._cell_or_why(name, *pair), sorted(newest.items())):
                 if why is None:
                     self.cells += 1
                 else:
                     self._say(f"not taken: {name}/{cell}: {self._tracker.address.hide(why)}")
                     self.lost.append(f"{name}/{cell}")
-        finally:
-            pool.shutdown(cancel_futures=True)
         self._renew_times(self._folder / "runs" / name, experiment.tags)
 
     def _cell_or_why(self, experiment: str, cell: str, run: Any) -> tuple[str, str | None]:
