@@ -48,7 +48,7 @@ def marks(name: str, scale: int, check: str) -> list[pytest.MarkDecorator]:
         return [pytest.mark.slow]
     if check not in LONG or name in IN_FULL or not issubclass(method_class(name), TorchMethod):
         return []
-    return [pytest.mark.slow if check == "overfits" else pytest.mark.long]
+    return [pytest.mark.slow if check in ("overfits", "no_shift") else pytest.mark.long]
 
 
 def contract() -> list[Any]:
