@@ -99,7 +99,9 @@ class _Synchronisation:
         runs = self._runs_by_cell(experiment)
         for entry in recorded:
             tag = record_tag(entry.cell.place.folder)
-            same = sorted(runs.pop(entry.cell.identity, []), key=lambda run, tag=tag: not has_record(run, tag))
+            runs_of_cell = runs.pop(entry.cell.identity, [])
+            whole = [run for run in runs_of_cell if has_record(run, tag)]
+            same = [*whole, *(run for run in runs_of_cell if run not in whole)]
             for double in same[1:]:
                 self._runs.delete(double)
                 self._total.doubles += 1
