@@ -116,7 +116,7 @@ class MlflowServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self._database]
         command += ["--artifacts-destination", str(self._folder / "artifacts"), "--serve-artifacts"]
-        command += ["--host", HOST, "--port", str(self.port), "--workers", "1", *options]
+        command += ["--host", HOST, "--port", str(self.port), "--workers", "2", *options]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env=self._environment

@@ -11,6 +11,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ from mrsr_bench.system import cores
 from mrsr_bench.system.cores import count_free, free_cores, threads_to_take, usable_cores
 from mrsr_bench.system.liveness import start_of
 from mrsr_bench.system.parallel import as_done, process_pool, thread_pool
-from mrsr_bench.system.processes import ChildDied, child, children
+from mrsr_bench.system.processes import Child, ChildDied, child, children
 
 pytestmark = pytest.mark.long
 
@@ -98,16 +99,21 @@ def test_a_child_has_its_seconds_from_the_start_for_all_its_messages() -> None:
         running.receive()
 
 
-def test_children_that_do_not_end_by_themselves_share_one_grace() -> None:
-    began = time.monotonic()
-    with children(preload=PRELOAD, grace=1.0) as group:
-        for _ in range(4):
-            group.start(says_its_number_and_stays, False)
-        pids = [child.receive() for child in list(group.ready())]
-        while len(pids) < 4:
-            pids += [child.receive() for child in group.ready()]
-    assert time.monotonic() - began < 30
-    assert [start_of(pid) for pid in pids] == [None] * 4
+def test_all_children_are_asked_to_end_before_any_is_waited_for() -> None:
+    """So that they share one grace, and not each has its own after those before it."""
+    calls = Mock()
+    with children(preload=PRELOAD, grace=0.2) as group:
+        for number in range(4):
+            process = getattr(calls, f"process{number}")
+            process.is_alive.return_value = True  # it ignores SIGTERM
+            group._children.append(Child(process, Mock(), None))
+    made = [call[0].partition(".")[2] for call in calls.mock_calls]
+    order = [name for name in made if name in ("terminate", "join", "kill")]
+    assert order[:8] == ["terminate"] * 4 + ["join"] * 4
+    assert order.count("kill") == 4
+    waits = [call.args[0] for call in calls.mock_calls if call[0].endswith("join") and call.args]
+    assert waits == sorted(waits, reverse=True), "what one takes of the grace, the next does not have"
+    assert max(waits) <= 0.2
 
 
 def test_what_has_arrived_can_be_taken_late() -> None:

@@ -57,10 +57,8 @@ def pull(tracking_uri: str, protocol: str | None, results: Path) -> None:
 
     Exit status: 0 nothing was refused, 3 some cells were, 1 the tracker does not answer, 2 wrong usage.
     """
-    from ..store.results import check_folder
     from ..tracking.pull import pull as pull_results
 
-    check_folder(results)
     merged = pull_results(tracking_uri, results, protocol, functools.partial(click.echo, err=True))
     click.echo(f"{results}: {merged}")
     sys.exit(3 if merged.refused or merged.damaged else 0)

@@ -135,14 +135,14 @@ class _Download:
 
     def _cell(self, run: Any, protocol: str, cell: str) -> None:
         run_id = run.info.run_id
-        there = {file.path: file for file in self._tracker.client.list_artifacts(run_id) if not file.is_dir}
+        artifacts = {file.path: file for file in self._tracker.client.list_artifacts(run_id) if not file.is_dir}
         self._file(run_id, RECORD, f"{protocol}/{cell}/{RECORD}")
         record = read_record(self._folder / protocol / cell)
         if record is None:
             raise DamagedFile(Path(cell, RECORD), "it is empty")
         for name in _files_of(record):
-            if name in there:
-                self._file(run_id, name, f"{protocol}/{cell}/{name}", there[name].file_size or 0)
+            if name in artifacts:
+                self._file(run_id, name, f"{protocol}/{cell}/{name}", artifacts[name].file_size or 0)
         plan = f"{PLANS}/{run.data.tags.get(PLAN_TAG, '')}.json"
         sources = [f"{SOURCES}/{digest}.zip" for digest in sources_of(record)]
         if self._shared(run_id, protocol, plan):

@@ -110,11 +110,11 @@ class Runs:
             return
         number = self.experiment(name)
         wanted = {f"{PLAN_TIME}{plan.digest}": plan.time for plan in plans}
-        there = self.client.get_experiment(number).tags
-        if plans[0].time >= there.get(f"{PLAN_TIME}{plans[0].digest}", ""):
+        present = self.client.get_experiment(number).tags
+        if plans[0].time >= present.get(f"{PLAN_TIME}{plans[0].digest}", ""):
             wanted |= {PROTOCOL_TAG: plans[0].plan.protocol.digest, **page_tags(number, name, plans[0].plan)}
         for tag, value in wanted.items():
-            if there.get(tag) != value and (not tag.startswith(PLAN_TIME) or there.get(tag, "") < value):
+            if present.get(tag) != value and (not tag.startswith(PLAN_TIME) or present.get(tag, "") < value):
                 self.client.set_experiment_tag(number, tag, value)
 
     def find(self, cell: MirroredCell) -> list[Any]:
