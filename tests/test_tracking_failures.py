@@ -196,6 +196,44 @@ def test_a_tracker_that_comes_back_gets_what_it_missed(
     assert sorted(run.data.tags["label"] for run in runs_of(tmp_path / "results")) == ["bicubic", "linear"]
 
 
+@long
+@pytest.mark.usefixtures("database")
+def test_a_record_whose_last_answer_is_lost_stays_finished(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has done everything, but goes before it says so."""
+    results, answers = tmp_path / "results", Tracker.answers
+    monkeypatch.setattr("mrsr_bench.tracking.mirror._PAUSE_SECONDS", 0.0)
+    set_tags, lost = Upload._set_tags, list[str]()
+
+    def lose(self: Upload, run_id: str, content: dict[str, str]) -> None:
+        set_tags(self, run_id, content)
+        if not lost:
+            lost.append(run_id)
+            raise ConnectionError("connection reset")
+
+    monkeypatch.setattr(Upload, "_set_tags", lose)
+    monkeypatch.setattr(Tracker, "answers", lambda self: not lost and answers(self))
+    said = list[str]()
+    with Mirror(results, None, said.append) as mirror:
+        mirror.sync(mirrored_cells(tmp_path, *plan[1:]))
+        assert len(mirror._waiting) == 2
+    assert ["it closed the connection" in warning for warning in said] == [True]
+    assert lost[0] in [run.info.run_id for run in runs_of(results)]
+    assert [run.info.status for run in runs_of(results)] == ["FINISHED"] * 2
+    assert len(list(results.rglob("mirrored-*"))) == 2
+
+
+@long
+@pytest.mark.usefixtures("database")
+def test_a_run_that_was_ended_by_hand_is_sent_again(plan: Plan, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    synchronise(results, None, None, pytest.fail)
+    client_of(results).set_terminated(runs_of(results)[0].info.run_id, "KILLED")
+    assert str(synchronise(results, None, None, pytest.fail)) == "2 records, 1 sent, 1 were there, 0 doubles removed"
+    assert [run.info.status for run in runs_of(results)] == ["FINISHED"] * 2
+
+
 # Deleted in the page
 
 

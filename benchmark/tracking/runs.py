@@ -146,10 +146,11 @@ class Runs:
             self.client.delete_run(run.info.run_id)
 
     def stop(self, run_id: str) -> None:
-        """End a run whose cell was stopped, unless someone has deleted it."""
+        """End a run whose cell was stopped, unless it has ended since, or someone has deleted it."""
         with self._unless_deleted(run_id):
-            self.client.set_tag(run_id, STATE, "stopped")
-            self.client.set_terminated(run_id, "KILLED")
+            if self.client.get_run(run_id).info.status == "RUNNING":
+                self.client.set_tag(run_id, STATE, "stopped")
+                self.client.set_terminated(run_id, "KILLED")
 
     @contextmanager
     def _unless_deleted(self, run_id: str) -> Iterator[None]:

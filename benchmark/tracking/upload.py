@@ -36,7 +36,7 @@ def record_tag(folder: Path) -> str:
 
 def has_record(run: Any, tag: str) -> bool:
     """Whether a run has a whole record: the tag is set last, after the run's end. A copy of its tags is none."""
-    return run.data.tags.get(RECORD_TAG) == tag and run.info.status != "RUNNING"
+    return run.data.tags.get(RECORD_TAG) == tag and run.info.status in ("FINISHED", "FAILED")
 
 
 class Upload:
@@ -107,6 +107,7 @@ class Upload:
         rows = read_rows(cell.place.base / CURVE) if trained and isinstance(record, DoneRecord) else []
         run, is_new = self.runs.open(cell, started, **{SENDING: tag})
         if has_record(run, tag):
+            self.unfinished.discard(run.info.run_id)  # of an attempt whose last answer did not arrive
             if plan is not None and run.data.tags.get(PLAN_TAG) != plan.digest:
                 self._send_plan(run.info.run_id, record, plan)
                 self.runs.client.set_tag(run.info.run_id, PLAN_TAG, plan.digest)
