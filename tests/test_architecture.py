@@ -37,6 +37,7 @@ FLOORS = {
     "estimating": 6,
     "figures": 6,
     "testing": 6,
+    "page": 7,
     "running": 7,
     "__init__": 8,
     "cli": 9,
@@ -45,6 +46,7 @@ FLOORS = {
 """Room, which is a folder or a file at the door → its floor. What a room imports lies on floors below its own."""
 LIGHT = [
     "cli",
+    "page.writing",
     "planning.cells",
     "planning.planner",
     "protocol.loading",

@@ -12,6 +12,7 @@ from .data import data
 from .figure import figure
 from .mlflow import mlflow
 from .packs import pack, unpack
+from .report import report
 from .run import rates, run, score
 from .show import check, list_, protocol, status
 from .table import table
@@ -42,8 +43,9 @@ def main() -> None:
     bench run --methods edsr,./mine.py,poan+        a new method beside others; + is the self-ensemble
     bench table -o table.tex                        the table of the protocol run last
     bench figure quality -o quality.pdf             a figure of it
+    bench report                                    a page with all of it, to open in a browser
     """
 
 
-for command in (list_, protocol, check, data, run, rates, score, status, table, figure, compare, pack, unpack, mlflow):
+for command in (list_, protocol, check, data, run, rates, score, status, table, figure, report, compare, pack, unpack, mlflow):
     main.add_command(command)

@@ -48,13 +48,43 @@ class Scenes:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class Kept:
     """The exhibit of a cell."""
 
     label: str
     seed: int
     record: DoneRecord
     exhibit: Exhibit
+
+    def slice(self, subject: str, number: int) -> ExhibitSlice | None:
+        """A subject's slice; None where the cell does not keep it."""
+        return next((one for one in self.exhibit.slices if (one.subject, one.number) == (subject, number)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class RowExhibits:
+    """What the cells of a row keep: for each label, the exhibit of its first seed that has one."""
+
+    row: Row
+    kept: list[Kept]
+    """In the table's order."""
+    absent: dict[str, str]
+    """Label → why it has no exhibit."""
+
+    @property
+    def slices(self) -> dict[str, list[int]]:
+        """Subject → the numbers of its slices, as most labels keep them."""
+        numbers = dict[str, list[int]]()
+        if self.kept:
+            truth, _ = Counter(item.exhibit.truth for item in self.kept).most_common(1)[0]
+            for one in next(item.exhibit for item in self.kept if item.exhibit.truth == truth).slices:
+                numbers.setdefault(one.subject, []).append(one.number)
+        return numbers
+
+    def scene(self, subject: str, number: int) -> Scene:
+        """A slice with every label that keeps it."""
+        slices = {item.label: upright(one) for item in self.kept if (one := item.slice(subject, number)) is not None}
+        return Scene(self.row, subject, slices, {item.label: item.seed for item in self.kept if item.label in slices})
 
 
 def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labels: Sequence[str]) -> Scenes:
@@ -68,23 +98,30 @@ def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labe
     shown = [label for label in table.labels if not labels or label in labels]
     scenes, everything = Scenes(), set[str]()
     for row in chosen_rows(table, rows):
-        kept = [item for label in shown if (item := _kept(table, row, label, scenes))]
-        if not kept:
-            continue
-        truth, _ = Counter(item.exhibit.truth for item in kept).most_common(1)[0]
-        shape = next(item.exhibit for item in kept if item.exhibit.truth == truth)
-        by_subject = dict[str, list[int]]()
-        for one in shape.slices:
-            by_subject.setdefault(one.subject, []).append(one.number)
+        exhibits = row_exhibits(table, row, shown)
+        scenes.absent |= {f"{label} {' '.join(row)}": why for label, why in exhibits.absent.items()}
+        by_subject = exhibits.slices
         everything |= set(by_subject)
-        for subject in subjects or [list(by_subject)[len(by_subject) // 2]]:
+        for subject in subjects or [*by_subject][len(by_subject) // 2 :][:1]:
             if numbers := by_subject.get(subject):
-                _add(scenes, row, subject, numbers[len(numbers) // 2], kept)
+                _add(scenes, exhibits, subject, numbers[len(numbers) // 2])
     if everything:
         _check("subject with slices", subjects, everything)
     if not scenes.shown:
         raise BenchError(_nothing(table, scenes))
     return scenes
+
+
+def row_exhibits(table: Table, row: Row, labels: Sequence[str]) -> RowExhibits:
+    """What these columns keep of a row's slices. Damaged exhibits are left out and named."""
+    kept, absent = list[Kept](), dict[str, str]()
+    for label in labels:
+        item = _kept(table, row, label)
+        if isinstance(item, Kept):
+            kept.append(item)
+        else:
+            absent[label] = item
+    return RowExhibits(row, kept, absent)
 
 
 def chosen_rows(table: Table, names: Sequence[str]) -> list[Row]:
@@ -104,9 +141,8 @@ def _check(kind: str, names: Sequence[str], known: Sequence[str] | set[str]) -> 
             raise UsageError(f"the table has no {kind} '{name}'. {did_you_mean(name, known)}")
 
 
-def _kept(table: Table, row: Row, label: str, scenes: Scenes) -> _Kept | None:
-    """The exhibit of a label's first seed that has one; None, and the reason in `scenes`, where none has."""
-    name = f"{label} {' '.join(row)}"
+def _kept(table: Table, row: Row, label: str) -> Kept | str:
+    """The exhibit of a label's first seed that has one; the reason where none has."""
     why = "it keeps no slices" if (row, label) in table.records else "it has no figures"
     for planned in table.view.cells:
         place = table.view.place(planned)
@@ -122,22 +158,20 @@ def _kept(table: Table, row: Row, label: str, scenes: Scenes) -> _Kept | None:
                     why = str(error)
                     continue
                 if exhibit is not None:
-                    return _Kept(label, planned.cell.seed, record, exhibit)
-    scenes.absent[name] = why
-    return None
+                    return Kept(label, planned.cell.seed, record, exhibit)
+    return why
 
 
-def _add(scenes: Scenes, row: Row, subject: str, number: int, kept: Sequence[_Kept]) -> None:
-    """Add the scene of a subject's slice, with every label that keeps this very slice."""
-    slices, seeds = dict[str, ExhibitSlice](), dict[str, int]()
-    for item in kept:
-        same = [one for one in item.exhibit.slices if (one.subject, one.number) == (subject, number)]
-        if same:
-            slices[item.label], seeds[item.label] = upright(same[0]), item.seed
+def _add(scenes: Scenes, exhibits: RowExhibits, subject: str, number: int) -> None:
+    """Add the scene of a subject's slice."""
+    scene = exhibits.scene(subject, number)
+    for item in exhibits.kept:
+        if item.label in scene.slices:
             scenes.records.append(item.record)
         else:
-            scenes.absent[f"{item.label} {' '.join(row)}"] = f"it keeps other slices than slice {number} of {subject}"
-    scenes.shown.append(Scene(row, subject, slices, seeds))
+            name = f"{item.label} {' '.join(exhibits.row)}"
+            scenes.absent[name] = f"it keeps other slices than slice {number} of {subject}"
+    scenes.shown.append(scene)
 
 
 def _nothing(table: Table, scenes: Scenes) -> str:

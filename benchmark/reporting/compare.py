@@ -66,16 +66,24 @@ def statements(comparison: ColumnComparison) -> list[str]:
     listed = [claim.contrast for claim in comparison.rows]
     seeds = [sorted({seed for item in listed for seed in item.seeds[side]}) for side in (0, 1)]
     subjects = dict.fromkeys(subject for item in listed for subject in item.subjects)
-    judged_rows = f"Verdicts of the {len(listed)} rows are one family (Holm at 5 %)" if len(listed) > 1 else "One row"
-    if comparison.fixed:
-        family = f"the verdict over rows is that of the protocol's {len(table.view.protocol.claims)} fixed contrasts"
-    else:
-        family = "the protocol did not fix this contrast beforehand: its verdict over rows is of this one pair alone"
     return [
         *(f"{label}: seeds {', '.join(map(str, own))}" for label, own in zip(comparison.labels, seeds, strict=True)),
         f"Subjects: {len(subjects)} ({', '.join(subjects)})",
-        f"{judged_rows}; {family}. Over rows: {verdict_text(table, pooled)}",
+        f"{family_statement(comparison)}. Over rows: {verdict_text(table, pooled)}",
     ]
+
+
+def family_statement(comparison: ColumnComparison) -> str:
+    """Of which families the verdicts are."""
+    rows = len(comparison.rows)
+    judged_rows = f"Verdicts of the {rows} rows are one family (Holm at 5 %)" if rows > 1 else "One row"
+    if comparison.fixed:
+        claimed = len(comparison.tables[0].view.protocol.claims)
+        return f"{judged_rows}; the verdict over rows is that of the protocol's {claimed} fixed contrasts"
+    return (
+        f"{judged_rows}; the protocol did not fix this contrast beforehand: its verdict over rows is of this one pair "
+        "alone"
+    )
 
 
 def _claim_json(claim: Claim) -> dict[str, Any]:

@@ -85,12 +85,12 @@ def _grids(table: Table, groups: dict[Row, list[str]]) -> FigureGrids:
     metrics = [metric for group in groups.values() for metric in group]
     printed = any(table.quoted_metric(metric) for metric in metrics)
     columns = [column for column in table.columns if printed or not column.source]
-    heads = [_heading(table, column) for column in columns]
+    heads = [column_heading(table, column) for column in columns]
     cells = {
         (row, column, metric): cell
         for row in table.rows
         for metric in metrics
-        for column, cell in zip(columns, _cells(table, row, columns, metric), strict=True)
+        for column, cell in zip(columns, row_figures(table, row, columns, metric), strict=True)
     }
     metric_heading = [] if () in groups else ["metric"]
     parts = ablation_parts(table)
@@ -121,7 +121,8 @@ def _ticks(parts: dict[str, dict[str, bool]], column: Column) -> list[MarkedText
     return [MarkedText(CHECK if not column.source and has[column.name] else "") for has in parts.values()]
 
 
-def _heading(table: Table, column: Column) -> MarkedText:
+def column_heading(table: Table, column: Column) -> MarkedText:
+    """A column's name with its source, marked where all of its figures are of one seed."""
     if column.source:
         return MarkedText(column.name, source=column.source)
     return MarkedText(column.name, raised=ONE_SEED if _all_one_seed(table, column.name) else "")
@@ -133,7 +134,7 @@ def _all_one_seed(table: Table, label: str) -> bool:
     return bool(keys) and all(table.has_one_seed(*key) for key in keys)
 
 
-def _cells(table: Table, row: Row, columns: Sequence[Column], metric: str) -> list[MarkedText]:
+def row_figures(table: Table, row: Row, columns: Sequence[Column], metric: str) -> list[MarkedText]:
     """A row's figures with their spread and letters; bold is what cannot be told from the best one of ours."""
     tied = ties(table, row, metric)
     cells = []

@@ -222,7 +222,7 @@ class View:
     def protocol(self) -> ProtocolPlan:
         return self.last.protocol
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         """In the order of the last plan's protocol; rows that it lacks come last."""
         rows = dict.fromkeys(planned.cell.row for planned in self.cells)

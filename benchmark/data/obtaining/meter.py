@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 class Meter:
     """Counts `unit` up to `total` while its block runs."""
 
-    def __init__(self, say: Say, title: str, total: int, unit: Literal["bytes", "files"]) -> None:
+    def __init__(self, say: Say, title: str, total: int, unit: Literal["bytes", "files", "parts"]) -> None:
         self._say, self._title, self._total, self._unit = say, title, total, unit
         self._done, self._last = 0, time.monotonic()
         count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
@@ -47,7 +47,7 @@ class Meter:
         elif time.monotonic() - self._last > _LINE_SECONDS:
             self._last = time.monotonic()
             numbers = f"{size_text(done)} of {size_text(self._total)}" if self._unit == "bytes" else ""
-            self._say(f"{self._title}: {numbers or f'{done} of {self._total} files'}")
+            self._say(f"{self._title}: {numbers or f'{done} of {self._total} {self._unit}'}")
 
     def advance(self, more: int = 1) -> None:
         """`more` than before are done."""

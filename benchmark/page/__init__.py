@@ -1,0 +1,1 @@
+"""The page: a folder that shows protocols' figures and slices in a browser, from disk."""
