@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BROWSER := $(VENV)/.browser
 # For a GPU: where gpu-pack/ lies, the machine's own Python with what the pack brings; elsewhere the environment of all.
 PACK := gpu-pack
 GPU_READY := $(if $(wildcard $(PACK)/wheels),$(PACK)/site,$(INSTALLED))
@@ -10,7 +11,7 @@ GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site 
 unexport PYTHONDONTWRITEBYTECODE
 GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
-.PHONY: help demo test test-long test-servers test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
+.PHONY: help demo test test-long test-servers test-browser test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,10 +22,15 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # on all cores; pip takes one. Some files fail
 	touch $@
 
-demo: $(INSTALLED)  ## Train and evaluate every method on embedded data, then print the table and draw a figure (6 minutes on 2 cores)
+$(BROWSER): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	touch $@
+
+demo: $(INSTALLED)  ## Train and evaluate every method on embedded data: a table, a figure, a page (6 minutes on 2 cores)
 	$(BIN)/bench run --protocol demo
 	$(BIN)/bench table
 	$(BIN)/bench figure visual -o results/visual.png
+	$(BIN)/bench report -o results/page
 
 test: $(INSTALLED)  ## Run the fast tests, on all cores
 	$(BIN)/pytest -n auto --dist worksteal
@@ -35,13 +41,16 @@ test-long: $(INSTALLED)  ## Run the other tests that CI runs: whole programs, ki
 test-servers: $(INSTALLED)  ## Run the tests on an MLflow server on PostgreSQL (apt-get install postgresql; some minutes)
 	$(BIN)/pytest -m servers -rs tests/test_servers.py
 
-test-all: $(INSTALLED)  ## Run all tests, the slow ones too
+test-browser: $(BROWSER)  ## Run the tests of the page in Chromium (apt-get install chromium; a minute)
+	$(BIN)/pytest -n auto --dist worksteal -m browser -rs tests/test_browser.py
+
+test-all: $(BROWSER)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -n auto --dist worksteal -m ''
 
 faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)
 	PYTHONPATH=tests $(BIN)/python -m faults --trials 12 --faults 200 --lockless 40 --seed $(or $(SEED),0)
 
-bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring, starts, pairs of trainings and many cells into results/bench/ (50 minutes, on an idle machine)
+bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring, starts, pairs of trainings, many cells and the page into results/bench/ (50 minutes, on an idle machine)
 	$(BIN)/python tests/bench_training.py --csv results/bench/training.csv
 	$(BIN)/python tests/bench_outside.py --csv results/bench/outside.csv
 	$(BIN)/python tests/bench_precision.py --csv results/bench/precision.csv
@@ -52,6 +61,7 @@ bench: $(INSTALLED)  ## Measure training, attention, NLM, sampling, scoring, sta
 	$(BIN)/python tests/bench_start.py --csv results/bench/start.csv
 	$(BIN)/python tests/bench_parallel.py --csv results/bench/parallel.csv
 	$(BIN)/python tests/bench_many.py --csv results/bench/many.csv
+	$(BIN)/python tests/bench_page.py --csv results/bench/page.csv
 
 gpu-pack: $(INSTALLED)  ## Fill gpu-pack/ with what a GPU machine without network lacks (Python 3.12, PyTorch there)
 	$(BIN)/python tests/gpu_pack.py fill $(PACK)
@@ -68,7 +78,7 @@ gpu-bench: $(GPU_READY)  ## On a GPU machine: training speed, share of its peak,
 gpu-train: $(GPU_READY)  ## On a GPU machine: a real training on real people
 	$(GPU_RUN) tests/gpu_train.py
 
-docs: $(INSTALLED)  ## Make the computed parts of docs/ and results/reference/ again (5 minutes; two pages need ../shared)
+docs: $(BROWSER)  ## Make the computed parts of docs/ and results/reference/ again (5 minutes; two pages need ../shared)
 	$(BIN)/python docs/make_records.py
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_statistics.py
@@ -76,6 +86,7 @@ docs: $(INSTALLED)  ## Make the computed parts of docs/ and results/reference/ a
 	$(BIN)/python docs/make_conventions.py
 	$(BIN)/python docs/make_null_space.py
 	$(BIN)/python docs/make_gallery.py
+	$(BIN)/python docs/make_page.py
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(BIN)/ruff format --check .

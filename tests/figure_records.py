@@ -35,6 +35,7 @@ class Loose(TorchMethod):
         return nn.Sequential(nn.Conv2d(1, task.scale**2, 3, padding=1), nn.PixelShuffle(task.scale))
 '''
 STEPS = range(3, 31, 3)
+SUBJECTS = tuple(f"subject{number:02}" for number in range(12))
 
 
 def make_plan(
@@ -63,15 +64,15 @@ def fill_plan(plan: Plan, wanted: Callable[[Cell], bool] = lambda cell: True) ->
                 fill_cell(plan, training, cell, order.index(cell.label))
 
 
-def fill_cell(plan: Plan, training: Training, cell: Cell, place: int) -> Path:
+def fill_cell(plan: Plan, training: Training, cell: Cell, place: int, subjects: Sequence[str] = SUBJECTS) -> Path:
     """Record a cell whose figures follow from the place of its label, its row and its seed. Returns its folder."""
     chance = np.random.default_rng([place, cell.seed, *cell.factors, *map(ord, cell.contrast)])
     learned = training.recipe is not None
     easy = np.random.default_rng(cell.factors).normal(0, 1, 12)
     quality = 36 - 2 * cell.factors[1] + 0.4 * place + (0.05 * chance.normal() if learned else 0)
     scores = {
-        f"subject{number:02}": {"psnr": float(quality + easy[number] + 0.1 * chance.normal()), "ssim": 0.9}
-        for number in range(12)
+        subject: {"psnr": float(quality + ease + 0.1 * chance.normal()), "ssim": 0.9}
+        for subject, ease in zip(subjects, easy, strict=True)
     }
     folder = training.folder(plan[0], cell)
     fit = {**FIT, "parameters": 10_000 * (place + 1) ** 2} if learned else None

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import figure_records
 import numpy as np
 from figure_records import fill_cell
 from recorded import Plan, remember
 
-from mrsr_bench.planning.cells import Cell, Training
 from mrsr_bench.store.cell_files import read_record, write_record
 from mrsr_bench.store.exhibit import SubjectSlices, write_exhibit
 from mrsr_bench.store.locks import HeldFolder
 from mrsr_bench.store.record import DoneRecord
 
-SUBJECTS = ("subject00", "subject05", "subject11")
-"""Of the twelve of `figure_records`, those that keep slices."""
+SHOWN = (0, 5, 11)
+"""Places of the subjects that keep slices."""
 
 
 def head(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -31,8 +30,8 @@ def head(seed: int, size: tuple[int, int]) -> np.ndarray:
     return np.rint(image.clip(0, 1000))
 
 
-def slices(place: int, size: tuple[int, int], subjects: Sequence[str] = SUBJECTS, count: int = 1) -> list[SubjectSlices]:
-    """Slices of every subject: those of a later place have less noise."""
+def slices(place: int, size: tuple[int, int], subjects: Sequence[str], count: int = 1) -> list[SubjectSlices]:
+    """`count` slices of every subject, those of a column at a later place with less noise; rows count to the back."""
     kept = []
     for number, subject in enumerate(subjects):
         hr = np.stack([head(10 * number + at, size) for at in range(count)])
@@ -60,19 +59,25 @@ def keep_slices(folder: Path, kept: Sequence[SubjectSlices]) -> None:
     assert isinstance(record, DoneRecord)
     held = HeldFolder(folder)
     checksum = write_exhibit(held, HeldFolder(folder.parents[1]), kept)
-    write_record(held, record.model_copy(update={"checksums": record.checksums.model_copy(update={"exhibit": checksum})}))
+    write_record(
+        held, record.model_copy(update={"checksums": record.checksums.model_copy(update={"exhibit": checksum})})
+    )
 
 
-def fill(plan: Plan, methods: list[str], size: tuple[int, int] = (48, 40), **given: Any) -> Path:
-    """Record every cell; those of seed 0 keep slices. Returns the results folder. `given`: for `slices`."""
+def fill(
+    plan: Plan,
+    methods: Sequence[str],
+    size: tuple[int, int] = (48, 40),
+    subjects: Sequence[str] = figure_records.SUBJECTS,
+    count: int = 1,
+) -> Path:
+    """Record every cell of a plan; those of seed 0 keep slices. Returns the results folder."""
     order = list(dict.fromkeys(cell.label for training in plan[2] for cell in training.cells))
-    for training, cell in _cells(plan):
-        folder = fill_cell(plan, training, cell, order.index(cell.label))
-        if cell.seed == 0:
-            keep_slices(folder, slices(order.index(cell.label), size, **given))
-    remember(plan, methods)
+    for training in plan[2]:
+        for cell in training.cells:
+            place = order.index(cell.label)
+            folder = fill_cell(plan, training, cell, place, subjects)
+            if cell.seed == 0:
+                keep_slices(folder, slices(place, size, [subjects[number] for number in SHOWN], count))
+    remember(plan, [*methods])
     return plan[0].results
-
-
-def _cells(plan: Plan) -> list[tuple[Training, Cell]]:
-    return [(training, cell) for training in plan[2] for cell in training.cells]

@@ -47,5 +47,21 @@ def main() -> None:
     """
 
 
-for command in (list_, protocol, check, data, run, rates, score, status, table, figure, report, compare, pack, unpack, mlflow):
+for command in (
+    list_,
+    protocol,
+    check,
+    data,
+    run,
+    rates,
+    score,
+    status,
+    table,
+    figure,
+    report,
+    compare,
+    pack,
+    unpack,
+    mlflow,
+):
     main.add_command(command)

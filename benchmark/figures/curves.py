@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import BenchError
 from ..reporting.budget import training_pixels
+from ..reporting.shown_cells import shown_cells
 from ..reporting.table import Table
 from ..store.record import DoneRecord, RecipeMark
 from ..store.series import TrainingCurve, read_curve
 from .axes import log_axis, plain_axis
 from .labels import short_names
-from .panels import absences, finish, grid, left_out, marked_line, read_cells, shown_cells
+from .panels import absences, finish, grid, left_out, marked_line, read_cells
 from .picture import Picture
 from .style import look, styled
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..reporting.shown_cells import ShownCell
 from ..reporting.table import METHOD_CHANGED, Row, Table
 from ..store.record import DoneRecord
 from ..system.files import DamagedFile, Readable
@@ -27,29 +27,6 @@ _GAP = 0.04
 """Inches between legend, panels, note and the sheet's edge."""
 _NAMED = 6
 """Most cells that a note names for one reason."""
-
-
-@dataclass(frozen=True)
-class ShownCell:
-    """A done cell of a table, with the folder of its files."""
-
-    row: Row
-    label: str
-    record: DoneRecord
-    folder: Readable
-
-
-def shown_cells(table: Table) -> Iterator[ShownCell]:
-    """The cells whose figures the table shows, in its order of rows, labels and seeds."""
-    places = {
-        (table.name(planned.cell.row), planned.cell.label, planned.cell.seed): table.view.place(planned)
-        for planned in table.view.cells
-    }
-    for row in table.rows:
-        for label in table.labels:
-            for record in sorted(table.records.get((row, label), []), key=lambda record: record.resolved.seed):
-                if place := places[row, label, record.resolved.seed]:
-                    yield ShownCell(row, label, record, place.folder)
 
 
 def read_cells(

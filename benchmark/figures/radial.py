@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import BenchError
+from ..reporting.shown_cells import shown_cells
 from ..reporting.table import Table
 from ..store.series import read_radial
 from .axes import log_axis, plain_axis
 from .labels import short_names
-from .panels import absences, finish, grid, left_out, marked_line, read_cells, shown_cells
+from .panels import absences, finish, grid, left_out, marked_line, read_cells
 from .picture import Picture
 from .style import look, styled
 

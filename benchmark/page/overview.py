@@ -10,10 +10,9 @@ from ..reporting.contrast_tables import claim_table
 from ..reporting.differences import DEFAULT
 from ..reporting.grid import MarkedText, column_heading, row_figures
 from ..reporting.table import METHOD_CHANGED, Column, Row, Table
-from .cells import ShownCell
 
 
-def overview(table: Table, cells: list[ShownCell]) -> dict[str, Any]:
+def overview(table: Table) -> dict[str, Any]:
     """The overview as plain data: rows, columns and metrics are lists, everything else names them by their index."""
     protocol, caption = table.view.protocol, table_caption(table)
     return {
@@ -29,7 +28,6 @@ def overview(table: Table, cells: list[ShownCell]) -> dict[str, Any]:
         "metrics": [_metric(table, metric) for metric in table.metrics],
         "figures": [[_figures(table, row, metric) for row in table.rows] for metric in table.metrics],
         "baseline": DEFAULT if DEFAULT in table.labels else None,
-        "cells": [{"row": cell.row, "label": cell.label, "seed": cell.seed, "file": cell.file} for cell in cells],
         "absent": _absent(table),
         "caption": {"title": caption.title, "key": caption.key, "details": caption.details},
         "claims": _claims(table),

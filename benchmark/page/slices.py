@@ -16,7 +16,7 @@ from .scripts import stored_image
 
 
 @dataclass(frozen=True, eq=False)
-class SubjectSlices:
+class SubjectScenes:
     """The slices of one test subject in a row."""
 
     row: int
@@ -28,30 +28,30 @@ class SubjectSlices:
 
 
 @dataclass(frozen=True, eq=False)
-class RowSlices:
+class RowScenes:
     """The slices of a row."""
 
-    subjects: list[SubjectSlices]
+    subjects: list[SubjectScenes]
     absent: dict[str, str]
     """Label → why it shows no slice."""
 
 
-def row_slices(table: Table, row: Row) -> RowSlices:
+def row_slices(table: Table, row: Row) -> RowScenes:
     """All slices that columns of a row keep."""
     exhibits = row_exhibits(table, row, table.labels)
     subjects = [
-        SubjectSlices(table.rows.index(row), [exhibits.scene(subject, number) for number in numbers])
+        SubjectScenes(table.rows.index(row), [exhibits.scene(subject, number) for number in numbers])
         for subject, numbers in exhibits.slices.items()
     ]
-    return RowSlices(subjects, exhibits.absent | _other_slices(exhibits, subjects))
+    return RowScenes(subjects, exhibits.absent | _other_slices(exhibits, subjects))
 
 
-def _other_slices(exhibits: RowExhibits, subjects: Sequence[SubjectSlices]) -> dict[str, str]:
+def _other_slices(exhibits: RowExhibits, subjects: Sequence[SubjectScenes]) -> dict[str, str]:
     shown = {label for slices in subjects for scene in slices.scenes for label in scene.slices}
     return {item.label: "it keeps other slices" for item in exhibits.kept if item.label not in shown}
 
 
-def slices_content(slices: SubjectSlices, labels: Sequence[str]) -> dict[str, Any]:
+def slices_content(slices: SubjectScenes, labels: Sequence[str]) -> dict[str, Any]:
     """The images of a subject's slices, upright; predictions by the index of their column's label."""
     truth = slices.scenes[0].truth
     return {

@@ -13,12 +13,13 @@ from typing import Any
 
 from ..data.obtaining.meter import Meter
 from ..errors import UsageError
+from ..reporting.shown_cells import shown_cells
 from ..reporting.table import Table
-from .cells import cell_content, shown_cells
+from .cells import cell_content
 from .overview import overview
 from .pairs import column_pairs, pairs_content
 from .scripts import script
-from .slices import RowSlices, SubjectSlices, distances, row_slices, slices_content
+from .slices import RowScenes, SubjectScenes, distances, row_slices, slices_content
 
 INDEX = "index.html"
 _MARK = "data/site.js"
@@ -42,7 +43,7 @@ def write_page(tables: Sequence[Table], target: Path, *, images: bool, say: Call
         with _replaced(target) as folder, Meter(say, "page", parts, "parts") as meter:
             _copy(files(__package__) / "browser", folder)
             for number, table in enumerate(tables):
-                _Protocol(table, folder / "data", str(number), meter).write(images)
+                _ProtocolData(table, folder / "data", str(number), meter).write(images)
             _write(folder / "data", "site", [_entry(table, str(number)) for number, table in enumerate(tables)])
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from None
@@ -59,7 +60,7 @@ def _entry(table: Table, name: str) -> dict[str, Any]:
     return {"name": name, "folder": plan.folder, "version": plan.version}
 
 
-class _Protocol:
+class _ProtocolData:
     """Writes the data of one protocol: below data/, in a folder of its own."""
 
     def __init__(self, table: Table, data: Path, name: str, meter: Meter) -> None:
@@ -67,14 +68,17 @@ class _Protocol:
         self._pairs = column_pairs(table)
 
     def write(self, images: bool) -> None:
-        cells, licence = shown_cells(self._table), self._table.view.protocol.licence
-        for cell in cells:
-            self._write(cell.file, cell_content(cell))
+        licence, cells = self._table.view.protocol.licence, list[Any]()
+        for cell in shown_cells(self._table):
+            file = f"cells/{len(cells)}"
+            self._write(file, cell_content(cell))
+            place = {"row": self._table.rows.index(cell.row), "label": cell.label}
+            cells.append({**place, "seed": cell.record.resolved.seed, "file": file})
             self._meter.advance()
         slices, distances = list[Any](), list[Any]()
         absent = list[list[tuple[str, str]]]()
         for row in self._table.rows:
-            shown = row_slices(self._table, row) if images or licence else RowSlices([], {})
+            shown = row_slices(self._table, row) if images or licence else RowScenes([], {})
             absent.append([*shown.absent.items()])
             for subject in shown.subjects:
                 slices.append(self._write_slices(f"slices/{len(slices)}", subject))
@@ -82,16 +86,16 @@ class _Protocol:
             self._meter.advance()
         self._write("pairs", {**pairs_content(self._table, self._pairs), "distances": distances})
         note = "" if images or licence else _NO_LICENCE.format(self._table.view.protocol.dataset)
-        shown_slices = {"slices": slices, "withoutSlices": {"note": note, "columns": absent}}
-        self._write("overview", {**overview(self._table, cells), **shown_slices})
+        files = {"cells": cells, "slices": slices, "withoutSlices": {"note": note, "columns": absent}}
+        self._write("overview", {**overview(self._table), **files})
 
-    def _write_slices(self, file: str, subject: SubjectSlices) -> dict[str, Any]:
+    def _write_slices(self, file: str, subject: SubjectScenes) -> dict[str, Any]:
         """Write the slices of a subject in a row; their entry in the overview."""
         self._write(file, slices_content(subject, self._table.labels))
         numbers = [scene.truth.number for scene in subject.scenes]
         return {"row": subject.row, "subject": subject.subject, "numbers": numbers, "file": file}
 
-    def _distances(self, file: str, subject: SubjectSlices) -> list[dict[str, Any]]:
+    def _distances(self, file: str, subject: SubjectScenes) -> list[dict[str, Any]]:
         return [
             {"file": file, "number": scene.truth.number, "values": distances(scene, self._pairs)}
             for scene in subject.scenes

@@ -35,7 +35,8 @@ mrsr.views.compare = async (protocol, values) => {
     content: [
       tools,
       verdict(protocol, first, second, several ? pooled : claims[0], several),
-      h("p", { class: "quiet" }, `${comparison.family}. ${overview.words.networks} ${overview.words.methods}`),
+      h("p", { class: "quiet" }, `${comparison.family}.`),
+      h("details", {}, h("summary", {}, "What the intervals are"), h("p", { class: "quiet" }, overview.words.networks), h("p", { class: "quiet" }, overview.words.methods)),
       claimTable(protocol, first, second, claims, several && pooled, lines),
       await subjectChart(protocol, first, second, claim, claims, open),
       await mostDifferent(protocol, pairs, index, row, first, second),

@@ -103,7 +103,7 @@ mrsr.views.table = async (protocol, values) => {
     }
     const { baseline } = overview;
     const estimate = baseline && baseline !== name ? await protocol.estimate(row, metric(), name, baseline) : null;
-    if (estimate) lines.push(...mrsr.estimateLines(estimate, metric(), `minus ${baseline}`));
+    if (estimate) lines.push(...mrsr.estimateLines(estimate, metric(), `${name} minus ${baseline}`));
     return [title, ...lines];
   }
 
@@ -178,12 +178,12 @@ function letters(raised) {
 }
 
 /** Both intervals in words: (i) and (ii), or why there is none. */
-mrsr.estimateLines = (estimate, metric, against) => {
+mrsr.estimateLines = (estimate, metric, pair) => {
   const { h } = mrsr;
   const unit = metric.unit ? ` ${metric.unit}` : "";
   const interval = (bounds) => (bounds ? mrsr.interval(bounds, metric.decimals) + unit : null);
   return [
-    h("p", {}, `${mrsr.fixed(estimate.mean, metric.decimals, true)}${unit} ${against}, mean over subjects.`),
+    h("p", {}, `${pair}: ${mrsr.fixed(estimate.mean, metric.decimals, true)}${unit}, mean over subjects.`),
     h(
       "dl",
       {},

@@ -336,7 +336,7 @@ class Viewer {
       this.#paint();
     };
     const input = h("input", { type: "range", min: bounds[0], max: bounds[1], step: width / 500, value: this[name], on: { input: move } });
-    return h("label", { class: "field range" }, h("span", {}, label, output), input);
+    return h("label", { class: "field range" }, h("span", {}, h("span", {}, label), output), input);
   }
 
   /** The scores of the subjects with slices, on both sides. */
