@@ -40,12 +40,25 @@
       { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title },
       levels.map((level) => [
         s("line", { class: "grid", x1: left, x2: width - right, y1: y(level), y2: y(level) }),
-        s("text", { x: left - 8, y: y(level) + 4, "text-anchor": "end" }, log ? String(Number(level.toPrecision(2))) : label(level)),
+        s(
+          "text",
+          { x: left - 8, y: y(level) + 4, "text-anchor": "end" },
+          log ? String(Number(level.toPrecision(2))) : label(level),
+        ),
       ]),
-      ticks(lowX, highX, 5).map((step) => s("text", { x: x(step), y: height - bottom + 18, "text-anchor": "middle" }, label(step))),
-      s("text", { x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle", class: "quiet" }, "training step"),
+      ticks(lowX, highX, 5).map((step) =>
+        s("text", { x: x(step), y: height - bottom + 18, "text-anchor": "middle" }, label(step)),
+      ),
+      s(
+        "text",
+        { x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle", class: "quiet" },
+        "training step",
+      ),
       drawn.map((line, at) =>
-        s("polyline", { class: `line colour${at % 6}`, points: line.points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }),
+        s("polyline", {
+          class: `line colour${at % 6}`,
+          points: line.points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "),
+        }),
       ),
     );
     const legend = drawn.map((line, at) => mrsr.h("span", { class: `key colour${at % 6}` }, line.name));
@@ -73,7 +86,10 @@
     const [low, high] = extent([0, ...finite.map((dot) => dot.value), ...bounds]);
     const [width, side, pad] = [880, 24, (high - low) * 0.04];
     const x = (value) => side + ((value - low + pad) / (high - low + 2 * pad)) * (width - 2 * side);
-    const levels = stacked(finite.map((dot) => x(dot.value)), 2 * RADIUS);
+    const levels = stacked(
+      finite.map((dot) => x(dot.value)),
+      2 * RADIUS,
+    );
     const above = 28 + (Math.max(...levels) + 1) * 2 * RADIUS;
     const height = above + 112;
     const text = (value) => `${mrsr.fixed(value, metric.decimals, true)} ${metric.unit}`.trim();

@@ -5,7 +5,8 @@ mrsr.views.compare = async (protocol, values) => {
   const { h } = mrsr;
   const { overview } = protocol;
   const { labels } = overview;
-  if (labels.length < 2) return { title: "Compare", content: h("p", { class: "empty" }, "There is one column only: nothing to compare.") };
+  if (labels.length < 2)
+    return { title: "Compare", content: h("p", { class: "empty" }, "There is one column only: nothing to compare.") };
   const pairs = await protocol.pairs();
   const [first, second] = chosenPair(overview, values);
   const open = (changes) => {
@@ -23,7 +24,8 @@ mrsr.views.compare = async (protocol, values) => {
   const comparison = pairs.comparisons[index];
   const title = `${first} minus ${second}`;
   const fixed = fixedClaims(protocol);
-  if (comparison.why) return { title: "Compare", content: [tools, h("p", { class: "empty" }, `${title}: ${comparison.why}.`), fixed] };
+  if (comparison.why)
+    return { title: "Compare", content: [tools, h("p", { class: "empty" }, `${title}: ${comparison.why}.`), fixed] };
   const claims = comparison.rows.map((claim) => mrsr.signed(claim, sign));
   const pooled = mrsr.signed(comparison.pooled, sign);
   const several = claims.length > 1;
@@ -36,10 +38,16 @@ mrsr.views.compare = async (protocol, values) => {
       tools,
       verdict(protocol, first, second, several ? pooled : claims[0], several),
       h("p", { class: "quiet" }, `${comparison.family}.`),
-      h("details", {}, h("summary", {}, "What the intervals are"), h("p", { class: "quiet" }, overview.words.networks), h("p", { class: "quiet" }, overview.words.methods)),
+      h(
+        "details",
+        {},
+        h("summary", {}, "What the intervals are"),
+        h("p", { class: "quiet" }, overview.words.networks),
+        h("p", { class: "quiet" }, overview.words.methods),
+      ),
       claimTable(protocol, first, second, claims, several && pooled, lines),
-      await subjectChart(protocol, first, second, claim, claims, open),
-      await mostDifferent(protocol, pairs, index, row, first, second),
+      await mrsr.subjectChart(protocol, first, second, claim, claims, open),
+      await mrsr.mostDifferent(protocol, pairs, index, row, first, second),
       fixed,
     ],
   };
@@ -52,7 +60,8 @@ function chosenPair(overview, { a, b }) {
   const fixed = overview.claims?.pairs.find((pair) => pair.every((label) => labels.includes(label)));
   if (fixed) return fixed;
   const figures = overview.figures[0][0] ?? [];
-  const value = (label) => mrsr.number(figures[overview.columns.findIndex((column) => column.name === label && !column.source)]?.value);
+  const value = (label) =>
+    mrsr.number(figures[overview.columns.findIndex((column) => column.name === label && !column.source)]?.value);
   const sign = overview.metrics[0].higher ? -1 : 1;
   const known = labels.filter((label) => !Number.isNaN(value(label))).sort((x, y) => sign * (value(x) - value(y)));
   return known.length > 1 ? known.slice(0, 2) : labels.slice(0, 2);
@@ -68,17 +77,42 @@ function verdict(protocol, first, second, claim, several) {
     open: `As methods, ${first} and ${second} are not told apart.`,
     "no claim": `Nothing is claimed about ${first} and ${second} as methods.`,
   };
-  const equivalent = claim.text.includes("equivalent") ? ` ${claim.text.replace(/^.*?equivalent/, "Equivalent")} ${metric.unit}.` : "";
+  const equivalent = claim.text.includes("equivalent")
+    ? ` ${claim.text.replace(/^.*?equivalent/, "Equivalent")} ${metric.unit}.`
+    : "";
   const reason = claim.verdict === "no claim" ? ` (${claim.why ?? claim.text})` : "";
-  const over = several ? `over ${claim.rows.length === protocol.overview.rows.length ? `all ${claim.rows.length}` : claim.rows.length} rows` : `in ${protocol.rowText(claim.rows[0])}`;
+  const over = several
+    ? `over ${claim.rows.length === protocol.overview.rows.length ? `all ${claim.rows.length}` : claim.rows.length} rows`
+    : `in ${protocol.rowText(claim.rows[0])}`;
   const unit = metric.unit ? ` ${metric.unit}` : "";
-  const interval = (name, bounds, meaning) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, bounds ? `${mrsr.interval(bounds, metric.decimals)}${unit}` : "no claim"), h("span", { class: "quiet" }, meaning)));
+  const interval = (name, bounds, meaning) =>
+    h(
+      "div",
+      {},
+      h("dt", {}, name),
+      h(
+        "dd",
+        {},
+        h("b", {}, bounds ? `${mrsr.interval(bounds, metric.decimals)}${unit}` : "no claim"),
+        h("span", { class: "quiet" }, meaning),
+      ),
+    );
   return h(
     "section",
     { class: `verdict is-${claim.verdict.replace(" ", "-")}` },
     h("h2", {}, `${sentences[claim.verdict]}${equivalent}${reason}`),
-    h("p", { class: "large" }, h("b", {}, `${mrsr.fixed(claim.mean, metric.decimals, true)}${unit}`), ` ${metric.name}, ${over}, ${mrsr.counted(claim.subjects, "subject")}, ${claim.seeds.map((seeds) => seeds.length).join(" and ")} seeds.`),
-    h("dl", { class: "intervals" }, interval("Networks (i)", claim.networks, "these trained networks, on other subjects"), interval("Methods (ii)", claim.method, "the methods, trained again, on other subjects")),
+    h(
+      "p",
+      { class: "large" },
+      h("b", {}, `${mrsr.fixed(claim.mean, metric.decimals, true)}${unit}`),
+      ` ${metric.name}, ${over}, ${mrsr.counted(claim.subjects, "subject")}, ${claim.seeds.map((seeds) => seeds.length).join(" and ")} seeds.`,
+    ),
+    h(
+      "dl",
+      { class: "intervals" },
+      interval("Networks (i)", claim.networks, "these trained networks, on other subjects"),
+      interval("Methods (ii)", claim.method, "the methods, trained again, on other subjects"),
+    ),
   );
 }
 
@@ -87,8 +121,30 @@ function claimLines(protocol, first, second, claims) {
   const bounds = (found) => (found ? found.map(mrsr.number) : ["", ""]);
   const names = (claim) => claim.rows.map((row) => protocol.overview.rows[row].join(" ")).join(", ");
   return [
-    ["rows", "columns", "metric", "mean", "networks low", "networks high", "methods low", "methods high", "subjects", "seeds", "verdict"],
-    ...claims.map((claim) => [names(claim), `${first} - ${second}`, metric, mrsr.number(claim.mean), ...bounds(claim.networks), ...bounds(claim.method), claim.subjects, claim.seeds.map((seeds) => seeds.length).join(", "), claim.text]),
+    [
+      "rows",
+      "columns",
+      "metric",
+      "mean",
+      "networks low",
+      "networks high",
+      "methods low",
+      "methods high",
+      "subjects",
+      "seeds",
+      "verdict",
+    ],
+    ...claims.map((claim) => [
+      names(claim),
+      `${first} - ${second}`,
+      metric,
+      mrsr.number(claim.mean),
+      ...bounds(claim.networks),
+      ...bounds(claim.method),
+      claim.subjects,
+      claim.seeds.map((seeds) => seeds.length).join(", "),
+      claim.text,
+    ]),
   ];
 }
 
@@ -97,66 +153,48 @@ function claimTable(protocol, first, second, claims, pooled, lines) {
   const { decimals, text } = protocol.primary;
   const interval = (bounds, why) => (bounds ? mrsr.interval(bounds, decimals) : (why ?? "–"));
   const line = (claim, name) =>
-    h("tr", {}, h("th", { scope: "row" }, name), [mrsr.fixed(claim.mean, decimals, true), interval(claim.networks), interval(claim.method, claim.why), String(claim.subjects), claim.seeds.map((seeds) => seeds.length).join(", "), claim.text].map((value) => h("td", {}, value)));
-  const head = h("tr", {}, ["row", text, "networks (i)", "methods (ii)", "subjects", "seeds", "verdict"].map((name) => h("th", { scope: "col" }, name)));
-  const body = [...claims.map((claim) => line(claim, protocol.rowText(claim.rows[0]))), pooled ? line(pooled, pooled.rows.length === claims.length ? "over all rows" : `over ${pooled.rows.map((row) => protocol.rowText(row)).join(", ")}`) : null];
-  return h("section", {}, h("div", { class: "tools" }, h("h2", {}, "Row by row"), mrsr.exports(`${protocol.overview.folder}-${first}-${second}`, lines)), mrsr.scrolling("Claims", h("table", {}, h("thead", {}, head), h("tbody", {}, body))));
-}
-
-async function subjectChart(protocol, first, second, claim, claims, open) {
-  const { h } = mrsr;
-  const [row, metric] = [claim.rows[0], protocol.primary];
-  const [a, b] = await Promise.all([first, second].map((label) => protocol.subjectMeans(row, label, metric)));
-  const shown = new Set(protocol.overview.slices.filter((entry) => entry.row === row).map((entry) => entry.subject));
-  const href = (subject) => (shown.has(subject) ? mrsr.address(protocol.name, "viewer", { row, subject, a: `m:${second}`, b: `m:${first}` }) : null);
-  const dots = [...a].filter(([subject]) => b.has(subject)).map(([subject, value]) => ({ subject, value: value - b.get(subject), href: href(subject) }));
-  const order = metric.higher ? [second, first] : [first, second];
-  const sides = [`${order[0]} better`, `${order[1]} better`];
-  const title = `${first} minus ${second}, ${metric.name}, ${protocol.rowText(row)}: a dot for each of ${mrsr.counted(dots.length, "subject")}`;
-  const picker = claims.length > 1 ? mrsr.select("Row", claims.map((one) => [one.rows[0], protocol.rowText(one.rows[0])]), row, (chosen) => open({ row: chosen })) : null;
-  const lines = () => [["subject", "metric", first, second, "difference"], ...[...a].filter(([subject]) => b.has(subject)).map(([subject, value]) => [subject, metric.name, value, b.get(subject), value - b.get(subject)])];
-  const chart = mrsr.dotChart({ title, dots, estimate: claim, metric, sides });
-  const infinite = dots.filter((dot) => !Number.isFinite(dot.value)).length;
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, name),
+      [
+        mrsr.fixed(claim.mean, decimals, true),
+        interval(claim.networks),
+        interval(claim.method, claim.why),
+        String(claim.subjects),
+        claim.seeds.map((seeds) => seeds.length).join(", "),
+        claim.text,
+      ].map((value) => h("td", {}, value)),
+    );
+  const head = h(
+    "tr",
+    {},
+    ["row", text, "networks (i)", "methods (ii)", "subjects", "seeds", "verdict"].map((name) =>
+      h("th", { scope: "col" }, name),
+    ),
+  );
+  const body = [
+    ...claims.map((claim) => line(claim, protocol.rowText(claim.rows[0]))),
+    pooled
+      ? line(
+          pooled,
+          pooled.rows.length === claims.length
+            ? "over all rows"
+            : `over ${pooled.rows.map((row) => protocol.rowText(row)).join(", ")}`,
+        )
+      : null,
+  ];
   return h(
     "section",
     {},
-    h("div", { class: "tools" }, h("h2", {}, "Subject by subject"), picker, mrsr.exports(`${protocol.overview.folder}-${first}-${second}-subjects`, lines)),
-    chart ? mrsr.scrolling("Chart", chart) : null,
-    h("p", { class: "quiet" }, `${title}, mean over seeds. Filled dots have slices: they lead to the viewer. Bars are 95 % intervals of the mean.${infinite ? ` Without a finite difference: ${infinite}.` : ""}`),
+    h(
+      "div",
+      { class: "tools" },
+      h("h2", {}, "Row by row"),
+      mrsr.exports(`${protocol.overview.folder}-${first}-${second}`, lines),
+    ),
+    mrsr.scrolling("Claims", h("table", {}, h("thead", {}, head), h("tbody", {}, body))),
   );
-}
-
-/** The slices of the row whose two predictions differ most, each with its difference. */
-async function mostDifferent(protocol, pairs, index, row, first, second) {
-  const { h } = mrsr;
-  const entries = new Map(protocol.overview.slices.filter((entry) => entry.row === row).map((entry) => [entry.file, entry]));
-  const found = pairs.distances
-    .filter(({ file, values }) => entries.has(file) && values[index] !== null)
-    .map(({ file, number, values }) => ({ entry: entries.get(file), number, distance: values[index] }))
-    .sort((a, b) => b.distance - a.distance)
-    .slice(0, 3);
-  if (!found.length) return null;
-  const cards = await Promise.all(found.map((item) => differenceCard(protocol, item, first, second)));
-  return h("section", {}, h("h2", {}, "Slices that differ most"), h("div", { class: "cards" }, cards), h("p", { class: "quiet" }, "By the root mean square of the difference of the two predictions, among the slices that are kept. Colour: blue where the first is darker, orange where it is brighter."));
-}
-
-async function differenceCard(protocol, { entry, number, distance }, first, second) {
-  const { h } = mrsr;
-  const subject = await mrsr.load(`${protocol.name}/${entry.file}`);
-  const slice = subject.slices.find((one) => one.number === number);
-  const image = (label) => mrsr.decoded(slice.predictions[protocol.overview.labels.indexOf(label)]);
-  const [low, high] = subject.display.map(mrsr.number);
-  const scale = Number(((high - low) / 20).toPrecision(2));
-  const [, down, across] = subject.spacing;
-  const shown = [
-    [first, mrsr.painted(image(first), { window: [low, high] })],
-    [second, mrsr.painted(image(second), { window: [low, high] })],
-    [`difference, ±${scale}`, mrsr.painted(mrsr.difference(image(first), image(second)), { scale })],
-  ];
-  for (const [, canvas] of shown) canvas.style.aspectRatio = `${canvas.width * across} / ${canvas.height * down}`;
-  const href = mrsr.address(protocol.name, "viewer", { row: entry.row, subject: entry.subject, slice: number, a: `m:${second}`, b: `m:${first}` });
-  const place = `${entry.subject}, slice ${number}`;
-  return h("a", { class: "card", href, "aria-label": `${place}: show in the viewer` }, h("div", { class: "thumbs" }, shown.map(([name, canvas]) => h("figure", {}, canvas, h("figcaption", {}, name)))), h("p", {}, h("b", {}, place), ` · RMS ${mrsr.short(distance)}`));
 }
 
 /** The contrasts that the protocol fixed beforehand, each a way to its comparison. */
@@ -169,7 +207,42 @@ function fixedClaims(protocol) {
     const leads = claims.headings[at] === "columns" && labels.includes(a) && labels.includes(b);
     return leads ? h("a", { href: mrsr.address(protocol.name, "compare", { a, b }) }, text) : text;
   };
-  const body = claims.lines.map((texts, line) => h("tr", {}, texts.map((text, at) => h("td", {}, cell(text, at, line)))));
-  const table = h("table", {}, h("thead", {}, h("tr", {}, claims.headings.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, body));
-  return h("section", {}, h("h2", {}, "Fixed beforehand"), mrsr.scrolling("Contrasts fixed beforehand", table), h("p", { class: "quiet" }, claims.title), h("details", {}, h("summary", {}, "How these were made"), h("ul", {}, claims.statements.map((statement) => h("li", {}, statement)))));
+  const body = claims.lines.map((texts, line) =>
+    h(
+      "tr",
+      {},
+      texts.map((text, at) => h("td", {}, cell(text, at, line))),
+    ),
+  );
+  const table = h(
+    "table",
+    {},
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        claims.headings.map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    h("tbody", {}, body),
+  );
+  return h(
+    "section",
+    {},
+    h("h2", {}, "Fixed beforehand"),
+    mrsr.scrolling("Contrasts fixed beforehand", table),
+    h("p", { class: "quiet" }, claims.title),
+    h(
+      "details",
+      {},
+      h("summary", {}, "How these were made"),
+      h(
+        "ul",
+        {},
+        claims.statements.map((statement) => h("li", {}, statement)),
+      ),
+    ),
+  );
 }

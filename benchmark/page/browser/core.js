@@ -3,6 +3,9 @@
 
 const mrsr = { views: {} };
 
+/** What a reader can do something about. */
+mrsr.Problem = class extends Error {};
+
 // Data: data/NAME.js calls mrsr.put("NAME", content).
 {
   const requests = new Map();
@@ -20,7 +23,9 @@ const mrsr = { views: {} };
       script.src = `data/${name}.js`;
       script.onerror = () => {
         requests.delete(name);
-        request.reject(new Error(`${script.getAttribute("src")} is missing. Copy the whole folder of this page.`));
+        request.reject(
+          new mrsr.Problem(`${script.getAttribute("src")} is missing. Copy the whole folder of this page.`),
+        );
       };
       document.head.append(script);
     }
@@ -42,7 +47,11 @@ const mrsr = { views: {} };
         element.setAttribute(name, value);
       }
     }
-    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "" && child !== false));
+    element.append(
+      ...children
+        .flat(Infinity)
+        .filter((child) => child !== null && child !== undefined && child !== "" && child !== false),
+    );
     return element;
   }
 
@@ -71,9 +80,18 @@ const mrsr = { views: {} };
         for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === value));
         change(value);
       };
-      return h("button", { type: "button", value, "aria-pressed": String(value === chosen), on: { click: press } }, text);
+      return h(
+        "button",
+        { type: "button", value, "aria-pressed": String(value === chosen), on: { click: press } },
+        text,
+      );
     });
-    return h("div", { class: "field", role: "group", "aria-label": label }, h("span", {}, label), h("div", { class: "choice" }, buttons));
+    return h(
+      "div",
+      { class: "field", role: "group", "aria-label": label },
+      h("span", {}, label),
+      h("div", { class: "choice" }, buttons),
+    );
   };
 
   mrsr.button = (text, click, properties) => mrsr.h("button", { type: "button", ...properties, on: { click } }, text);
@@ -122,13 +140,18 @@ const mrsr = { views: {} };
   mrsr.place = () => {
     const match = /^#\/([^/?]*)\/([a-z]+)(?:\?(.*))?$/.exec(location.hash);
     if (!match) return null;
-    return { protocol: decodeURIComponent(match[1]), view: match[2], values: Object.fromEntries(new URLSearchParams(match[3])) };
+    return {
+      protocol: decodeURIComponent(match[1]),
+      view: match[2],
+      values: Object.fromEntries(new URLSearchParams(match[3])),
+    };
   };
 
   /** Remember the choices of the view that is open in its address, without a step in the history. */
   mrsr.remember = (protocol, view, values) => {
     const open = mrsr.place();
-    if (!open || (open.protocol === protocol && open.view === view)) history.replaceState(null, "", mrsr.address(protocol, view, values));
+    if (!open || (open.protocol === protocol && open.view === view))
+      history.replaceState(null, "", mrsr.address(protocol, view, values));
   };
 }
 
@@ -169,7 +192,9 @@ const mrsr = { views: {} };
       "div",
       { class: "exports" },
       mrsr.button("CSV", () => mrsr.save(`${name}.csv`, mrsr.csv(lines())), { "aria-label": "Save as CSV" }),
-      mrsr.button("JSON", () => mrsr.save(`${name}.json`, JSON.stringify(objects(), null, 2) + "\n"), { "aria-label": "Save as JSON" }),
+      mrsr.button("JSON", () => mrsr.save(`${name}.json`, JSON.stringify(objects(), null, 2) + "\n"), {
+        "aria-label": "Save as JSON",
+      }),
     );
   };
 }

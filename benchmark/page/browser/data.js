@@ -31,7 +31,9 @@ mrsr.Protocol = class {
 
   /** The records behind a figure, by seed. */
   cellsOf(row, label) {
-    return this.overview.cells.filter((cell) => cell.row === row && cell.label === label).sort((a, b) => a.seed - b.seed);
+    return this.overview.cells
+      .filter((cell) => cell.row === row && cell.label === label)
+      .sort((a, b) => a.seed - b.seed);
   }
 
   /** A cell's files: record, scores and curve, read. */
@@ -58,7 +60,8 @@ mrsr.Protocol = class {
   async subjectMeans(row, label, metric) {
     const cells = await this.cellsWith(row, label);
     const subjects = cells.length ? [...cells[0].scores.get(metric.name).keys()] : [];
-    const mean = (subject) => cells.reduce((sum, cell) => sum + cell.scores.get(metric.name).get(subject), 0) / cells.length;
+    const mean = (subject) =>
+      cells.reduce((sum, cell) => sum + cell.scores.get(metric.name).get(subject), 0) / cells.length;
     return new Map(subjects.map((subject) => [subject, mean(subject)]));
   }
 

@@ -5,7 +5,11 @@
   mrsr.decoded = (stored) => {
     const bytes = Uint8Array.from(atob(stored.numbers), (letter) => letter.charCodeAt(0));
     const numbers = new Uint16Array(bytes.buffer);
-    return { rows: stored.rows, columns: stored.columns, values: Float32Array.from(numbers, (number) => stored.offset + stored.step * number) };
+    return {
+      rows: stored.rows,
+      columns: stored.columns,
+      values: Float32Array.from(numbers, (number) => stored.offset + stored.step * number),
+    };
   };
 
   /** a − b, of the same size. */
@@ -18,7 +22,8 @@
     const end = share < 0 ? ends.below : ends.above;
     const size = Math.min(Math.abs(share), 1);
     for (let channel = 0; channel < 3; channel++) {
-      pixel[at + channel] = size < 0.7 ? (end[channel] * size) / 0.7 : end[channel] + ((255 - end[channel]) * (size - 0.7)) / 0.3;
+      pixel[at + channel] =
+        size < 0.7 ? (end[channel] * size) / 0.7 : end[channel] + ((255 - end[channel]) * (size - 0.7)) / 0.3;
     }
     pixel[at + 3] = 255;
   }
