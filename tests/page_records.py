@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import figure_records
 import numpy as np
-from figure_records import fill_cell
+from conftest import write_small_protocol
+from figure_records import fill_cell, make_plan
 from recorded import Plan, remember
 
 from mrsr_bench.store.cell_files import read_record, write_record
@@ -15,6 +17,10 @@ from mrsr_bench.store.exhibit import SubjectSlices, write_exhibit
 from mrsr_bench.store.locks import HeldFolder
 from mrsr_bench.store.record import DoneRecord
 
+HOSTILE = "<img src=x onerror=boom()>&\"'`${boom()}"
+"""A name that would do something, were it markup or code."""
+METHODS: dict[str, Any] = {"bicubic": {}, "linear": {}, "srcnn": {}, "edsr": {"preset": "tiny"}}
+CLAIMS = [["edsr", "linear"], ["linear", "srcnn"]]
 SHOWN = (0, 5, 11)
 """Places of the subjects that keep slices."""
 
@@ -81,3 +87,16 @@ def fill(
                 keep_slices(folder, slices(place, size, [subjects[number] for number in SHOWN], count))
     remember(plan, [*methods])
     return plan[0].results
+
+
+def hostile_results(folder: Path, contrasts: Sequence[str], **given: Any) -> Path:
+    """Five columns at two scales, three seeds; a method, a subject and the description are `HOSTILE`."""
+
+    def write_protocol(**changes: Any) -> Path:
+        return write_small_protocol(folder, **changes)
+
+    data = {"dataset": "folder", "contrasts": [*contrasts], "split": "split.csv", "plane": "axial"}
+    changes: dict[str, Any] = {"scales": [2, 4], "description": f"a protocol {HOSTILE}", "report": {"claims": CLAIMS}}
+    plan = make_plan(write_protocol, folder, METHODS, (HOSTILE,), data=data, **changes)
+    methods = [*METHODS, str(folder / f"{HOSTILE}.py")]
+    return fill(plan, methods, subjects=[*figure_records.SUBJECTS[:-1], HOSTILE], **given)

@@ -16,7 +16,8 @@ import page_records
 import pytest
 from browsing import chromium, go, lacking, open_page, settle
 from conftest import write_small_protocol
-from figure_records import SUBJECTS, make_plan
+from figure_records import make_plan
+from page_records import CLAIMS, HOSTILE
 from PIL import Image
 
 from mrsr_bench.figures.scenes import Scene, row_exhibits
@@ -29,9 +30,6 @@ from mrsr_bench.reporting.table import Table, build_table
 from mrsr_bench.store.results import Store
 
 pytestmark = pytest.mark.browser
-HOSTILE = "<img src=x onerror=boom()>&\"'`${boom()}"
-METHODS: dict[str, Any] = {"bicubic": {}, "linear": {}, "srcnn": {}, "edsr": {"preset": "tiny"}}
-CLAIMS = [["edsr", "linear"], ["linear", "srcnn"]]
 VIEWS = ("table", "viewer", "viewer?mode=error", "compare", f"cell?{urlencode({'row': 0, 'label': HOSTILE})}")
 
 
@@ -39,15 +37,7 @@ VIEWS = ("table", "viewer", "viewer?mode=error", "compare", f"cell?{urlencode({'
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five columns, T1 and T2 at two scales, three seeds; a method, a subject and the description are hostile."""
     folder = tmp_path_factory.mktemp("results")
-
-    def write_protocol(**changes: Any) -> Path:
-        return write_small_protocol(folder, **changes)
-
-    data = {"dataset": "folder", "contrasts": ["T1", "T2"], "split": "split.csv", "plane": "axial"}
-    changes: dict[str, Any] = {"scales": [2, 4], "description": f"a protocol {HOSTILE}", "report": {"claims": CLAIMS}}
-    plan = make_plan(write_protocol, folder, METHODS, (HOSTILE,), data=data, **changes)
-    methods = [*METHODS, str(folder / f"{HOSTILE}.py")]
-    return page_records.fill(plan, methods, size=(48, 60), subjects=[*SUBJECTS[:-1], HOSTILE], count=2)
+    return page_records.hostile_results(folder, ["T1", "T2"], size=(48, 60), count=2)
 
 
 @pytest.fixture(scope="module")

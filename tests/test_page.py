@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import numpy as np
 import page_records
 import pytest
 from click.testing import CliRunner
-from figure_records import SUBJECTS, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
+from page_records import CLAIMS, HOSTILE
 
 from mrsr_bench.cli import main
 from mrsr_bench.errors import BenchError, UsageError
@@ -35,18 +34,12 @@ from mrsr_bench.store.images import as_stored
 from mrsr_bench.store.results import Store
 
 ROOT = Path(__file__).parents[1]
-HOSTILE = "<img src=x onerror=boom()>&\"'`${boom()}"
-METHODS: dict[str, Any] = {"bicubic": {}, "linear": {}, "srcnn": {}, "edsr": {"preset": "tiny"}}
-CLAIMS = [["edsr", "linear"], ["linear", "srcnn"]]
 
 
 @pytest.fixture
-def results(write_protocol: Callable[..., Path], tmp_path: Path) -> Path:
+def results(tmp_path: Path) -> Path:
     """Five columns, two rows, three seeds; a method and a subject have hostile names."""
-    changes: dict[str, Any] = {"scales": [2, 4], "description": f"a protocol {HOSTILE}", "report": {"claims": CLAIMS}}
-    plan = make_plan(write_protocol, tmp_path, METHODS, (HOSTILE,), **changes)
-    loose = str(tmp_path / f"{HOSTILE}.py")
-    return page_records.fill(plan, [*METHODS, loose], subjects=[*SUBJECTS[:-1], HOSTILE])
+    return page_records.hostile_results(tmp_path, ["T1"])
 
 
 @pytest.fixture
