@@ -166,8 +166,10 @@ def test_the_licence_goes_along(distributions: Path, wheel: Path) -> None:
         assert file is not None
         assert file.read() == text
     with zipfile.ZipFile(wheel) as contents:
-        [name] = [name for name in contents.namelist() if name.endswith("/LICENSE")]
+        licences = [name for name in contents.namelist() if name.endswith("/LICENSE")]
+        [name] = [name for name in licences if ".dist-info/" in name]
         assert contents.read(name) == text
+        assert {*licences} - {name} == {"mrsr_bench/page/browser/img-comparison-slider/LICENSE"}  # a library of others
 
 
 def test_a_wheel_away_from_the_checkout_lists_and_shows(installed: Path, tmp_path: Path) -> None:
