@@ -3,6 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BROWSER := $(VENV)/.browser
+RAY := $(VENV)/.ray
 # For a GPU: where gpu-pack/ lies, the machine's own Python with what the pack brings; elsewhere the environment of all.
 PACK := gpu-pack
 GPU_READY := $(if $(wildcard $(PACK)/wheels),$(PACK)/site,$(INSTALLED))
@@ -11,7 +12,7 @@ GPU_PYTHON := $(if $(wildcard $(PACK)/wheels),PYTHONPATH=$(CURDIR)/$(PACK)/site 
 unexport PYTHONDONTWRITEBYTECODE
 GPU_RUN := timeout 480 env $(GPU_PYTHON)
 
-.PHONY: help demo test test-long test-servers test-browser test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
+.PHONY: help demo test test-long test-servers test-browser test-ray test-all faults bench gpu-pack gpu-test gpu-bench gpu-train docs lint mlflow clean
 
 help:  ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +25,10 @@ $(INSTALLED): pyproject.toml
 
 $(BROWSER): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	touch $@
+
+$(RAY): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[ray]'
 	touch $@
 
 demo: $(INSTALLED)  ## Train and evaluate every method on embedded data: a table, a figure, a page (6 minutes on 2 cores)
@@ -44,7 +49,10 @@ test-servers: $(INSTALLED)  ## Run the tests on an MLflow server on PostgreSQL (
 test-browser: $(BROWSER)  ## Run the tests of the page in Chromium (apt-get install chromium; a minute)
 	$(BIN)/pytest -n auto --dist worksteal -m browser -rs tests/test_browser.py
 
-test-all: $(BROWSER)  ## Run all tests, the slow ones too
+test-ray: $(RAY)  ## Run the tests on Ray clusters of this machine: nodes, workers and drivers killed (some minutes)
+	$(BIN)/pytest -m ray -rs tests/test_ray.py
+
+test-all: $(BROWSER) $(RAY)  ## Run all tests, the slow ones too
 	$(BIN)/pytest -n auto --dist worksteal -m ''
 
 faults: $(INSTALLED)  ## Three runs at once, then 200 kills, stops, full disks and damaged files (an hour; again: SEED=1)

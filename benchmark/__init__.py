@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,9 @@ def run(
     save_every: float = 60.0,
     deterministic: bool = False,
     threads: int | None = None,
-    parallel: int = 1,
+    executor: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    parallel: int | None = None,
     gpus_per_cell: float = 1.0,
     shard: tuple[int, int] | None = None,
     tracking_uri: str | None = None,
@@ -135,6 +137,8 @@ def run(
         save_every=save_every,
         deterministic=deterministic,
         threads=threads,
+        executor=executor,
+        address=address,
         parallel=parallel,
         gpus_per_cell=gpus_per_cell,
         shard=Shard(*shard) if shard else None,

@@ -61,11 +61,9 @@ _RUNNING = (
     click.option(
         "--parallel",
         type=click.IntRange(1),
-        default=1,
-        show_default=True,
         metavar="N",
         help="Trainings that run side by side, each with an N-th part of the cores. One waits where memory does not "
-        "suffice, or a GPU is not free.",
+        "suffice, or a GPU is not free. Default: 1; with --executor ray as many as its nodes have room for.",
     ),
     click.option(
         "--gpus-per-cell",
@@ -75,6 +73,14 @@ _RUNNING = (
         help="With --parallel on a machine with GPUs: the part of a GPU that a training counts as, e.g. 0.5 for two "
         "on each.",
     ),
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who runs the trainings: this machine, or a Ray cluster, each training with --threads (1) of its cores.",
+    ),
+    click.option("--address", help="Of the Ray cluster; auto: the one of this machine. Default: one is started here."),
     click.option(
         "--shard",
         callback=parse_shard,
@@ -131,6 +137,7 @@ def run(
     bench run --protocol ixi_midslice --data DIR
     bench run --methods edsr,./mine.py,poan+ --seeds 0
     bench run --protocol ixi_all --shard $SLURM_ARRAY_TASK_ID/16     docs/cluster.md
+    bench run --protocol ixi_all --executor ray --address auto
     """
     from ..planning.request import Request
     from ..running.settings import RunSettings
@@ -193,6 +200,8 @@ def _carry_out(request: Request, settings: RunSettings, dry_run: bool, probe: bo
     """Run a request; for a dry run print its estimate, and give None."""
     from ..running import runner
 
+    if settings.address and settings.executor != "ray":
+        raise click.UsageError("--address belongs to --executor ray")
     if probe and not dry_run:
         raise click.UsageError("--probe belongs to --dry-run; a run needs no probe")
     if dry_run:
@@ -217,7 +226,7 @@ def _estimate(request: Request, settings: RunSettings, probe: bool) -> str:
     store = Store(settings.results)
     decisions = [decide(store, training, settings) for training in trainings]
     costs = Costs(store, probe, functools.partial(click.echo, err=True), settings.known_threads)
-    text, number = report(loaded, decisions, settings.data, costs), settings.parallel
+    text, number = report(loaded, decisions, settings.data, costs), settings.parallel or 1
     return f"{text}\n\n{number} trainings side by side take at best 1/{number} of these hours." if number > 1 else text
 
 

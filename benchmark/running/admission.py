@@ -72,8 +72,14 @@ class Admission:
 
 def make_admission(loaded: Loaded, settings: RunSettings, say: Callable[[str], None]) -> Admission:
     """The admission of a run: for several jobs at once by the memory that each may take, and by GPUs."""
-    if settings.parallel == 1:
+    if settings.sharers == 1:
         return Admission(1, lambda _: 0, say=say)
+    per_gpu = math.floor(1 / settings.gpus_per_cell + 1e-9)
+    return Admission(settings.sharers, memory_needs(loaded, settings), visible_gpus(), per_gpu, say)
+
+
+def memory_needs(loaded: Loaded, settings: RunSettings) -> Callable[[Job], int]:
+    """The bytes that a job may take: by a record's peak, else by the dry run's count."""
     from ..estimating.costs import Costs
     from ..estimating.needs import DataNeeds
 
@@ -88,5 +94,4 @@ def make_admission(loaded: Loaded, settings: RunSettings, say: Callable[[str], N
             needs[column] = costs.host_memory(job.training, data.shape(cell.contrast))
         return needs[column]
 
-    per_gpu = math.floor(1 / settings.gpus_per_cell + 1e-9)
-    return Admission(settings.parallel, need, visible_gpus(), per_gpu, say)
+    return need

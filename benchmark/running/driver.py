@@ -19,10 +19,10 @@ from ..store.record import DoneRecord, UndoneRecord
 from ..store.results import Store
 from ..tracking.mirror import Mirror
 from ..tracking.runs import MirroredCell
-from .admission import make_admission
+from .admission import make_admission, memory_needs
 from .decisions import Decision, decide
 from .events import Ended, Progressed
-from .executors import local
+from .executors import Executor, local
 from .job import Job
 from .outcomes import LabelledCell, Outcome
 from .progress import Listener
@@ -54,12 +54,14 @@ class Driver:
     def run(self) -> list[Outcome]:
         """Do what there is to do; the outcome of every cell, in the order of the trainings."""
         ready, held = self._plan()
-        local.prepare([*ready, *held])
+        if self._settings.executor == "local":
+            local.prepare([*ready, *held])
         listener, tracking_uri = self._listener, self._settings.tracking_uri
         with listener, Mirror(self._store.results, tracking_uri, listener.warn) as mirror:
-            listener.planned(
-                self._open_cells(*ready, *held), list(self._settled.values()), self._costs([*ready, *held])
-            )
+            costs = self._costs([*ready, *held])
+            listener.planned(self._open_cells(*ready, *held), list(self._settled.values()), costs)
+            if self._settings.executor == "ray":  # the longest first: what is left at the end is short
+                ready.sort(key=lambda job: -costs.get(job.training.base, 0.0))
             if ready and (reason := lock_problem(self._store.runs)):
                 listener.warn(f"{self._store.runs} has no locks ({reason}): leases keep runs apart")
             mirror.sync(cell for job in self._jobs for cell in self._mirrored_cells(job))
@@ -106,9 +108,7 @@ class Driver:
     def _work(self, jobs: Sequence[Job], mirror: Mirror) -> list[Job]:
         """Run jobs; returns those that another run works on."""
         held = []
-        admission = make_admission(self._loaded, self._settings, self._listener.say)
-        executor = local.LocalExecutor(admission, self._settings.parallel, self._settings.timeout)
-        for job, event in executor.run(jobs):
+        for job, event in self._executor().run(jobs):
             if isinstance(event, Progressed):
                 mirror.follow(self._mirrored_cells(job)[0])
             elif isinstance(event, Ended):
@@ -121,6 +121,16 @@ class Driver:
                     mirror.sync(self._mirrored_cells(job))
             self._listener.event(job.training, event)
         return held
+
+    def _executor(self) -> Executor:
+        settings = self._settings
+        if settings.executor == "local":
+            admission = make_admission(self._loaded, settings, self._listener.say)
+            return local.LocalExecutor(admission, settings.sharers, settings.timeout)
+        from .executors.ray import RayExecutor
+
+        needs, runs = memory_needs(self._loaded, settings), self._store.runs / self._loaded.folder
+        return RayExecutor(settings.address, settings.parallel, settings.gpus_per_cell, needs, runs)
 
     def _work_on_held(self, held: list[Job], mirror: Mirror) -> list[Job]:
         """Try jobs that another run held, last, since it may be done by then; returns those that are still held."""
@@ -156,6 +166,9 @@ class Driver:
         self, job: Job, end: Ended, cell: Cell, standing: Standing, earlier: Sequence[Outcome]
     ) -> Outcome | None:
         """The outcome of one cell; `earlier`: those of the job's other cells so far."""
+        if end.state == "done" and standing.state == "missing":
+            why = f"{end.message}, whose results folder is not this one: bring it here with bench pack and bench unpack"
+            return Outcome(cell, "missing", why)
         if end.state == "done":
             return _outcome(cell, standing)
         if self._is_new(cell, standing):  # recorded before the others went wrong

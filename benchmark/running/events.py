@@ -16,6 +16,9 @@ class _Event(BaseModel):
 class Started(_Event):
     """The training's process is being started."""
 
+    place: str = ""
+    """The machine that it runs on, where that need not be this one."""
+
 
 class Prepared(_Event):
     """Volumes of a fold are ready."""

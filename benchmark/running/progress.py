@@ -66,7 +66,7 @@ class Listener:
             case Started():
                 number = self._good + self._bad + len(self._running)
                 note = self._note(", ", "failed", "left")
-                self.say(f"[{number}/{self._total}] {training.base}{f'  ({note})' if note else ''}")
+                self.say(f"[{number}/{self._total}] {_placed(training, event)}{f'  ({note})' if note else ''}")
             case Warned():
                 self.warn(f"{self._name(training)}{event.message}")
             case Prepared() | Progressed() | Upscaled():
@@ -172,7 +172,7 @@ class LiveListener(Listener):
         self._progress.figures = ""
         match event:
             case Started():
-                self._bars[training.base] = self._progress.add_task(str(training.base), total=None, note="")
+                self._bars[training.base] = self._progress.add_task(_placed(training, event), total=None, note="")
             case Progressed():
                 figures, note = readings(*self._running[training.base].complete(event)), position(event)
                 if len(self._running) == 1:
@@ -208,6 +208,11 @@ class LiveListener(Listener):
         self._count(outcome)
         self.say(f"{outcome.cell}: {outcome.state}  {figures(outcome)}")
         self._show_all()
+
+
+def _placed(training: Training, event: Started) -> str:
+    """'edsr T1 x2 bicubic seed 0', with the machine where that need not be this one."""
+    return f"{training.base} on {event.place}" if event.place else str(training.base)
 
 
 def describe(event: Prepared | Upscaled) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..system.cores import core_share
 
@@ -38,8 +38,13 @@ class RunSettings:
     """On a GPU, use only operations that give the same bits each time; a job that needs another one fails."""
     threads: int | None = None
     """CPU threads of a training that begins; None: see `system.cores.threads_to_take`."""
-    parallel: int = 1
-    """How many trainings run side by side, each with such a part of the cores."""
+    executor: Literal["local", "ray"] = "local"
+    """Who runs the trainings: this machine, or a Ray cluster."""
+    address: str | None = None
+    """Of the Ray cluster, or 'auto'; None: one is started on this machine."""
+    parallel: int | None = None
+    """How many trainings run side by side, here each with such a part of the cores. None: one; with Ray as many as its
+    nodes have room for."""
     gpus_per_cell: float = 1.0
     """Side by side: the part of a GPU, up to 1, that a training counts as."""
     tracking_uri: str | None = None
@@ -50,6 +55,13 @@ class RunSettings:
     """Score recorded cells again from kept volumes or weights; train nothing."""
 
     @property
+    def sharers(self) -> int:
+        """How many parts the cores of this machine are shared in."""
+        return (self.parallel or 1) if self.executor == "local" else 1
+
+    @property
     def known_threads(self) -> int | None:
         """The CPU threads of each training, where they follow from the settings alone."""
-        return self.threads or (core_share(self.parallel) if self.parallel > 1 else None)
+        if self.threads is None and self.executor == "ray":
+            return 1
+        return self.threads or (core_share(self.sharers) if self.sharers > 1 else None)

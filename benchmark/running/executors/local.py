@@ -36,7 +36,7 @@ _PRELOAD_OF_NETWORKS = ("timm", "lightning_fabric", "mrsr_bench.training.loop")
 """What a child needs that trains a network: some seconds of imports, which a run without networks does without."""
 _LOOK_SECONDS = 1.0
 """Between two looks whether a job that waits has a slot now."""
-_GRACE_SECONDS = 20.0
+GRACE_SECONDS = 20.0
 """How long a child that was asked to stop may take to end its step and write its state. Schedulers give 30 or more."""
 
 
@@ -66,7 +66,7 @@ class LocalExecutor:
         Leaving the iterator, by Ctrl-C or an exception, ends the running jobs; their states stay.
         """
         waiting, running = deque(jobs), dict[Child, tuple[Job, Slot]]()
-        with children(preload=_preload(jobs), grace=_GRACE_SECONDS) as group:
+        with children(preload=_preload(jobs), grace=GRACE_SECONDS) as group:
             while waiting or running:
                 taken = [(slot, child) for child, (_, slot) in running.items()]
                 if waiting and (slot := self._admission.slot_for(waiting[0], taken)):
@@ -79,7 +79,7 @@ class LocalExecutor:
                     job, event = running[child][0], self._receive(child)
                     if isinstance(event, Ended):
                         del running[child]
-                        group.stop(child, grace=_GRACE_SECONDS)
+                        group.stop(child, grace=GRACE_SECONDS)
                     yield job, event
 
     def _receive(self, child: Child) -> Event:
@@ -137,5 +137,5 @@ def _end_with_driver(stop: threading.Event) -> None:
     if driver is not None:
         wait([driver.sentinel])
         stop.set()
-        time.sleep(_GRACE_SECONDS)
+        time.sleep(GRACE_SECONDS)
         os._exit(1)
