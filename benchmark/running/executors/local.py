@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class LocalExecutor:
     def __init__(self, admission: Admission, sharers: int = 1, timeout: float | None = None) -> None:
         self._admission, self._sharers, self._timeout = admission, sharers, timeout
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Event]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, Event], None, None]:
         """Yield every job's events, first Started, last Ended; those of jobs that run at once are mixed.
 
         Leaving the iterator, by Ctrl-C or an exception, ends the running jobs; their states stay.

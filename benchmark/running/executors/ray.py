@@ -130,10 +130,8 @@ class _Tasks:
             threads = attempt.job.settings.threads or 1
             if attempt.number not in self._started and threads > cores and not self._told:
                 self._told = True
-                self._started.add(attempt.number)
-                yield attempt.job, Started()
-                message = f"waits: no node of the cluster has {threads} cores (--threads), the largest has {cores:g}"
-                yield attempt.job, Warned(message=message)
+                why = f"no node of the cluster has {threads} cores (--threads), the largest has {cores:g}"
+                yield attempt.job, Warned(message=f"{attempt.job.training.base} waits: {why}")
 
     def _delivered(self, letters: Sequence[tuple[tuple[int, int], Event]]) -> Iterator[tuple[Job, Event]]:
         """The events of attempts that run; a job that is started again says so by a warning."""
@@ -265,8 +263,8 @@ def _elsewhere(job: Job, threads: int) -> Job:
     """A job whose folders are the same in any working folder."""
     settings = job.settings
     data = data_folder(job.training.loaded.protocol.data.dataset, settings.data)
-    changes = {"results": settings.results.resolve(), "data": data and data.resolve(), "threads": threads}
-    return replace(job, settings=replace(settings, **changes))
+    there = replace(settings, results=settings.results.resolve(), data=data and data.resolve(), threads=threads)
+    return replace(job, settings=there)
 
 
 def _check_answers(address: str | None) -> None:
