@@ -1,7 +1,8 @@
 """Trainings side by side: python tests/bench_parallel.py [--csv PATH].
 
 Cells per hour of edsr tiny, twelve seeds, on one thread each: one after another, and two at once (`--parallel 2`), in
-whole `bench run` commands. Then the seconds of a cell that has nothing to do: what a cell takes beyond its own work.
+whole `bench run` commands; the same on Ray, where it is installed, which starts a cluster of this machine for each
+command. Then the seconds of a cell that has nothing to do: what a cell takes beyond its own work.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench_many import NOTHING, write_protocol
@@ -24,15 +26,24 @@ TRAINING = {"steps": STEPS, "batch": 8, "lr_patch": 24}
 NOTHINGS = 20
 
 
-def seconds(folder: Path, methods: str, seeds: int, parallel: int) -> float:
+def seconds(folder: Path, methods: str, seeds: int, parallel: int, executor: str = "local") -> float:
     """Wall clock of a run of so many seeds of a method, in a results folder of its own."""
-    results = folder / f"results-{Path(methods).stem}-{parallel}".replace(":", "-")
+    results = folder / f"results-{Path(methods).stem}-{parallel}-{executor}".replace(":", "-")
     command = ["run", "--protocol", str(folder / "small.yaml"), "--methods", methods, "--data", str(folder / "data")]
     command += ["--seeds", ",".join(map(str, range(seeds))), "--parallel", str(parallel), "--threads", "1"]
-    command += ["--results", str(results), "--tracking-uri", "none"]
+    command += ["--results", str(results), "--tracking-uri", "none", "--executor", executor]
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "mrsr_bench", *command], check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began
+
+
+def one_and_two(folder: Path, executor: str) -> Iterator[dict[str, object]]:
+    """Cells per hour one at a time and two at once, and their ratio."""
+    alone, pair = (seconds(folder, "edsr:tiny", SEEDS, parallel, executor) for parallel in (1, 2))
+    name = f"edsr tiny, {executor}"
+    yield {"what": f"{name}, one at a time", "value": round(3600 * SEEDS / alone), "unit": "cells/h", "goal": ""}
+    yield {"what": f"{name}, two at once", "value": round(3600 * SEEDS / pair), "unit": "cells/h", "goal": ""}
+    yield {"what": f"{executor}: two over one", "value": round(alone / pair, 2), "unit": "times", "goal": ">= 1.8"}
 
 
 def measure() -> Iterator[dict[str, object]]:
@@ -44,15 +55,8 @@ def measure() -> Iterator[dict[str, object]]:
             write_image(folder / "data" / f"subject{number:02d}-T1.nii.gz", textured(number, (96, 96, 4)))
         write_protocol(folder, 10, training={**small_protocol()["training"], **TRAINING})
         seconds(folder, "bicubic", 1, 1)  # the data are prepared
-        alone, pair = (seconds(folder, "edsr:tiny", SEEDS, parallel) for parallel in (1, 2))
-        yield {"what": "edsr tiny, one at a time", "value": round(3600 * SEEDS / alone), "unit": "cells/h", "goal": ""}
-        yield {"what": "edsr tiny, two at once", "value": round(3600 * SEEDS / pair), "unit": "cells/h", "goal": ""}
-        yield {
-            "what": "two at once over one at a time",
-            "value": round(alone / pair, 2),
-            "unit": "times",
-            "goal": ">= 1.8",
-        }
+        for executor in ("local", "ray") if find_spec("ray") else ("local",):
+            yield from one_and_two(folder, executor)
         first, more = (seconds(folder, str(folder / "nothing.py"), number, 1) for number in (1, 1 + NOTHINGS))
         yield {"what": "a cell without work", "value": round((more - first) / NOTHINGS, 2), "unit": "s", "goal": "<= 2"}
 

@@ -505,8 +505,14 @@ def test_a_file_that_is_missing_is_said(browser: Any, table: Table, tmp_path: Pa
     assert tab.get_by_role("alert").inner_text() == "data/0/pairs.js is missing. Copy the whole folder of this page."
     go(tab, page, "#/0/cell?row=9&label=nobody")
     assert "This page has no record of nobody" in tab.get_by_role("alert").inner_text()
-    go(tab, page, "#/7/nonsense")
-    assert tab.locator("table.figures").count() == 1
+    for address in (
+        "#/7/nonsense",
+        "#/0/table?sort=99&metric=none&hidden=x",
+        "#/0/viewer?row=x&subject=y&slice=z&a=m:w",
+    ):
+        go(tab, page, address)
+        assert tab.locator("table.figures, .stage").count() == 1
+        assert tab.get_by_role("alert").count() == 0
     tab.close()
 
 

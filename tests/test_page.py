@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from mrsr_bench.reporting.grid import row_figures
 from mrsr_bench.reporting.table import Table, build_table
 from mrsr_bench.store.images import as_stored
 from mrsr_bench.store.results import Store
+from mrsr_bench.system.liveness import machine
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,6 +227,17 @@ def test_a_page_that_fails_leaves_the_earlier_one_and_nothing_else(
             write_page([table], page, images=True, say=pytest.fail)
     assert {path: path.read_bytes() for path in sorted(page.rglob("*")) if path.is_file()} == before
     assert [path.name for path in page.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_killed_process_left_beside_the_page_is_removed(table: Table, tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".page~{machine()}-{ended.pid}-0123abcd"
+    (left / "data").mkdir(parents=True)
+    running = tmp_path / f".page~{machine()}-{os.getpid()}-0123abcd"
+    running.mkdir()
+    write_page([table], tmp_path / "page", images=False, say=pytest.fail)
+    assert (left.exists(), running.exists()) == (False, True)
 
 
 def test_the_command_makes_a_page_of_a_pack_too(results: Path, tmp_path: Path) -> None:

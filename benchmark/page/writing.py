@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,6 +12,7 @@ from ..data.obtaining.meter import Meter
 from ..errors import UsageError
 from ..reporting.shown_cells import shown_cells
 from ..reporting.table import Table
+from ..system.files import atomic_folder
 from .cells import cell_content
 from .overview import overview
 from .pairs import column_pairs, pairs_content
@@ -40,7 +38,7 @@ def write_page(tables: Sequence[Table], target: Path, *, images: bool, say: Call
     _check_target(target)
     parts = sum(len(table.rows) + sum(map(len, table.records.values())) for table in tables)
     try:
-        with _replaced(target) as folder, Meter(say, "page", parts, "parts") as meter:
+        with atomic_folder(target) as folder, Meter(say, "page", parts, "parts") as meter:
             _copy(files(__package__) / "browser", folder)
             for number, table in enumerate(tables):
                 _ProtocolData(table, folder / "data", str(number), meter).write(images)
@@ -119,20 +117,3 @@ def _copy(source: Traversable, target: Path) -> None:
             _copy(item, target / item.name)
         else:
             (target / item.name).write_bytes(item.read_bytes())
-
-
-@contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`, which takes its place at the end of the block; after an error, it is removed."""
-    target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}~{secrets.token_hex(4)}")
-    try:
-        yield new
-        old = new.with_name(f"{new.name}-old")
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)

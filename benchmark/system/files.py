@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -85,6 +86,11 @@ class WorkFolder:
         self.write_text(name, sealed(content))
 
 
+def _temporary(path: Path) -> Path:
+    """An unused name beside `path`, by which `remove_leftovers` knows what a killed process left."""
+    return path.with_name(f".{path.name}~{machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
 @contextmanager
 def atomic_file(path: Path, check: Callable[[], None] = _no_check) -> Iterator[BinaryIO]:
     """A binary file that takes the name `path` when the block ends well and `check` raises nothing.
@@ -92,7 +98,7 @@ def atomic_file(path: Path, check: Callable[[], None] = _no_check) -> Iterator[B
     After a crash, a kill or on a full disk the path holds the old file or none, never a part of one. Several processes
     may write the same path. `remove_leftovers` removes what a killed process left.
     """
-    temporary = path.with_name(f".{path.name}~{machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = _temporary(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -108,6 +114,27 @@ def atomic_file(path: Path, check: Callable[[], None] = _no_check) -> Iterator[B
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the name `path` when the block ends well; a folder that is there is replaced.
+
+    After an error nothing has changed; after a kill the old folder is there, or for an instant none.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    new, old = _temporary(path), _temporary(path)
+    new.mkdir()
+    try:
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,12 +236,15 @@ def free_name(path: Path, mark: str) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files whose process has ended, and those older than a day."""
+    """Remove the temporary files and folders whose process has ended, and those older than a day."""
     for path in folder.glob(".*~*"):
         match = _TEMPORARY.fullmatch(path.name)
         with suppress(OSError):  # another process may have removed it
             if match and _is_leftover(path, match["machine"], int(match["pid"])):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _is_leftover(path: Path, made_on: str, pid: int) -> bool:

@@ -46,7 +46,7 @@ mrsr.views.table = async (protocol, values) => {
     });
     if (state.sort === "name") {
       found.sort((a, b) => overview.columns[a].name.localeCompare(overview.columns[b].name) * (state.up ? -1 : 1));
-    } else if (state.sort !== "") {
+    } else if (overview.rows[state.sort]) {
       const figure = (column) => mrsr.number(figures()[Number(state.sort)][column].value);
       const sign = (metric().higher ? -1 : 1) * (state.up ? -1 : 1);
       found.sort((a, b) => Number.isNaN(figure(a)) - Number.isNaN(figure(b)) || sign * (figure(a) - figure(b)) || 0);
