@@ -279,7 +279,7 @@ def test_an_end_that_arrived_in_time_counts_though_it_is_looked_at_late(events: 
 def test_one_that_dies_or_takes_too_long_costs_its_own_cell(
     write_protocol: Write, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(local, "GRACE_SECONDS", 2.0)
     dies = classical("os.kill(os.getpid(), signal.SIGKILL)")
     methods = write(tmp_path, good=SAYS, dies=dies, hangs=classical("time.sleep(3600)"), fine=SAYS)
     ear, states = run(write_protocol(), methods, images, parallel=4, timeout=20.0)
