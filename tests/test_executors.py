@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from mrsr_bench.running.events import Ended, Event, Started
 from mrsr_bench.running.executors import ray as executor
 from mrsr_bench.running.job import Job
 from mrsr_bench.running.settings import RunSettings
+from mrsr_bench.store.locks import hold
 from mrsr_bench.store.plan import PLANS
 
 
@@ -67,6 +70,26 @@ def test_a_job_is_tried_three_times_where_its_worker_dies_and_says_why() -> None
         messages.append(end.message)
     why = "its node ran out of memory, and Ray ended it"
     assert messages == [why, why, f"{why}, 3 times"]
+
+
+def test_a_job_whose_worker_died_is_waited_for_until_its_process_has_left_the_folder(tmp_path: Path) -> None:
+    """Also where its holder does not look like an orphan yet: its worker's end may not be seen at once."""
+    base = Mock()
+    job = Mock(training=Mock(base=base), folder=lambda cell: tmp_path)
+    held, left = threading.Event(), threading.Event()
+
+    def orphan() -> None:
+        with hold(tmp_path):
+            held.set()
+            time.sleep(0.3)
+            left.set()
+
+    process = threading.Thread(target=orphan)
+    process.start()
+    assert held.wait(10)
+    executor._await_orphan(job)
+    assert left.is_set()
+    process.join()
 
 
 def test_the_mailbox_gives_all_letters_in_their_order_and_each_once() -> None:

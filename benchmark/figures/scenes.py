@@ -58,7 +58,8 @@ class Kept:
 
     def slice(self, subject: str, number: int) -> ExhibitSlice | None:
         """A subject's slice; None where the cell does not keep it."""
-        return next((one for one in self.exhibit.slices if (one.subject, one.number) == (subject, number)), None)
+        slices = {(image.subject, image.number): image for image in self.exhibit.slices}
+        return slices.get((subject, number))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +78,18 @@ class RowExhibits:
         numbers = dict[str, list[int]]()
         if self.kept:
             truth, _ = Counter(item.exhibit.truth for item in self.kept).most_common(1)[0]
-            for one in next(item.exhibit for item in self.kept if item.exhibit.truth == truth).slices:
-                numbers.setdefault(one.subject, []).append(one.number)
+            exhibit = next(item.exhibit for item in self.kept if item.exhibit.truth == truth)
+            for image in exhibit.slices:
+                numbers.setdefault(image.subject, []).append(image.number)
         return numbers
 
     def scene(self, subject: str, number: int) -> Scene:
         """A slice with every label that keeps it."""
-        slices = {item.label: upright(one) for item in self.kept if (one := item.slice(subject, number)) is not None}
-        return Scene(self.row, subject, slices, {item.label: item.seed for item in self.kept if item.label in slices})
+        slices, seeds = dict[str, ExhibitSlice](), dict[str, int]()
+        for item in self.kept:
+            if image := item.slice(subject, number):
+                slices[item.label], seeds[item.label] = upright(image), item.seed
+        return Scene(self.row, subject, slices, seeds)
 
 
 def find_scenes(table: Table, rows: Sequence[str], subjects: Sequence[str], labels: Sequence[str]) -> Scenes:

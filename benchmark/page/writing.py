@@ -66,7 +66,7 @@ class _ProtocolData:
         self._pairs = column_pairs(table)
 
     def write(self, images: bool) -> None:
-        licence, cells = self._table.view.protocol.licence, list[Any]()
+        shows_images, cells = images or bool(self._table.view.protocol.licence), list[Any]()
         for cell in shown_cells(self._table):
             file = f"cells/{len(cells)}"
             self._write(file, cell_content(cell))
@@ -76,14 +76,14 @@ class _ProtocolData:
         slices, distances = list[Any](), list[Any]()
         absent = list[list[tuple[str, str]]]()
         for row in self._table.rows:
-            shown = row_slices(self._table, row) if images or licence else RowScenes([], {})
+            shown = row_slices(self._table, row) if shows_images else RowScenes([], {})
             absent.append([*shown.absent.items()])
             for subject in shown.subjects:
                 slices.append(self._write_slices(f"slices/{len(slices)}", subject))
                 distances += self._distances(slices[-1]["file"], subject)
             self._meter.advance()
         self._write("pairs", {**pairs_content(self._table, self._pairs), "distances": distances})
-        note = "" if images or licence else _NO_LICENCE.format(self._table.view.protocol.dataset)
+        note = "" if shows_images else _NO_LICENCE.format(self._table.view.protocol.dataset)
         files = {"cells": cells, "slices": slices, "withoutSlices": {"note": note, "columns": absent}}
         self._write("overview", {**overview(self._table), **files})
 

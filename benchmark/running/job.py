@@ -22,6 +22,8 @@ class Job:
     settings: RunSettings
     patient: bool = False
     """Wait for a lease that shows no sign of life until it may be taken over."""
+    wait: float = 0.0
+    """Seconds to wait for another process that works on the training, whatever it is."""
 
     @property
     def store(self) -> Store:

@@ -29,7 +29,7 @@ mrsr.views.compare = async (protocol, values) => {
   const claims = comparison.rows.map((claim) => mrsr.signed(claim, sign));
   const pooled = mrsr.signed(comparison.pooled, sign);
   const several = claims.length > 1;
-  const claim = claims.find((one) => String(one.rows[0]) === values.row) ?? claims[0];
+  const claim = claims.find((candidate) => String(candidate.rows[0]) === values.row) ?? claims[0];
   const row = claim.rows[0];
   const lines = () => claimLines(protocol, first, second, several ? [...claims, pooled] : claims);
   return {

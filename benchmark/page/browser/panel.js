@@ -8,7 +8,7 @@ mrsr.viewerFields = async (viewer) => {
   const rows = [...new Set(overview.slices.map((entry) => entry.row))];
   const sides = [...Object.entries(mrsr.TRUTH), ...viewer.known.map((label) => [`m:${label}`, label])];
   const ranked = await viewer.ranked();
-  const score = (entry) => ranked.find((one) => one.entry === entry)?.score ?? NaN;
+  const score = (entry) => ranked.find((subject) => subject.entry === entry)?.score ?? NaN;
   const subjectText = (entry) =>
     Number.isNaN(score(entry))
       ? entry.subject

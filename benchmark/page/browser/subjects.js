@@ -21,7 +21,7 @@ mrsr.subjectChart = async (protocol, first, second, claim, claims, open) => {
     claims.length > 1
       ? mrsr.select(
           "Row",
-          claims.map((one) => [one.rows[0], protocol.rowText(one.rows[0])]),
+          claims.map(({ rows }) => [rows[0], protocol.rowText(rows[0])]),
           row,
           (chosen) => open({ row: chosen }),
         )
@@ -82,7 +82,7 @@ mrsr.mostDifferent = async (protocol, pairs, index, row, first, second) => {
 async function differenceCard(protocol, { entry, number, distance }, first, second) {
   const { h } = mrsr;
   const subject = await mrsr.load(`${protocol.name}/${entry.file}`);
-  const slice = subject.slices.find((one) => one.number === number);
+  const slice = subject.slices.find((image) => image.number === number);
   const image = (label) => mrsr.decoded(slice.predictions[protocol.overview.labels.indexOf(label)]);
   const [low, high] = subject.display.map(mrsr.number);
   const scale = Number(((high - low) / 20).toPrecision(2));

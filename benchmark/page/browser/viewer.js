@@ -54,7 +54,7 @@ class Viewer {
           h(
             "dt",
             {},
-            key.split(" ").map((one) => h("kbd", {}, one)),
+            key.split(" ").map((name) => h("kbd", {}, name)),
           ),
           h("dd", {}, text),
         ]),
@@ -167,7 +167,7 @@ class Viewer {
   async #score(side, entry) {
     if (mrsr.TRUTH[side]) return NaN;
     const label = mrsr.sideName(side);
-    const cell = this.protocol.cellsOf(entry.row, label).find((one) => one.seed === this.#seed(label));
+    const cell = this.protocol.cellsOf(entry.row, label).find(({ seed }) => seed === this.#seed(label));
     return cell ? ((await this.protocol.cell(cell)).scores.get(this.metric.name)?.get(entry.subject) ?? NaN) : NaN;
   }
 

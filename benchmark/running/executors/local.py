@@ -107,7 +107,7 @@ def _run_in_child(connection: Connection, job: Job, sharers: int, gpu: str | Non
         from ..worker import run_job  # with torch and more, which the forkserver holds and the driver never needs
 
         share_cores(sharers)
-        with hold(folder, patient=job.patient) as held:
+        with hold(folder, wait=job.wait, patient=job.patient) as held:
             _redirect(folder / LOG)
             run_job(job, held, connection.send, lambda: stop.is_set() or held.lost.is_set())
     except (Held, LeaseLost) as error:

@@ -36,6 +36,8 @@ _POST_SECONDS = 0.5
 """Between two posts of a training's progress."""
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10.0
+_ORPHAN_SECONDS = GRACE_SECONDS + 5
+"""How long a job's process may outlive its worker: it writes its state."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray's settings, where the user has set none: it reports to nobody."""
 
@@ -117,7 +119,7 @@ class _Tasks:
             self._cancel()
 
     def _submit(self, attempt: _Attempt) -> None:
-        job = attempt.job if attempt.key[1] == 0 else replace(attempt.job, patient=True)
+        job = replace(attempt.job, patient=True, wait=_ORPHAN_SECONDS) if attempt.key[1] else attempt.job
         cpus = job.settings.threads or 1
         options = {"num_cpus": cpus, "memory": min(self._need(job), self._memory), "name": str(job.training.base)}
         task = self._task.options(**options).remote(_elsewhere(job, cpus), attempt.key, self._mailbox, self._papers)
@@ -178,7 +180,7 @@ class _Tasks:
         for task in self._running:
             self._ray.cancel(task)
         if self._running:
-            self._ray.wait([*self._running], num_returns=len(self._running), timeout=GRACE_SECONDS + 5)
+            self._ray.wait([*self._running], num_returns=len(self._running), timeout=_ORPHAN_SECONDS)
         self._ray.kill(self._mailbox)
 
 
@@ -192,7 +194,7 @@ def _lost(why: str, attempt: _Attempt) -> tuple[Ended, _Attempt | None]:
 
 def _await_orphan(job: Job) -> None:
     """Wait until the process of a job whose worker was lost has ended: it may be writing its state."""
-    with contextlib.suppress(BenchError, OSError), hold(job.folder(job.training.base)):
+    with contextlib.suppress(BenchError, OSError), hold(job.folder(job.training.base), wait=_ORPHAN_SECONDS):
         pass
 
 
@@ -261,10 +263,10 @@ def _lay_down(papers: Mapping[str, bytes], runs: Path) -> None:
 
 def _elsewhere(job: Job, threads: int) -> Job:
     """A job whose folders are the same in any working folder."""
-    settings = job.settings
-    data = data_folder(job.training.loaded.protocol.data.dataset, settings.data)
-    there = replace(settings, results=settings.results.resolve(), data=data and data.resolve(), threads=threads)
-    return replace(job, settings=there)
+    data = data_folder(job.training.loaded.protocol.data.dataset, job.settings.data)
+    results = job.settings.results.resolve()
+    settings = replace(job.settings, results=results, data=data and data.resolve(), threads=threads)
+    return replace(job, settings=settings)
 
 
 def _check_answers(address: str | None) -> None:
