@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import numpy as np
 import page_records
 import pytest
+import recorded
 from browsing import chromium, go, lacking, open_page, settle
 from conftest import write_small_protocol
 from figure_records import make_plan
@@ -22,6 +23,8 @@ from PIL import Image
 
 from mrsr_bench.figures.scenes import Scene, row_exhibits
 from mrsr_bench.page.writing import write_page
+from mrsr_bench.planning.planner import plan_request
+from mrsr_bench.planning.request import Request
 from mrsr_bench.reporting.compare import compare
 from mrsr_bench.reporting.contrast_tables import claim_table, contrast_table
 from mrsr_bench.reporting.contrasts import row_contrast
@@ -535,5 +538,32 @@ def test_two_protocols_share_a_page_and_one_column_has_nothing_to_compare(
     tab.get_by_role("link", name="Viewer").click()
     settle(tab)
     assert "no licence is known" in tab.inner_text("main")
+    assert tab.seen == []
+    tab.close()
+
+
+def test_quoted_figures_are_marked_and_lead_nowhere_and_a_missing_one_says_why(browser: Any, tmp_path: Path) -> None:
+    data = {"dataset": "ixi", "contrasts": ["PD"], "split": "split.csv", "plane": "axial", "crop": [96, 240, 240]}
+    methods = {"bicubic": {}, "linear": {}, "poan": {}}
+    loaded, trainings = plan_request(Request(str(write_small_protocol(tmp_path, data=data, methods=methods))))
+    plan = Store(tmp_path / "results"), loaded, trainings
+    for label, psnr in {"bicubic": 35.0, "linear": 38.0}.items():
+        recorded.fill(plan, label, "x2", psnr, 0.98)
+    table = build_table(recorded.view(plan), published=True)
+    tab = open_page(browser, write_page([table], tmp_path / "page", images=False, say=pytest.fail).parent)
+    cells = {line[0].replace("\n", " "): line[1] for line in lines(tab)}
+    quoted = {f"{column.name} quoted: {column.source}": column for column in table.columns if column.source}
+    assert cells["POAN quoted: POAN 2021"] == "41.59"
+    for name, column in quoted.items():
+        assert cells[name] == table.figure_text("psnr", table.value(table.rows[0], column, "psnr"))
+    assert tab.locator("tr.is-quoted").count() == len(quoted)
+    assert tab.locator("tr.is-quoted a").count() == 0
+    tab.locator("tr.is-quoted .figure").last.focus()
+    tab.get_by_role("tooltip").get_by_text("Quoted from POAN 2021, not run here").wait_for()
+    assert cells["poan"] == "–"
+    tab.locator("td.none .figure").first.focus()
+    tab.get_by_role("tooltip").get_by_text("Missing: poan PD x2 bicubic seed 0").wait_for()
+    rows = list(csv.DictReader(io.StringIO(saved(tab, "Save as CSV"))))
+    assert [row["source"] for row in rows if row["method"] == "POAN"] == ["POAN 2021"]
     assert tab.seen == []
     tab.close()
