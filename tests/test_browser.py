@@ -462,6 +462,25 @@ def test_the_slices_that_differ_most_come_first(tab: Any, page: Path, table: Tab
     assert tab.locator(".card").first.locator("canvas").count() == 3
 
 
+def test_where_nothing_is_claimed_the_reason_stands_in_place_of_the_claim(browser: Any, tmp_path: Path) -> None:
+    def write_protocol(**changes: Any) -> Path:
+        return write_small_protocol(tmp_path, **changes)
+
+    plan = make_plan(write_protocol, tmp_path, {"srcnn": {}, "edsr": {"preset": "tiny"}}, seeds=[0])
+    table = build_table(Store(page_records.fill(plan, [])).view(None))
+    page = write_page([table], tmp_path / "page", images=True, say=pytest.fail).parent
+    tab = open_page(browser, page, "#/0/compare?a=srcnn&b=edsr")
+    verdict = tab.inner_text(".verdict")
+    assert verdict.startswith("Nothing is claimed about srcnn and edsr as methods: 1 seed.")
+    assert "12 subjects, seeds: 1 and 1." in verdict
+    [line] = contrast_table(table, [row_contrast(table, table.rows[0], "srcnn", "edsr")]).rows
+    assert line[4] in verdict  # these networks, of which something is known
+    assert tab.locator("svg .interval").count() == 1
+    assert "Methods (ii): no claim" in tab.locator("svg.wide").text_content()
+    assert tab.seen == []
+    tab.close()
+
+
 def test_choosing_the_other_column_swaps_the_pair(tab: Any, page: Path) -> None:
     go(tab, page, f"#/0/compare?{urlencode({'a': 'edsr', 'b': 'srcnn'})}")
     tab.get_by_label("Column").first.select_option("srcnn")

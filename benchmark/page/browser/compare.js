@@ -75,12 +75,11 @@ function verdict(protocol, first, second, claim, several) {
     better: `As methods, ${first} is better than ${second}.`,
     worse: `As methods, ${first} is worse than ${second}.`,
     open: `As methods, ${first} and ${second} are not told apart.`,
-    "no claim": `Nothing is claimed about ${first} and ${second} as methods.`,
+    "no claim": `Nothing is claimed about ${first} and ${second} as methods: ${(claim.why ?? claim.text).replace(": no claim", "")}.`,
   };
   const equivalent = claim.text.includes("equivalent")
     ? ` ${claim.text.replace(/^.*?equivalent/, "Equivalent")} ${metric.unit}.`
     : "";
-  const reason = claim.verdict === "no claim" ? ` (${claim.why ?? claim.text})` : "";
   const over = several
     ? `over ${claim.rows.length === protocol.overview.rows.length ? `all ${claim.rows.length}` : claim.rows.length} rows`
     : `in ${protocol.rowText(claim.rows[0])}`;
@@ -100,12 +99,12 @@ function verdict(protocol, first, second, claim, several) {
   return h(
     "section",
     { class: `verdict is-${claim.verdict.replace(" ", "-")}` },
-    h("h2", {}, `${sentences[claim.verdict]}${equivalent}${reason}`),
+    h("h2", {}, `${sentences[claim.verdict]}${equivalent}`),
     h(
       "p",
       { class: "large" },
       h("b", {}, `${mrsr.fixed(claim.mean, metric.decimals, true)}${unit}`),
-      ` ${metric.name}, ${over}, ${mrsr.counted(claim.subjects, "subject")}, ${claim.seeds.map((seeds) => seeds.length).join(" and ")} seeds.`,
+      ` ${metric.name}, ${over}, ${mrsr.counted(claim.subjects, "subject")}, seeds: ${claim.seeds.map((seeds) => seeds.length).join(" and ")}.`,
     ),
     h(
       "dl",

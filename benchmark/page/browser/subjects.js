@@ -48,7 +48,7 @@ mrsr.subjectChart = async (protocol, first, second, claim, claims, open) => {
     h(
       "p",
       { class: "quiet" },
-      `${title}, mean over seeds. Filled dots have slices: they lead to the viewer. Bars are 95 % intervals of the mean.${infinite ? ` Without a finite difference: ${infinite}.` : ""}`,
+      `${title}, mean over seeds. Filled dots have slices: they lead to the viewer.${claim.networks ? " Bars are 95 % intervals of the mean." : ""}${infinite ? ` Without a finite difference: ${infinite}.` : ""}`,
     ),
   );
 };
